@@ -1,0 +1,53 @@
+# Whatever needs the environment sets it up first; afterwards that costs nothing.
+PRESET ?= digits
+BIN := .venv/bin
+
+# Named after the contents it was made from, so that a clone's or a checkout's file times, and a
+# move to another directory, neither hide a change nor feign one.
+STATE := $(shell { pwd; cat requirements.in requirements.lock setup.py; } | cksum | cut -d ' ' -f 1)
+READY := .venv/.ready-$(STATE)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lint lock clean FORCE
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## the environment in .venv; PYTHON=/path/to/python chooses another Python
+
+run: $(READY) ## train, distill, export, judge and push: PRESET=digits ARGS='--set distill.alpha=0.5'
+	@$(BIN)/tfx-distill run $(PRESET) $(ARGS)
+
+test: $(READY) ## all tests; ARGS='-m "not slow"' narrows them
+	@$(BIN)/pytest $(ARGS)
+
+check: lint test ## lint and test: what a change has to pass
+
+lint: $(READY) ## style, formatting, types, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+# The lock there is keeps its versions; LOCK_FLAGS=--upgrade takes the newest ones.
+lock: $(READY) ## requirements.lock from requirements.in and overrides.txt
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal \
+	    --python-version 3.11 --override overrides.txt --generate-hashes --no-emit-index-url \
+	    $(LOCK_FLAGS) --output-file requirements.lock requirements.in
+
+clean: ## caches and build output; runs/ and .venv stay
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find pipeline components modules tests tools -name __pycache__ -prune -exec rm -rf {} +
+
+# The old stamp goes first: what fails midway is done again.
+$(READY): $(BIN)/python
+	@rm -f .venv/.ready-*
+	@tools/setup.sh $(if $(PYTHON),'$(PYTHON)')
+	@touch $@
+
+# A missing interpreter, or a link to one that is gone, makes the stamp out of date.
+$(BIN)/python: ;
+
+ifeq ($(origin PYTHON),command line)
+$(READY): FORCE
+endif

@@ -1,0 +1,15 @@
+"""Artifact types that TFX does not have."""
+
+from tfx.types import artifact
+
+
+class TFLiteModels(artifact.Artifact):
+    """The TFLite files of one export, each with the description of its input and output.
+
+    Layout below the artifact's uri:
+        student/<variant>/model.tflite, spec.json
+        teacher/float32/model.tflite                 timed against the student, never pushed
+    """
+
+    # Imported from here by the Kubeflow v2 runner, through components/__init__.py.
+    TYPE_NAME = "components.TFLiteModels"

@@ -1,0 +1,47 @@
+"""A digest of the project's code, as an execution property of the custom components.
+
+TFX's cache knows a custom executor by its class path alone, so without this a changed executor
+would be answered from the cache with what the old one made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+
+_PACKAGES = ("modules", "components")
+
+
+def code_digest() -> str:
+    """SHA-256 of all Python files of `modules` and `components`, names included."""
+    digest = hashlib.sha256()
+    for package in _PACKAGES:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None and spec.submodule_search_locations
+        root = list(spec.submodule_search_locations)[0]
+        for directory, folders, files in os.walk(root):
+            folders.sort()
+            for name in sorted(name for name in files if name.endswith(".py")):
+                path = os.path.join(directory, name)
+                _add(digest, os.path.join(package, os.path.relpath(path, root)), path)
+    return digest.hexdigest()
+
+
+def builder_digest(model: str) -> str:
+    """SHA-256 of the file that defines a user's `package.module:function`; "" for the zoo's."""
+    module_name, separator, _ = model.partition(":")
+    if not separator:
+        return ""
+    spec = importlib.util.find_spec(module_name)
+    digest = hashlib.sha256()
+    if spec is not None and spec.origin and os.path.isfile(spec.origin):
+        _add(digest, module_name, spec.origin)
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, name: str, path: str) -> None:
+    with open(path, "rb") as file:
+        content = file.read()
+    digest.update(f"{name}\0{len(content)}\0".encode())
+    digest.update(content)

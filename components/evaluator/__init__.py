@@ -1,0 +1,1 @@
+"""Evaluator: the student judged against its teacher, by TFMA and by what TFMA cannot measure."""

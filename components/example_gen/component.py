@@ -1,0 +1,61 @@
+"""Wires the executor into TFX's own ExampleGen components.
+
+The stock components bring the drivers: the file-based one fingerprints the image files, so that
+a changed folder is read again and an unchanged one is served from the cache.
+"""
+
+from __future__ import annotations
+
+from tfx.components.example_gen.component import FileBasedExampleGen, QueryBasedExampleGen
+from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
+from tfx.proto import example_gen_pb2
+
+from components.example_gen.executor import Executor, pack_settings
+from modules.settings import DataSettings
+
+
+class ImageFolderExampleGen(FileBasedExampleGen):
+    """Reads class sub-folders of image files."""
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+
+class EmbeddedExampleGen(QueryBasedExampleGen):
+    """Reads a data set that ships with a package and needs no files."""
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+
+def example_gen(settings: DataSettings, code_digest: str) -> BaseBeamComponent:
+    """The ExampleGen for a source; its output `examples` has the splits train and eval."""
+    splits = [
+        # Only the names matter: the executor splits by its own seeded hash, see
+        # `modules.sources.in_eval_split`.
+        example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=1)
+        for name in ("train", "eval")
+    ]
+    output_config = example_gen_pb2.Output(
+        split_config=example_gen_pb2.SplitConfig(splits=splits)
+    )
+    custom_config = pack_settings(settings, code_digest)
+    if settings.path:
+        component = ImageFolderExampleGen(
+            input_base=settings.path,
+            input_config=_single_split("*/*"),
+            output_config=output_config,
+            custom_config=custom_config,
+        )
+    else:
+        component = EmbeddedExampleGen(
+            input_config=_single_split(settings.source),
+            output_config=output_config,
+            custom_config=custom_config,
+        )
+    return component.with_id("ExampleGen")
+
+
+def _single_split(pattern: str) -> example_gen_pb2.Input:
+    return example_gen_pb2.Input(
+        splits=[example_gen_pb2.Input.Split(name="all", pattern=pattern)]
+    )

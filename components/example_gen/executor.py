@@ -1,0 +1,206 @@
+"""From a source of images to TFRecord files of examples, with Beam."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from google.protobuf import json_format, struct_pb2
+from tfx import types
+from tfx.components.example_gen import base_example_gen_executor
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import io_utils, proto_utils
+
+from modules.errors import DataError, UserError
+from modules.settings import DataSettings
+from modules.sources import (
+    Item,
+    Source,
+    check_image,
+    example_id,
+    in_eval_split,
+    open_source,
+)
+
+_PROBLEMS_SHOWN = 5
+_SUMMARY = "summary.json"
+
+
+def pack_settings(settings: DataSettings, code_digest: str) -> example_gen_pb2.CustomConfig:
+    """The settings as the execution property `custom_config`, part of the cache's key."""
+    # What only later nodes read is left out: changing it must not read the images again.
+    relevant = settings.model_dump(include={"source", "path", "eval_fraction", "split_seed"})
+    struct = struct_pb2.Struct()
+    json_format.ParseDict({"data": relevant, "code_digest": code_digest}, struct)
+    config = example_gen_pb2.CustomConfig()
+    config.custom_config.Pack(struct)
+    return config
+
+
+def unpack_settings(exec_properties: dict[str, Any]) -> DataSettings:
+    """The inverse of `pack_settings`."""
+    config = example_gen_pb2.CustomConfig()
+    proto_utils.json_to_proto(
+        exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], config
+    )
+    struct = struct_pb2.Struct()
+    config.custom_config.Unpack(struct)
+    data = json_format.MessageToDict(struct)["data"]
+    data["split_seed"] = int(data["split_seed"])
+    return DataSettings.model_validate(data)
+
+
+class Executor(base_example_gen_executor.BaseExampleGenExecutor):
+    """Reads, checks and splits; refuses the whole data set rather than dropping a part of it."""
+
+    def GetInputSourceToExamplePTransform(self) -> beam.PTransform:
+        """The base class' hook: `transform(exec_properties, pattern)` reads and checks."""
+        return _read_source
+
+    def GenerateExamplesByBeam(
+        self, pipeline: beam.Pipeline, exec_properties: dict[str, Any]
+    ) -> dict[str, beam.PCollection]:
+        """Serialized examples by split; a summary of problems and counts goes to a file."""
+        transform = self.GetInputSourceToExamplePTransform()
+        read = pipeline | "ReadSource" >> transform(exec_properties, "")
+        (
+            (read.problem, read.count)
+            | "Findings" >> beam.Flatten()
+            | "Summarise" >> beam.CombineGlobally(_Summary())
+            | "WriteSummary" >> beam.Map(_write_summary, path=exec_properties[_SUMMARY])
+        )
+        return {"train": read.train, "eval": read.eval}
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the artifact, or raises what is wrong with the data.
+
+        Raises:
+          DataError: Broken images, labels out of range, a class or a split without examples.
+        """
+        uri = artifact_utils.get_single_uri(output_dict[standard_component_specs.EXAMPLES_KEY])
+        path = os.path.join(uri, _SUMMARY)
+        super().Do(input_dict, output_dict, {**exec_properties, _SUMMARY: path})
+        labels = open_source(unpack_settings(exec_properties)).labels
+        check_summary(json.loads(io_utils.read_string_file(path)), labels)
+
+
+@beam.ptransform_fn
+def _read_source(
+    pipeline: beam.Pipeline, exec_properties: dict[str, Any], split_pattern: str
+) -> beam.pvalue.DoOutputsTuple:
+    """Outputs `train`, `eval`, `problem` and `count` of the whole source."""
+    del split_pattern  # A source has one part; its files are the settings' business.
+    settings = unpack_settings(exec_properties)
+    source = open_source(settings)
+    return (
+        pipeline
+        | "Items" >> beam.Create(source.items())
+        | "Spread" >> beam.Reshuffle()
+        | "Read" >> beam.ParDo(_ReadExamples(source, settings)).with_outputs()
+    )
+
+
+class _ReadExamples(beam.DoFn):
+    """`Item` -> a serialized example in output `train` or `eval`; or a `problem`."""
+
+    def __init__(self, source: Source, settings: DataSettings):
+        self._source = source
+        self._settings = settings
+
+    def process(self, item: Item) -> Iterator[beam.pvalue.TaggedOutput]:
+        try:
+            image = self._source.read(item.name)
+            check_image(item.name, image, item.label, self._source.labels)
+        except (OSError, UserError) as error:
+            yield beam.pvalue.TaggedOutput("problem", ("problem", str(error)))
+            return
+        identity = example_id(image)
+        split = "eval" if in_eval_split(identity, self._settings) else "train"
+        class_name = self._source.labels[item.label].encode()
+        features = {
+            "image": _bytes(image),
+            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[item.label])),
+            "class_name": _bytes(class_name),
+            "example_id": _bytes(identity),
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=features))
+        yield beam.pvalue.TaggedOutput(split, example.SerializeToString(deterministic=True))
+        yield beam.pvalue.TaggedOutput("count", ("count", f"{split}/{item.label}"))
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+class _Summary(beam.CombineFn):
+    """Counts per split and label, and the first problems by name; small whatever the data."""
+
+    def create_accumulator(self) -> dict[str, Any]:
+        return {"counts": Counter(), "problems": [], "problem_count": 0}
+
+    def add_input(self, accumulator: dict[str, Any], finding: tuple[str, str]) -> dict[str, Any]:
+        kind, text = finding
+        if kind == "count":
+            accumulator["counts"][text] += 1
+            return accumulator
+        found = {"counts": Counter(), "problems": [text], "problem_count": 1}
+        return self.merge_accumulators([accumulator, found])
+
+    def merge_accumulators(self, accumulators: Any) -> dict[str, Any]:
+        merged = self.create_accumulator()
+        for accumulator in accumulators:
+            merged["counts"].update(accumulator["counts"])
+            merged["problem_count"] += accumulator["problem_count"]
+            merged["problems"] = sorted(merged["problems"] + accumulator["problems"])
+            merged["problems"] = merged["problems"][:_PROBLEMS_SHOWN]
+        return merged
+
+    def extract_output(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        return accumulator
+
+
+def _write_summary(summary: dict[str, Any], path: str) -> None:
+    io_utils.write_string_file(path, json.dumps(summary, indent=2, sort_keys=True))
+
+
+def check_summary(summary: dict[str, Any], labels: tuple[str, ...]) -> None:
+    """Refuse data on which nothing can be trained or judged.
+
+    Args:
+      summary: `problems` (the first few), `problem_count`, and `counts` by "split/label".
+      labels: The class names by label.
+
+    Raises:
+      DataError: Naming the files, the class or the split.
+    """
+    if summary["problem_count"]:
+        more = summary["problem_count"] - len(summary["problems"])
+        raise DataError(
+            f"{summary['problem_count']} example(s) cannot be used; mend or remove them: "
+            + "; ".join(summary["problems"])
+            + (f"; and {more} more" if more else "")
+        )
+    counts = Counter(summary["counts"])
+    if not any(key.startswith("eval/") for key in counts):
+        raise DataError(
+            f"the eval split is empty ({sum(counts.values())} examples in all); raise "
+            "data.eval_fraction, change data.split_seed or add examples"
+        )
+    for label, name in enumerate(labels):
+        if not counts[f"train/{label}"]:
+            raise DataError(
+                f"the class {name!r} has no example in the train split "
+                f"({counts[f'eval/{label}']} in eval); add examples of it, lower "
+                "data.eval_fraction or change data.split_seed"
+            )

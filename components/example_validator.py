@@ -1,0 +1,64 @@
+"""TFX's ExampleValidator, made to stop the run: stock, it only records anomalies."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx import types
+from tfx.components.example_validator import component
+from tfx.components.example_validator import executor as tfx_executor
+from tfx.dsl.components.base import executor_spec
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import io_utils
+
+from modules.errors import DataError
+
+
+class Executor(tfx_executor.Executor):
+    """Validates as TFX does, then raises what was found."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> Any:
+        """Writes the anomalies of each split.
+
+        Raises:
+          DataError: At least one anomaly, with TFDV's text.
+        """
+        output = super().Do(input_dict, output_dict, exec_properties)
+        artifact = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.ANOMALIES_KEY]
+        )
+        found = []
+        for split in artifact_utils.decode_split_names(artifact.split_names):
+            path = os.path.join(
+                artifact_utils.get_split_uri([artifact], split), tfx_executor.DEFAULT_FILE_NAME
+            )
+            anomalies = anomalies_pb2.Anomalies()
+            anomalies.ParseFromString(io_utils.read_bytes_file(path))
+            found += describe_anomalies(split, anomalies)
+        if found:
+            raise DataError("the examples do not fit their schema: " + "; ".join(found))
+        return output
+
+
+class ExampleValidator(component.ExampleValidator):
+    """Compares the statistics of each split with the schema; any anomaly ends the run."""
+
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+
+def describe_anomalies(split: str, anomalies: anomalies_pb2.Anomalies) -> list[str]:
+    """One sentence per anomaly, naming split and feature."""
+    lines = [
+        f"split {split}, feature {name!r}: {info.description or info.short_description}"
+        for name, info in sorted(anomalies.anomaly_info.items())
+    ]
+    if anomalies.HasField("dataset_anomaly_info"):
+        lines.append(f"split {split}: {anomalies.dataset_anomaly_info.description}")
+    return lines

@@ -1,0 +1,72 @@
+"""Specification and wiring of the Exporter."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components.artifacts import TFLiteModels
+from components.exporter.executor import Executor
+from modules.settings import DataSettings, ExportSettings
+
+
+class ExporterSpec(ComponentSpec):
+    """Models and training examples in, TFLite files out."""
+
+    PARAMETERS = {
+        "export": ExecutionParameter(type=str),
+        "data": ExecutionParameter(type=str),
+        "code_digest": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "model": ChannelParameter(type=standard_artifacts.Model),
+        "teacher_model": ChannelParameter(type=standard_artifacts.Model),
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+    }
+    OUTPUTS = {"tflite": ChannelParameter(type=TFLiteModels)}
+
+
+class Exporter(base_component.BaseComponent):
+    """Converts the student to the variants of `export.tflite`, the teacher to float32.
+
+    The teacher's file is there to be timed against the student's; it is never pushed.
+
+    Args:
+      model: The student.
+      teacher_model: The teacher.
+      examples: Transformed examples; the split train calibrates and checks.
+      transform_graph: Carries the class names.
+      export: Which variants.
+      data: The input of both models.
+      code_digest: Of this project's code, for the cache.
+    """
+
+    SPEC_CLASS = ExporterSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        *,
+        model: types.BaseChannel,
+        teacher_model: types.BaseChannel,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        export: ExportSettings,
+        data: DataSettings,
+        code_digest: str,
+    ):
+        super().__init__(
+            ExporterSpec(
+                model=model,
+                teacher_model=teacher_model,
+                examples=examples,
+                transform_graph=transform_graph,
+                export=export.model_dump_json(),
+                data=data.model_dump_json(),
+                code_digest=code_digest,
+                tflite=types.Channel(type=TFLiteModels),
+            )
+        )

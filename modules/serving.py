@@ -1,0 +1,86 @@
+"""The trained model on disk: a SavedModel to serve, and the weights to go on working with.
+
+A Model artifact holds `Format-Serving/` (the SavedModel, preprocessing included) and, beside it,
+`Format-Keras/` (what `model_zoo.load_model` reads).
+"""
+
+from __future__ import annotations
+
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from modules import model_zoo
+from modules.data import decode_pixels
+from modules.preprocessing import IMAGE
+from modules.settings import ModelSettings
+
+SIGNATURE = "serving_default"
+_KERAS_DIRECTORY = "Format-Keras"
+
+
+def keras_directory(serving_dir: str) -> str:
+    """Where the weights of the model lie whose SavedModel is at `serving_dir`."""
+    return os.path.join(os.path.dirname(serving_dir.rstrip("/")), _KERAS_DIRECTORY)
+
+
+def export(
+    model: keras.Model,
+    settings: ModelSettings,
+    transform_output: tft.TFTransformOutput,
+    serving_dir: str,
+) -> None:
+    """Write the model of a Model artifact, as SavedModel and as weights.
+
+    The signature `serving_default` takes serialized `tf.train.Example`s `[batch]`, of which only
+    the feature `image` is read, and returns `probabilities` and `logits`, `[batch, classes]`.
+    """
+    input_shape = tuple(model.input_shape[1:])
+    module = _ServingModule(model, transform_output.transform_features_layer(), input_shape)
+    tf.saved_model.save(module, serving_dir, signatures={SIGNATURE: module.serve})
+    model_zoo.save_model(model, settings, input_shape, keras_directory(serving_dir))
+
+
+class SavedModelPredictor:
+    """Answers of a SavedModel as a server gives them."""
+
+    def __init__(self, serving_dir: str):
+        # The loaded object owns the variables; without it the signature loses them.
+        self._loaded = tf.saved_model.load(serving_dir)
+        self._signature = self._loaded.signatures[SIGNATURE]
+
+    def logits(self, serialized_examples: tf.Tensor) -> np.ndarray:
+        """Logits `[batch, classes]` of serialized examples `[batch]`."""
+        return self._signature(examples=serialized_examples)["logits"].numpy()
+
+
+class _ServingModule(tf.Module):
+    """What is saved: a plain `tf.Module` that holds the variables.
+
+    `tf.saved_model.save` of a Keras 3 model itself writes variables that a TF1 session, which
+    TFMA and the TFLite converter may use, does not find.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        transform_layer: tf.Module,
+        input_shape: tuple[int, int, int],
+    ):
+        super().__init__()
+        self._model_variables = [variable.value for variable in model.variables]
+        self._transform_layer = transform_layer
+        self._model = lambda pixels: model(pixels, training=False)
+        self._input_shape = input_shape
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The signature; a serving request carries the image alone."""
+        features = tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([1], tf.string)})
+        transformed = self._transform_layer(features)
+        logits = self._model(decode_pixels(transformed[IMAGE], self._input_shape))
+        logits = tf.cast(logits, tf.float32)
+        return {"probabilities": tf.nn.softmax(logits), "logits": logits}

@@ -1,0 +1,124 @@
+"""The leaf configurations, one for each part of `modules` that consumes one.
+
+They are pydantic models and import nothing heavy, so that a configuration is validated before
+TensorFlow or TFX is loaded. `pipeline.config.PipelineConfig` composes them. Executors receive
+them as JSON (`model_dump_json`) and read them back with `model_validate_json`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+TFLiteVariant = Literal["float32", "int8"]
+
+
+class Settings(BaseModel):
+    """Base of every configuration: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(Settings):
+    """Where the examples come from and what `Transform` makes of them."""
+
+    source: Literal["digits", "image_folder"] = Field(
+        "digits", description="digits (embedded, 8x8 grey) or image_folder"
+    )
+    path: str | None = Field(None, description="image_folder: directory of class sub-folders")
+    image_size: int = Field(8, ge=1, description="height and width after resizing, in pixels")
+    channels: Literal[1, 3] = Field(1, description="1 (grey) or 3 (RGB)")
+    eval_fraction: Fraction = Field(0.2, description="share of examples kept for judging only")
+    validation_fraction: Fraction = Field(
+        0.1, description="share of the training split held out for early stopping"
+    )
+    split_seed: int = Field(0, ge=0, description="another seed, another train/eval split")
+
+    @model_validator(mode="after")
+    def _path_goes_with_image_folder(self) -> DataSettings:
+        if self.source == "image_folder" and not self.path:
+            raise ValueError(
+                "data.path is needed when data.source is image_folder; "
+                "set it to a directory with one sub-folder of PNG or JPEG files per class"
+            )
+        if self.source == "digits" and self.path:
+            raise ValueError(
+                f"data.path is {self.path!r} but data.source is digits, which is embedded; "
+                "set data.source: image_folder or remove data.path"
+            )
+        return self
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of one transformed example, `(height, width, channels)`, dtype uint8."""
+        return (self.image_size, self.image_size, self.channels)
+
+
+class TrainSettings(Settings):
+    """One training run: AdamW, best weights by validation loss."""
+
+    epochs: int = Field(30, ge=0, description="upper bound; 0 keeps the weights as built")
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-3, gt=0, description="initial rate of AdamW")
+    schedule: Literal["constant", "cosine"] = Field(
+        "cosine", description="constant, or cosine decay to zero over all epochs"
+    )
+    weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay of AdamW")
+    patience: int = Field(
+        10, ge=1, description="epochs without a better validation loss before stopping"
+    )
+
+
+class ModelSettings(Settings):
+    """A builder, its parameters, and how the model is trained."""
+
+    model: str = Field(description="a name of the model zoo, or package.module:function")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="passed to the builder")
+    train: TrainSettings = Field(default_factory=lambda: TrainSettings())
+
+
+class DistillSettings(Settings):
+    """The objective `alpha * L_hard + (1 - alpha) * T^2 * KL(teacher || student)`."""
+
+    alpha: float = Field(0.1, ge=0, le=1, description="weight of the hard-label loss")
+    temperature: float = Field(4.0, gt=0, description="softens teacher and student logits")
+    control: bool = Field(
+        True, description="also train the same student, same seed, without the teacher"
+    )
+
+
+class ExportSettings(Settings):
+    """TFLite files made from the student."""
+
+    tflite: tuple[TFLiteVariant, ...] = Field(("float32", "int8"), min_length=1)
+    calibration_examples: int = Field(
+        200, ge=1, description="training examples that calibrate int8 and check every file"
+    )
+
+
+class LatencySettings(Settings):
+    """How teacher and student are timed: single examples, interleaved blocks."""
+
+    blocks: int = Field(20, ge=5, description="blocks per model; the bootstrap resamples them")
+    queries_per_block: int = Field(50, ge=10, description="single-example inferences in a block")
+    warmup_queries: int = Field(20, ge=1, description="unmeasured inferences per model first")
+    threads: int = Field(1, ge=1, description="LiteRT threads, the same for every model")
+    confidence: Fraction = Field(0.95, description="level of the speed-up's interval")
+
+
+class GateSettings(Settings):
+    """What the student must reach; a key left out (null) is not checked."""
+
+    min_accuracy: float | None = Field(None, ge=0, le=1, description="student, eval split")
+    max_accuracy_drop: float | None = Field(
+        None, ge=0, le=1, description="teacher accuracy - student accuracy"
+    )
+    max_tflite_accuracy_drop: float | None = Field(
+        None, ge=0, le=1, description="student accuracy - TFLite accuracy, every variant"
+    )
+    min_speedup: float | None = Field(
+        None, gt=0, description="teacher time / student time on LiteRT, lower confidence bound"
+    )
+    max_size_bytes: int | None = Field(None, ge=1, description="the TFLite file that is pushed")

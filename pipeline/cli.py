@@ -1,0 +1,164 @@
+"""The command `tfx-distill`. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from modules.errors import ConfigError, UserError
+from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, load_config
+
+EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED = 1, 2, 3
+_PRESET = click.argument("preset_or_file", default="digits", metavar="[PRESET|FILE]")
+_SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the configuration, for example distill.temperature=4. Repeatable.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="tfx-distill")
+def main() -> None:
+    """Distil a large teacher into a small student that has proved itself before it ships."""
+
+
+@main.command()
+@_PRESET
+@_SET
+@click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), help="Default: runs/<name>."
+)
+@click.option("--debug", is_flag=True, help="Show all log messages, and tracebacks.")
+def run(preset_or_file: str, overrides: tuple[str, ...], output: Path | None, debug: bool) -> None:
+    """Train, distil, export, judge and push on this machine.
+
+    Exit code: 0 pushed, 3 student refused (nothing pushed), 2 bad usage or configuration, 1 any
+    other failure.
+    """
+    config = _load(preset_or_file, overrides, local=True)
+    output = output or Path("runs") / config.name
+    sys.exit(_run(config, output, debug))
+
+
+@main.command()
+def presets() -> None:
+    """List the presets and what they are."""
+    for path in sorted(PRESETS_DIR.glob("*.yaml")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        click.echo("\n".join(line.lstrip("# ") for line in lines[:1]))
+
+
+@main.command()
+@click.argument("preset_or_file", metavar="FILE")
+@_SET
+def validate(preset_or_file: str, overrides: tuple[str, ...]) -> None:
+    """Check a configuration without running it."""
+    config = _load(preset_or_file, overrides, local=False)
+    click.echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+def report(directory: Path) -> None:
+    """Print the result of a finished run again; DIR is its output directory."""
+    from modules.report import markdown_table, read_report
+
+    try:
+        click.echo(markdown_table(read_report(directory / "report" / "report.json")))
+    except UserError as error:
+        _fail(error, EXIT_USAGE)
+
+
+def _load(preset_or_file: str, overrides: tuple[str, ...], local: bool) -> PipelineConfig:
+    try:
+        config = load_config(preset_or_file, overrides)
+        if local:
+            check_local_paths(config)
+        return config
+    except ConfigError as error:
+        _fail(error, EXIT_USAGE)
+
+
+def _run(config: PipelineConfig, output: Path, debug: bool) -> int:
+    """Run a pipeline and print what came of it; returns the exit code."""
+    import portalocker
+
+    _make_directory(output)
+    log_file = output / "run.log"
+    click.echo(f"pipeline {config.name} in {output}, all messages in {log_file}", err=True)
+    try:
+        with portalocker.Lock(output / ".lock", timeout=0):
+            return _run_locked(config, output, log_file, debug)
+    except portalocker.LockException:
+        return _explain(
+            f"--output: {output} must not be in use, but another run is using it; wait for it or "
+            "choose another directory"
+        )
+
+
+def _run_locked(config: PipelineConfig, output: Path, log_file: Path, debug: bool) -> int:
+    from pipeline.console import run_console
+
+    where = ""
+    try:
+        with run_console(log_file, debug) as console:
+            try:
+                from pipeline import local_runner
+
+                outcome = local_runner.run(config, output)
+            except BaseException:
+                where = f"{console.node}: " if console.node else ""
+                logging.getLogger("pipeline").exception("the run ends with an error")
+                raise
+    except UserError as error:
+        code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
+        return _explain(f"{where}{error}", code)
+    except KeyboardInterrupt:
+        return _explain(f"{where}interrupted; the same command goes on from the last whole node")
+    except Exception as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        return _explain(
+            f"{where}{type(error).__name__}: {reason}; the traceback is in {log_file}, or run "
+            "again with --debug"
+        )
+    return _show(outcome)
+
+
+def _show(outcome: Any) -> int:
+    """Print the table and where things lie."""
+    from modules.report import markdown_table, read_report
+
+    click.echo()
+    click.echo(markdown_table(read_report(outcome.report_dir / "report.json")))
+    click.echo()
+    if outcome.pushed_to:
+        version = outcome.pushed_version
+        click.echo(f"SavedModel  {outcome.pushed_to / 'saved_model' / version}")
+        click.echo(f"TFLite      {outcome.pushed_to / 'tflite' / version / 'model.tflite'}")
+    click.echo(f"Report      {outcome.report_dir / 'report.json'}")
+    return 0 if outcome.blessed else EXIT_REFUSED
+
+
+def _make_directory(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _fail(ConfigError(f"--output: {output} cannot be made a directory: {error}"), EXIT_USAGE)
+
+
+def _explain(message: str, code: int = EXIT_FAILED) -> int:
+    """Write an error; returns the exit code."""
+    for line in message.splitlines():
+        click.echo(f"error: {line}", err=True)
+    return code
+
+
+def _fail(error: UserError, code: int) -> NoReturn:
+    sys.exit(_explain(str(error), code))

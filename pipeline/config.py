@@ -1,0 +1,208 @@
+"""PipelineConfig: one YAML file, validated before TensorFlow or TFX is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from modules.errors import ConfigError
+from modules.model_zoo import check_model
+from modules.settings import (
+    DataSettings,
+    DistillSettings,
+    ExportSettings,
+    GateSettings,
+    LatencySettings,
+    ModelSettings,
+    Settings,
+    TFLiteVariant,
+)
+
+PRESETS_DIR = Path(__file__).parent / "presets"
+
+
+class PushSettings(Settings):
+    """What is pushed, and where to."""
+
+    tflite: TFLiteVariant = Field("int8", description="the variant that is pushed")
+    destination: str | None = Field(
+        None, description="a local directory; default: pushed/ in the output directory"
+    )
+
+
+class RuntimeSettings(Settings):
+    """How the pipeline is executed."""
+
+    beam: tuple[str, ...] = Field(
+        # In memory: other runners of recent Beam releases download a server first.
+        ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"),
+        description="Beam pipeline options",
+    )
+
+
+class PipelineConfig(Settings):
+    """A whole experiment."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$", description="pipeline name")
+    seed: int = Field(0, ge=0, lt=2**32, description="of weights and order")
+    data: DataSettings
+    teacher: ModelSettings
+    student: ModelSettings
+    distill: DistillSettings = DistillSettings()
+    export: ExportSettings = ExportSettings()
+    latency: LatencySettings = LatencySettings()
+    gate: GateSettings
+    push: PushSettings = PushSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+
+    @field_validator("gate")
+    @classmethod
+    def _gate_limits_something(cls, gate: GateSettings) -> GateSettings:
+        if not gate.model_dump(exclude_none=True):
+            raise ValueError(
+                "gate must set at least one limit, or no student could be judged; "
+                f"set one of {', '.join(GateSettings.model_fields)}"
+            )
+        return gate
+
+    @model_validator(mode="after")
+    def _pushed_variant_is_exported(self) -> PipelineConfig:
+        # Timing needs the student in the teacher's format.
+        if "float32" not in self.export.tflite:
+            raise ValueError(
+                "export.tflite must include float32, on which teacher and student are timed, "
+                f"got {list(self.export.tflite)}; add float32"
+            )
+        if self.push.tflite not in self.export.tflite:
+            raise ValueError(
+                f"push.tflite must be one of export.tflite {list(self.export.tflite)}, "
+                f"got {self.push.tflite!r}; add it to export.tflite or push another"
+            )
+        return self
+
+
+def load_config(preset_or_file: str, overrides: Sequence[str] = ()) -> PipelineConfig:
+    """Read, override and validate a configuration.
+
+    Args:
+      preset_or_file: The name of a preset, or the path of a YAML file.
+      overrides: `KEY=VALUE` strings; the key is dotted, the value YAML.
+
+    Raises:
+      ConfigError: One line for each thing that is wrong.
+    """
+    path = find_config(preset_or_file)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not readable as YAML: {reason}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be a YAML mapping such as `name: digits`")
+    for override in overrides:
+        _override(content, override)
+    try:
+        config = PipelineConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_describe(error, path))) from error
+    check_model(config.teacher, "teacher")
+    check_model(config.student, "student")
+    return config
+
+
+def find_config(preset_or_file: str) -> Path:
+    """The file of a preset's name or of a path.
+
+    Raises:
+      ConfigError: There is neither.
+    """
+    presets = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
+    if preset_or_file in presets:
+        return PRESETS_DIR / f"{preset_or_file}.yaml"
+    path = Path(preset_or_file)
+    if path.is_file():
+        return path
+    raise ConfigError(
+        f"{preset_or_file!r} is neither a preset ({', '.join(presets)}) nor a file"
+        f"{_nearest(preset_or_file, presets)}"
+    )
+
+
+def check_local_paths(config: PipelineConfig) -> None:
+    """What a run on this machine needs to find; a run elsewhere has other file systems.
+
+    Raises:
+      ConfigError: `data.path` is no directory here.
+    """
+    path = config.data.path
+    if path and "://" not in path and not os.path.isdir(path):
+        raise ConfigError(
+            f"data.path must be an existing directory, but {path!r} is none; set it to a "
+            "directory with one sub-folder of PNG or JPEG files per class"
+        )
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    """Set one dotted key in place."""
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigError(
+            f"--set needs KEY=VALUE with a dotted key, got {override!r}; "
+            "for example --set distill.temperature=4"
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {key}: the value {text!r} is not YAML; quote it") from error
+    target = content
+    for part in parts[:-1]:
+        child = target.setdefault(part, {})
+        if child is None:
+            child = target[part] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {key}: {part!r} is a value, not a section with keys")
+        target = child
+    target[parts[-1]] = value
+
+
+def _describe(error: ValidationError, path: Path) -> list[str]:
+    """One line per problem: the key, the rule, the value, the remedy."""
+    lines = []
+    for problem in error.errors():
+        location = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(problem["loc"][:-1])
+            hint = _nearest(str(problem["loc"][-1]), known)
+            lines.append(f"{path}: {location}: no such key{hint}; keys here: {', '.join(known)}")
+        elif problem["type"] == "missing":
+            lines.append(f"{path}: {location}: must be set")
+        elif problem["type"] == "value_error":
+            # Our own validators' sentences already name the key and the value.
+            lines.append(f"{path}: {problem['msg'].removeprefix('Value error, ')}")
+        else:
+            rule = problem["msg"][0].lower() + problem["msg"][1:]
+            lines.append(f"{path}: {location}: {rule}, got {problem['input']!r}")
+    return lines
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    """The keys of the section at a location."""
+    model: type[BaseModel] = PipelineConfig
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=3)
+    return f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else ""

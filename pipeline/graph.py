@@ -1,0 +1,130 @@
+"""The pipeline's only graph. It knows no orchestrator: runners give it their places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tfx.components import SchemaGen, StatisticsGen, Transform
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import pusher_pb2
+
+from components.code_digest import code_digest
+from components.distiller import Distiller
+from components.evaluator.component import Evaluator
+from components.example_gen.component import example_gen
+from components.example_validator import ExampleValidator
+from components.exporter.component import Exporter
+from components.pusher.component import Pusher
+from components.teacher_trainer import TeacherTrainer, module_file
+from pipeline.config import PipelineConfig
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a runner keeps things.
+
+    Attributes:
+      pipeline_root: Of the artifacts.
+      push_destination: Of blessed students, unless `push.destination` names another.
+      metadata: TFX's metadata connection; None where the orchestrator brings its own.
+    """
+
+    pipeline_root: str
+    push_destination: str
+    metadata: Any = None
+
+
+def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
+    """The graph of an experiment: data, teacher, student, control, judgement, push."""
+    digest = code_digest()
+    data = config.data
+    examples = example_gen(data, digest)
+    statistics = StatisticsGen(examples=examples.outputs["examples"])
+    schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
+    validator = ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    )
+    transform = Transform(
+        examples=examples.outputs["examples"],
+        schema=schema.outputs["schema"],
+        module_file=module_file("preprocessing"),
+        custom_config={"data": data.model_dump_json()},
+        disable_statistics=True,
+    )
+    # Nothing is trained on data that the validator refuses.
+    transform.add_upstream_node(validator)
+
+    training_inputs = {
+        "examples": transform.outputs["transformed_examples"],
+        "transform_graph": transform.outputs["transform_graph"],
+        "statistics": statistics.outputs["statistics"],
+        "data": data,
+        "seed": config.seed,
+    }
+    teacher = TeacherTrainer(model=config.teacher, **training_inputs)
+    student = Distiller(
+        model=config.student,
+        distill=config.distill,
+        teacher=teacher.outputs["model"],
+        **training_inputs,
+    )
+    # The same student without its teacher: what it lacks, distillation has brought.
+    control = (
+        [TeacherTrainer(model=config.student, **training_inputs).with_id("Control")]
+        if config.distill.control
+        else []
+    )
+    exporter = Exporter(
+        model=student.outputs["model"],
+        teacher_model=teacher.outputs["model"],
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        export=config.export,
+        data=data,
+        code_digest=digest,
+    )
+    evaluator = Evaluator(
+        examples=examples.outputs["examples"],
+        transformed_examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        model=student.outputs["model"],
+        baseline_model=teacher.outputs["model"],
+        control_model=control[0].outputs["model"] if control else None,
+        tflite=exporter.outputs["tflite"],
+        config=config.model_dump_json(),
+        code_digest=digest,
+    )
+    pusher = Pusher(
+        model=student.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        tflite=exporter.outputs["tflite"],
+        evaluation=evaluator.outputs["evaluation"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(
+                base_directory=config.push.destination or places.push_destination
+            )
+        ),
+        tflite_variant=config.push.tflite,
+        code_digest=digest,
+    )
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=places.pipeline_root,
+        components=[
+            examples,
+            statistics,
+            schema,
+            validator,
+            transform,
+            teacher,
+            student,
+            *control,
+            exporter,
+            evaluator,
+            pusher,
+        ],
+        enable_cache=True,
+        metadata_connection_config=places.metadata,
+        beam_pipeline_args=list(config.runtime.beam),
+    )

@@ -1,0 +1,143 @@
+"""Runs the pipeline on this machine with TFX's LocalDagRunner.
+
+Also a runner file of the `tfx` command line:
+
+    tfx pipeline create --engine=local --pipeline_path=pipeline/local_runner.py
+    tfx run create --engine=local --pipeline_name=digits
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.proto.orchestration import pipeline_pb2
+
+from modules import model_zoo
+from modules.sources import open_source
+from pipeline.config import PipelineConfig, load_config
+from pipeline.console import run_console
+from pipeline.graph import Places, create_pipeline
+
+_LOG = logging.getLogger("tfx_distill.run")
+_REPORT_FILES = ("report.json", "report.md")
+_FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
+
+
+class Runner(LocalDagRunner):
+    """LocalDagRunner that never answers the Pusher from the cache.
+
+    A cached push would report success whatever has since become of the destination. The Pusher
+    itself finds out whether its version is still there, and copies nothing if it is.
+    """
+
+    def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: Any = None) -> None:
+        """Runs a compiled pipeline, nodes one after another."""
+        for node in pipeline.nodes:
+            if node.pipeline_node.node_info.id == "Pusher":
+                node.pipeline_node.execution_options.caching_options.enable_cache = False
+        super().run_with_ir(pipeline, run_options)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run led to: where its report lies and, if the student was blessed, its version."""
+
+    report_dir: Path
+    blessed: bool
+    pushed_version: str | None
+    pushed_to: Path | None
+
+
+def places(output: Path) -> Places:
+    """The layout below a run's output directory."""
+    root = output.absolute()
+    return Places(
+        pipeline_root=str(root / "pipeline_root"),
+        push_destination=str(root / "pushed"),
+        metadata=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
+    )
+
+
+def preflight(config: PipelineConfig) -> None:
+    """Find out in seconds what would otherwise fail after minutes.
+
+    Lists the data and builds both models.
+
+    Raises:
+      UserError: What is wrong with the data or the models.
+    """
+    source = open_source(config.data)
+    source.items()
+    for model in (config.teacher, config.student):
+        model_zoo.build_model(model, config.data.input_shape, len(source.labels))
+
+
+def run(config: PipelineConfig, output: Path) -> Outcome:
+    """Run the whole pipeline; an identical earlier run in `output` is served from the cache.
+
+    Raises:
+      UserError: What the user can mend.
+    """
+    _LOG.info("checking data and models")
+    preflight(config)
+    where = places(output)
+    os.makedirs(where.pipeline_root, exist_ok=True)
+    Runner().run(create_pipeline(config, where))
+    return collect_outcome(config.name, output)
+
+
+def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
+    """Read a finished run's results from the metadata; copies its report to `output/report`."""
+    with metadata.Metadata(places(output).metadata) as handle:
+        evaluation = _latest_output(handle.store, pipeline_name, "Evaluator", "evaluation")
+        blessing = _latest_output(handle.store, pipeline_name, "Evaluator", "blessing")
+        pushed = _latest_output(handle.store, pipeline_name, "Pusher", "pushed_model")
+    report_dir = output / "report"
+    report_dir.mkdir(parents=True, exist_ok=True)
+    for name in _REPORT_FILES:
+        aside = report_dir / f".{name}"
+        shutil.copyfile(Path(evaluation.uri) / name, aside)
+        os.replace(aside, report_dir / name)
+    blessed = blessing.custom_properties["blessed"].int_value == 1
+    destination = Path(pushed.custom_properties["pushed_destination"].string_value)
+    return Outcome(
+        report_dir=report_dir,
+        blessed=blessed,
+        pushed_version=destination.name if blessed else None,
+        # <destination>/saved_model/<version>
+        pushed_to=destination.parents[1] if blessed else None,
+    )
+
+
+def _latest_output(store: Any, pipeline_name: str, node: str, key: str) -> Any:
+    """The artifact of a node's newest finished execution, served from the cache or not."""
+    context = store.get_context_by_type_and_name("node", f"{pipeline_name}.{node}")
+    executions = [
+        execution
+        for execution in store.get_executions_by_context(context.id)
+        if execution.last_known_state in _FINISHED
+    ]
+    newest = max(executions, key=lambda execution: execution.id)
+    (artifact_id,) = (
+        event.artifact_id
+        for event in store.get_events_by_execution_ids([newest.id])
+        if event.type == metadata_store_pb2.Event.OUTPUT and event.path.steps[0].key == key
+    )
+    (artifact,) = store.get_artifacts_by_id([artifact_id])
+    return artifact
+
+
+if __name__ == "__main__":
+    CONFIG = load_config("digits")
+    OUTPUT = Path("runs") / CONFIG.name
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    with run_console(OUTPUT / "run.log", debug=False):
+        Runner().run(create_pipeline(CONFIG, places(OUTPUT)))

@@ -1,0 +1,185 @@
+"""The Pusher component on real artifacts."""
+
+import hashlib
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tfx import types
+from tfx.components.pusher import component as tfx_pusher
+from tfx.proto import pusher_pb2
+from tfx.types import standard_artifacts
+from tfx.utils import proto_utils
+
+from components.artifacts import TFLiteModels
+from components.pusher.component import Pusher
+from components.pusher.executor import Executor
+from modules.errors import ConfigError, UserError
+
+ARTIFACTS = {
+    "model": standard_artifacts.Model,
+    "model_blessing": standard_artifacts.ModelBlessing,
+    "tflite": TFLiteModels,
+    "evaluation": standard_artifacts.ModelEvaluation,
+    "pushed_model": standard_artifacts.PushedModel,
+}
+TFLITE = b"TFL3 int8"
+SHA256 = hashlib.sha256(TFLITE).hexdigest()
+
+
+def write(path: Path, content: bytes | dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+
+
+class Push:
+    """One execution: artifacts on disk as the upstream components write them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.destination = directory / "pushed"
+        self.destination_kind: dict[str, Any] = {
+            "filesystem": {"base_directory": str(self.destination)}
+        }
+        self.artifacts: dict[str, list[types.Artifact]] = {}
+        for name, artifact_type in ARTIFACTS.items():
+            artifact = artifact_type()
+            artifact.uri = str(directory / name)
+            self.artifacts[name] = [artifact]
+        self.pushed_model = self.artifacts["pushed_model"][0]
+        self.bless(1)
+        write(directory / "model/Format-Serving/saved_model.pb", b"graph")
+        write(directory / "model/Format-Serving/variables/variables.index", b"weights")
+        write(directory / "tflite/student/int8/model.tflite", TFLITE)
+        write(directory / "tflite/student/float32/model.tflite", b"not this one")
+        tensor = {"name": "x", "shape": [1, 2], "dtype": "int8", "quantization": None}
+        spec = {"input": tensor, "output": tensor, "labels": ["a"], "sha256": SHA256}
+        write(directory / "tflite/student/int8/spec.json", {**spec, "size_bytes": len(TFLITE)})
+        self.report = directory / "evaluation/report.json"
+        write(self.report, {"variants": {"int8": {"accuracy": 0.9, "sha256": SHA256}}})
+
+    def bless(self, blessed: int) -> None:
+        self.artifacts["model_blessing"][0].set_int_custom_property("blessed", blessed)
+
+    def do(self) -> None:
+        destination = proto_utils.dict_to_proto(self.destination_kind, pusher_pb2.PushDestination())
+        inputs = {name: self.artifacts[name] for name in ARTIFACTS if name != "pushed_model"}
+        Executor().Do(
+            inputs,
+            {"pushed_model": self.artifacts["pushed_model"]},
+            {
+                "push_destination": proto_utils.proto_to_json(destination),
+                "tflite_variant": "int8",
+                "code_digest": "0",
+            },
+        )
+
+
+@pytest.fixture
+def execution(tmp_path: Path) -> Push:
+    return Push(tmp_path)
+
+
+def test_blessed_student_is_pushed_and_archived(execution: Push) -> None:
+    execution.do()
+    artifact = execution.pushed_model
+    version = artifact.get_string_custom_property("pushed_version")
+    saved_model = execution.destination / "saved_model" / version
+    tflite = execution.destination / "tflite" / version
+    assert artifact.get_int_custom_property("pushed") == 1
+    assert artifact.get_string_custom_property("pushed_destination") == str(saved_model)
+    assert artifact.get_string_custom_property("pushed_tflite") == str(tflite)
+    for directory in (saved_model, Path(artifact.uri)):
+        assert (directory / "saved_model.pb").read_bytes() == b"graph"
+        assert (directory / "variables/variables.index").read_bytes() == b"weights"
+    assert (tflite / "model.tflite").read_bytes() == TFLITE
+    manifest = json.loads((tflite / "manifest.json").read_text())
+    assert (manifest["variant"], manifest["metrics"]["accuracy"]) == ("int8", 0.9)
+
+
+def test_second_run_marks_the_version_that_is_there(execution: Push) -> None:
+    execution.do()
+    first = execution.pushed_model.get_string_custom_property("pushed_version")
+    execution.do()
+    assert execution.pushed_model.get_string_custom_property("pushed_version") == first
+    assert [entry.name for entry in (execution.destination / "tflite").iterdir()] == [first]
+
+
+def test_student_without_blessing_pushes_nothing(execution: Push) -> None:
+    execution.bless(0)
+    execution.do()
+    assert execution.pushed_model.has_custom_property("pushed")
+    assert execution.pushed_model.get_int_custom_property("pushed") == 0
+    assert not execution.pushed_model.has_custom_property("pushed_version")
+    assert not execution.destination.exists()
+    assert not Path(execution.pushed_model.uri).exists()
+
+
+@pytest.mark.parametrize(
+    "report", [{}, {"variants": {"float32": {}}}, {"variants": {"int8": 1}}, b"{", None]
+)
+def test_report_without_the_variant_is_refused(execution: Push, report: Any) -> None:
+    execution.report.unlink() if report is None else write(execution.report, report)
+    with pytest.raises(UserError, match=r"report\.json must have .*variant 'int8'"):
+        execution.do()
+    assert not execution.destination.exists()
+
+
+def test_file_that_was_not_measured_is_refused(execution: Push) -> None:
+    write(execution.report, {"variants": {"int8": {"sha256": "0" * 64}}})
+    with pytest.raises(UserError, match="must be the file that was measured"):
+        execution.do()
+    assert not execution.destination.exists()
+
+
+def test_only_a_filesystem_can_be_the_destination(execution: Push) -> None:
+    execution.destination_kind = {}
+    with pytest.raises(ConfigError, match="must be of kind filesystem, not None"):
+        execution.do()
+
+
+def make_component(**replaced: Any) -> Pusher:
+    destination = pusher_pb2.PushDestination(
+        filesystem=pusher_pb2.PushDestination.Filesystem(base_directory="/srv/models")
+    )
+    channels = {
+        name: types.Channel(type=artifact_type)
+        for name, artifact_type in ARTIFACTS.items()
+        if name != "pushed_model"
+    }
+    parameters = {"tflite_variant": "int8", "code_digest": "abc", "push_destination": destination}
+    return Pusher(**{**channels, **parameters, **replaced})
+
+
+def test_component_has_our_channels_and_properties() -> None:
+    component = make_component()
+    assert isinstance(component, tfx_pusher.Pusher)
+    assert component.id == "Pusher"
+    assert component.executor_spec.executor_class is Executor
+    inputs = {name: channel.type for name, channel in component.inputs.items()}
+    assert inputs == {name: kind for name, kind in ARTIFACTS.items() if name != "pushed_model"}
+    assert component.outputs["pushed_model"].type is standard_artifacts.PushedModel
+    assert component.exec_properties["tflite_variant"] == "int8"
+    assert component.exec_properties["code_digest"] == "abc"
+    assert "/srv/models" in component.exec_properties["push_destination"]
+
+
+def test_component_refuses_another_artifact_type() -> None:
+    with pytest.raises(TypeError, match="tflite"):
+        make_component(tflite=types.Channel(type=standard_artifacts.Model))
+
+
+def test_artifact_type_is_imported_by_its_name() -> None:
+    package, name = TFLiteModels.TYPE_NAME.split(".")
+    assert getattr(importlib.import_module(package), name) is TFLiteModels
+
+
+def test_importing_the_package_is_light() -> None:
+    code = "import components, sys; sys.exit('tfx' in sys.modules)"
+    root = Path(importlib.import_module("components").__file__ or "").parents[1]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+    with pytest.raises(ImportError, match="cannot import name 'TFLiteModel'"):
+        exec("from components import TFLiteModel")
