@@ -19,7 +19,7 @@ def code_digest() -> str:
     for package in _PACKAGES:
         spec = importlib.util.find_spec(package)
         assert spec is not None and spec.submodule_search_locations
-        root = list(spec.submodule_search_locations)[0]
+        root = next(iter(spec.submodule_search_locations))
         for directory, folders, files in os.walk(root):
             folders.sort()
             for name in sorted(name for name in files if name.endswith(".py")):

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from modules import latency, metrics, model_zoo, report, serving
+from modules import latency, metrics, model_zoo, report, report_schema, serving
 from modules.data import ExampleData
 from modules.metrics import Predictions
 from modules.preprocessing import LABEL
@@ -69,7 +69,7 @@ class Rules:
     config: dict[str, Any]
 
 
-def evaluate(subjects: Subjects, split: EvalSplit, rules: Rules) -> report.Report:
+def evaluate(subjects: Subjects, split: EvalSplit, rules: Rules) -> report_schema.Report:
     """Measure everything the report holds and have the gate judge it."""
     models = {"teacher": subjects.teacher, "student": subjects.student}
     if subjects.control:
@@ -88,9 +88,9 @@ def evaluate(subjects: Subjects, split: EvalSplit, rules: Rules) -> report.Repor
     speedup = latency.speedup(
         timings["teacher"], timings["student"], rules.latency.confidence, rules.seed
     )
-    evidence = report.Evidence(
+    evidence = report_schema.Evidence(
         labels=list(split.labels),
-        examples=report.Examples(eval=len(answers["student"])),
+        examples=report_schema.Examples(eval=len(answers["student"])),
         teacher=entries["teacher"],
         student=entries["student"],
         control=entries.get("control"),
@@ -103,7 +103,7 @@ def evaluate(subjects: Subjects, split: EvalSplit, rules: Rules) -> report.Repor
             metrics.agreement(answers["teacher"], answers["student"]),
             speedup,
         ),
-        push=report.Push(tflite=list(rules.push_tflite)),
+        push=report_schema.Push(tflite=list(rules.push_tflite)),
         environment=report.environment(
             [device.name for device in tf.config.list_physical_devices("GPU")]
         ),
@@ -137,9 +137,7 @@ def predict_tflite(path: str, split: EvalSplit) -> Predictions:
     )
 
 
-def measure_latency(
-    tflite_dir: str, split: EvalSplit, rules: Rules
-) -> dict[str, latency.Timing]:
+def measure_latency(tflite_dir: str, split: EvalSplit, rules: Rules) -> dict[str, latency.Timing]:
     """Times in one interleaved measurement: `teacher`, `student` (both float32), each variant.
 
     A variant that the student was not asked for is absent. `student` is the float32 variant.
@@ -157,9 +155,7 @@ def measure_latency(
         rules.latency.queries_per_block,
     )
     threads = rules.latency.threads
-    runners = {
-        role: latency.litert_runner(path, threads, pixels) for role, path in paths.items()
-    }
+    runners = {role: latency.litert_runner(path, threads, pixels) for role, path in paths.items()}
     return latency.measure(runners, rules.latency, rules.seed)
 
 
@@ -177,7 +173,7 @@ def directory_bytes(directory: str) -> int:
     )
 
 
-def check_against_tfma(ours: report.Report, tfma_accuracy: dict[str, float]) -> None:
+def check_against_tfma(ours: report_schema.Report, tfma_accuracy: dict[str, float]) -> None:
     """Two ways to the same number must agree, or one of them cannot be trusted.
 
     Args:
@@ -198,9 +194,9 @@ def check_against_tfma(ours: report.Report, tfma_accuracy: dict[str, float]) -> 
 def _judge_variants(
     tflite_dir: str,
     split: EvalSplit,
-    student: report.Entry,
+    student: report_schema.Entry,
     timings: dict[str, latency.Timing],
-) -> dict[str, report.Variant]:
+) -> dict[str, report_schema.Variant]:
     teacher_bytes = os.path.getsize(tflite_path(tflite_dir, "teacher", _TIMED_FORMAT))
     variants = {}
     for variant in _variants(tflite_dir):

@@ -150,10 +150,9 @@ def expected_calibration_error(predictions: Predictions, bins: int = 15) -> floa
     _require_examples(predictions)
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
-    if np.isnan(predictions.confidence).any():
-        return float("nan")
     # m / bins rather than a running sum, so that each edge is the float a reader would write.
     inner_edges = np.arange(1, bins) / bins
+    # NaN sorts last, into the last bin, and makes that bin's gap and the sum NaN.
     bin_ids = np.searchsorted(inner_edges, predictions.confidence, side="left")
     correct = (predictions.predicted == predictions.labels).astype(np.float64)
     gaps = np.bincount(bin_ids, weights=correct - predictions.confidence, minlength=bins)

@@ -63,9 +63,7 @@ def resnet_small(
             x = _conv_bn_relu(x, width, strides=strides)
             x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
             x = layers.BatchNormalization(momentum=_BN_MOMENTUM)(x)
-            x = layers.ReLU(name=f"stage{stage + 1}_block{block + 1}")(
-                layers.Add()([x, shortcut])
-            )
+            x = layers.ReLU(name=f"stage{stage + 1}_block{block + 1}")(layers.Add()([x, shortcut]))
     return _classifier("resnet_small", inputs, x, classes, dropout)
 
 
@@ -230,9 +228,7 @@ def load_model(directory: str) -> keras.Model:
       ModelError: The files are missing, or do not belong to what the builder now builds.
     """
     description = _read_description(directory)
-    settings = ModelSettings(
-        model=description["model"], parameters=description["parameters"]
-    )
+    settings = ModelSettings(model=description["model"], parameters=description["parameters"])
     model = build_model(settings, tuple(description["input_shape"]), description["classes"])
     try:
         model.load_weights(os.path.join(directory, _WEIGHTS_FILE))

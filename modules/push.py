@@ -11,7 +11,6 @@ SavedModel without a manifest; it stays, and its number is never given out again
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +20,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+import portalocker
 
 from modules.errors import ConfigError, ModelError, UserError
 
@@ -84,9 +85,14 @@ def push(
         description = _describe(candidate)
         for name in (SAVED_MODEL, TFLITE):
             (target / name).mkdir(parents=True, exist_ok=True)
-        with (target / LOCK_FILE).open("a") as lock_file:
-            _lock(lock_file, lock_timeout_s)
+        # The kernel lets go of the lock when its holder dies, however that happens.
+        with portalocker.Lock(target / LOCK_FILE, mode="a", timeout=lock_timeout_s):
             return _push_locked(candidate, description, target, now())
+    except portalocker.LockException as error:
+        raise UserError(
+            f"another pusher has held {target / LOCK_FILE} for over {lock_timeout_s:g} s; "
+            "wait for it to finish, or end it, and push again"
+        ) from error
     except OSError as error:
         raise UserError(
             f"push destination {destination} must be a writable directory with room for the "
@@ -238,18 +244,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _lock(lock_file: TextIO, timeout_s: float) -> None:
-    """Keeps other pushers out until the file is closed, which the kernel does when one dies."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            return fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise UserError(
-                    f"another pusher has held {lock_file.name} for over {timeout_s:g} s; "
-                    "wait for it to finish, or end it, and push again"
-                ) from None
-            time.sleep(0.05)

@@ -34,7 +34,9 @@ class Item:
 class Source(Protocol):
     """A data set of labelled images, small enough to pickle to a Beam worker."""
 
-    labels: tuple[str, ...]
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names; an item's label is a position among them."""
 
     def items(self) -> list[Item]:
         """Every image, in a fixed order."""

@@ -46,9 +46,7 @@ def convert(model: keras.Model, variant: TFLiteVariant, calibration: np.ndarray)
     module = _float_input_module(model) if quantised else _module(model, tf.uint8)
     with tempfile.TemporaryDirectory() as directory:
         tf.saved_model.save(module, directory, signatures={SIGNATURE: module.serve})
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            directory, signature_keys=[SIGNATURE]
-        )
+        converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if quantised:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

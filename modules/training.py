@@ -54,9 +54,7 @@ def fit(
         epochs=settings.epochs,
         verbose=0,
         callbacks=[
-            keras.callbacks.LearningRateScheduler(
-                lambda epoch: learning_rate(settings, epoch)
-            ),
+            keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(settings, epoch)),
             keras.callbacks.TerminateOnNaN(raise_error=True),
             keras.callbacks.EarlyStopping(
                 "val_loss", patience=settings.patience, restore_best_weights=True

@@ -122,7 +122,7 @@ def _run_locked(config: PipelineConfig, output: Path, log_file: Path, debug: boo
         return _explain(f"{where}{error}", code)
     except KeyboardInterrupt:
         return _explain(f"{where}interrupted; the same command goes on from the last whole node")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  any failure is one line and exit code 1
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         return _explain(
             f"{where}{type(error).__name__}: {reason}; the traceback is in {log_file}, or run "

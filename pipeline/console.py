@@ -88,9 +88,7 @@ def run_console(log_file: Path, debug: bool) -> Iterator[Console]:
     absl_logging.set_verbosity(absl_logging.INFO)
     logging.getLogger("tfx_distill").setLevel(logging.INFO)
     file_handler = logging.FileHandler(log_file, encoding="utf-8")
-    file_handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    )
+    file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     with _terminal(log_file, debug) as stream:
         console = Console(stream)
         handlers: list[logging.Handler] = [file_handler, console]

@@ -92,7 +92,9 @@ def _rules(exec_properties: dict[str, Any]) -> evaluation.Rules:
 
 def _bless(input_dict: Artifacts, output_dict: Artifacts, blessed: bool) -> None:
     """Marks the ModelBlessing as TFX's Evaluator does."""
-    blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
+    blessing = artifact_utils.get_single_instance(
+        output_dict[standard_component_specs.BLESSING_KEY]
+    )
     for role, uri_key, id_key in (
         (
             "model",

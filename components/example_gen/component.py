@@ -35,9 +35,7 @@ def example_gen(settings: DataSettings, code_digest: str) -> BaseBeamComponent:
         example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=1)
         for name in ("train", "eval")
     ]
-    output_config = example_gen_pb2.Output(
-        split_config=example_gen_pb2.SplitConfig(splits=splits)
-    )
+    output_config = example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=splits))
     custom_config = pack_settings(settings, code_digest)
     if settings.path:
         component = ImageFolderExampleGen(
@@ -56,6 +54,4 @@ def example_gen(settings: DataSettings, code_digest: str) -> BaseBeamComponent:
 
 
 def _single_split(pattern: str) -> example_gen_pb2.Input:
-    return example_gen_pb2.Input(
-        splits=[example_gen_pb2.Input.Split(name="all", pattern=pattern)]
-    )
+    return example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="all", pattern=pattern)])

@@ -46,9 +46,7 @@ def pack_settings(settings: DataSettings, code_digest: str) -> example_gen_pb2.C
 def unpack_settings(exec_properties: dict[str, Any]) -> DataSettings:
     """The inverse of `pack_settings`."""
     config = example_gen_pb2.CustomConfig()
-    proto_utils.json_to_proto(
-        exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], config
-    )
+    proto_utils.json_to_proto(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY], config)
     struct = struct_pb2.Struct()
     config.custom_config.Unpack(struct)
     data = json_format.MessageToDict(struct)["data"]

@@ -330,6 +330,21 @@ def test_a_failing_write_leaves_the_old_report(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_write_that_cannot_be_completed_leaves_the_old_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_report(_report(), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def killed(source: Path, target: Path) -> None:
+        raise OSError(f"{target.name} from {len(source.read_text(encoding='utf-8'))} characters")
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(OSError, match=r"report\.md from \d{3,} characters"):
+        write_report(_report(control=None), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_write_report_refuses_a_url() -> None:
     with pytest.raises(ValueError, match="must be local, got gs://bucket/report"):
         write_report(_report(), "gs://bucket/report")
