@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -49,10 +51,11 @@ def run(preset_or_file: str, overrides: tuple[str, ...], output: Path | None, de
 
 @main.command()
 def presets() -> None:
-    """List the presets and what they are."""
+    """List the presets: what each is, its command, its running time, its expected result."""
     for path in sorted(PRESETS_DIR.glob("*.yaml")):
         lines = path.read_text(encoding="utf-8").splitlines()
-        click.echo("\n".join(line.lstrip("# ") for line in lines[:1]))
+        header = itertools.takewhile(lambda line: line.startswith("#"), lines)
+        click.echo("\n".join(line.removeprefix("#").removeprefix(" ") for line in header))
 
 
 @main.command()
@@ -71,7 +74,7 @@ def report(directory: Path) -> None:
     from modules.report import markdown_table, read_report
 
     try:
-        click.echo(markdown_table(read_report(directory / "report" / "report.json")))
+        click.echo(markdown_table(read_report(directory / "report" / "report.json")).rstrip())
     except UserError as error:
         _fail(error, EXIT_USAGE)
 
@@ -107,6 +110,8 @@ def _run_locked(config: PipelineConfig, output: Path, log_file: Path, debug: boo
     from pipeline.console import run_console
 
     where = ""
+    # A user's own `package.module:function` is looked for where the command is given, too.
+    sys.path.append(os.getcwd())
     try:
         with run_console(log_file, debug) as console:
             try:
@@ -136,7 +141,7 @@ def _show(outcome: Any) -> int:
     from modules.report import markdown_table, read_report
 
     click.echo()
-    click.echo(markdown_table(read_report(outcome.report_dir / "report.json")))
+    click.echo(markdown_table(read_report(outcome.report_dir / "report.json")).rstrip())
     click.echo()
     if outcome.pushed_to:
         version = outcome.pushed_version

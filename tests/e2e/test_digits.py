@@ -1,0 +1,160 @@
+"""`tfx-distill run digits` as a user runs it, and what it leaves behind."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from modules.settings import DataSettings
+from modules.sources import DigitsSource, example_id, in_eval_split
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+COMMAND = str(Path(sys.executable).with_name("tfx-distill"))
+# A process that knows nothing but TensorFlow, as a server does.
+SERVE = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+saved_model, images, answers = sys.argv[1:]
+model = tf.saved_model.load(saved_model)
+examples = [
+    tf.train.Example(
+        features=tf.train.Features(
+            feature={"image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))}
+        )
+    ).SerializeToString()
+    for image in np.load(images, allow_pickle=True)
+]
+output = model.signatures["serving_default"](examples=tf.constant(examples))
+np.savez(answers, **{name: tensor.numpy() for name, tensor in output.items()})
+"""
+
+
+def tfx_distill(*arguments):
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("digits") / "run"
+    done = tfx_distill("run", "digits", "--output", str(directory))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (directory / "stdout.txt").write_text(done.stdout)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def report(output):
+    return json.loads((output / "report" / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def eval_examples():
+    """PNG files, raw pixels and labels of the eval split, straight from scikit-learn."""
+    source, settings, digits = DigitsSource(), DataSettings(), load_digits()
+    images, pixels, labels = [], [], []
+    for index, item in enumerate(source.items()):
+        image = source.read(item.name)
+        if in_eval_split(example_id(image), settings):
+            images.append(image)
+            pixels.append(np.rint(digits.images[index] * 255 / 16).astype(np.uint8)[..., None])
+            labels.append(int(digits.target[index]))
+    return images, np.stack(pixels), np.array(labels)
+
+
+def only_version(directory):
+    (version,) = [path for path in directory.iterdir() if path.name.isdigit()]
+    return version
+
+
+def test_the_preset_reaches_its_goals(report):
+    teacher, student = report["teacher"], report["student"]
+    assert report["examples"]["eval"] >= 0.15 * 1797
+    assert teacher["accuracy"] >= 0.985
+    assert student["accuracy"] >= 0.965
+    assert report["variants"]["int8"]["accuracy"] >= student["accuracy"] - 0.01
+    assert teacher["parameters"] >= 10 * student["parameters"]
+    assert report["comparison"]["speedup"]["ci_low"] > 1.5
+    assert report["control"]["parameters"] == student["parameters"]
+    assert report["gate"]["blessed"]
+
+
+def test_the_pushed_saved_model_answers_serialized_examples_as_reported(
+    output, report, eval_examples, tmp_path
+):
+    images, _, labels = eval_examples
+    np.save(tmp_path / "images.npy", np.array(images, dtype=object), allow_pickle=True)
+    model = only_version(output / "pushed" / "saved_model")
+    answers = tmp_path / "answers.npz"
+    subprocess.run(
+        [sys.executable, "-c", SERVE, model, tmp_path / "images.npy", answers],
+        check=True,
+        capture_output=True,
+        cwd=tmp_path,
+    )
+    with np.load(answers) as loaded:
+        probabilities, logits = loaded["probabilities"], loaded["logits"]
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    np.testing.assert_allclose(
+        probabilities, exponentials / exponentials.sum(-1, keepdims=True), atol=1e-5
+    )
+    accuracy = (logits.argmax(-1) == labels).mean()
+    assert accuracy == pytest.approx(report["student"]["accuracy"], abs=1e-9)
+
+
+def test_the_pushed_tflite_file_answers_raw_pixels_as_reported(output, report, eval_examples):
+    from ai_edge_litert.interpreter import Interpreter
+
+    _, pixels, labels = eval_examples
+    directory = only_version(output / "pushed" / "tflite")
+    manifest = json.loads((directory / "manifest.json").read_text())
+    interpreter = Interpreter(model_path=str(directory / "model.tflite"))
+    run = interpreter.get_signature_runner("serving_default")
+    predicted = [run(image=image[None])["logits"].argmax() for image in pixels]
+    variant = report["variants"][manifest["variant"]]
+    assert (predicted == labels).mean() == pytest.approx(variant["accuracy"], abs=1e-9)
+    assert manifest["metrics"]["accuracy"] == variant["accuracy"]
+    digest = hashlib.sha256((directory / "model.tflite").read_bytes()).hexdigest()
+    assert digest == manifest["sha256"] == variant["sha256"]
+    assert manifest["labels"] == [str(digit) for digit in range(10)]
+
+
+def test_both_formats_are_pushed_as_one_version(output):
+    pushed = output / "pushed"
+    assert only_version(pushed / "saved_model").name == only_version(pushed / "tflite").name
+
+
+def test_the_run_prints_the_table_that_the_report_command_prints_again(output):
+    printed = (output / "stdout.txt").read_text()
+    again = tfx_distill("report", str(output))
+    assert again.returncode == 0
+    assert again.stdout.strip() in printed
+    assert "| teacher " in again.stdout
+    assert "PASSED" in again.stdout
+    assert str(only_version(output / "pushed" / "tflite") / "model.tflite") in printed
+
+
+def test_a_refused_student_exits_3_and_pushes_nothing(output, tmp_path):
+    # In the same directory, so that training is served from the cache.
+    destination = tmp_path / "elsewhere"
+    done = tfx_distill(
+        *("run", "digits", "--output", str(output)),
+        *("--set", "gate.min_speedup=100000", "--set", f"push.destination={destination}"),
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "REFUSED" in done.stdout
+    assert "min_speedup" in done.stdout
+    assert not destination.exists()
+    refused = json.loads((output / "report" / "report.json").read_text())
+    assert not refused["gate"]["blessed"]
+    assert [check["name"] for check in refused["gate"]["checks"] if not check["passed"]] == [
+        "min_speedup"
+    ]
