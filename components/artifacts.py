@@ -13,3 +13,9 @@ class TFLiteModels(artifact.Artifact):
 
     # Imported from here by the Kubeflow v2 runner, through components/__init__.py.
     TYPE_NAME = "components.TFLiteModels"
+
+
+class SoftTargets(artifact.Artifact):
+    """Teachers' logits for every training example and view; layout in `modules.knowledge`."""
+
+    TYPE_NAME = "components.SoftTargets"

@@ -2,45 +2,99 @@
 
 from __future__ import annotations
 
-from tfx import types
-from tfx.components.trainer.component import Trainer
+from typing import Any
 
-from components.teacher_trainer import module_file, training_config
-from modules.settings import DataSettings, DistillSettings, ModelSettings
+from tfx import types
+from tfx.components.trainer import executor as tfx_executor
+from tfx.components.trainer import fn_args_utils
+from tfx.components.trainer.component import Trainer
+from tfx.components.util import udf_utils
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.proto import trainer_pb2
+from tfx.types import standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ChannelParameter
+from tfx.utils import json_utils, path_utils
+
+from components.artifacts import SoftTargets
+from components.teacher_trainer import Training, module_file, training_config
+from modules.settings import DistillSettings, ModelSettings
+
+Artifacts = dict[str, list[types.Artifact]]
+
+
+class Executor(tfx_executor.GenericExecutor):
+    """TFX's Trainer executor, which hands the paths of the teachers' knowledge to `run_fn`."""
+
+    def _GetFnArgs(
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
+    ) -> fn_args_utils.FnArgs:
+        fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
+        fn_args.custom_config["teacher_dirs"] = [
+            path_utils.serving_model_path(artifact.uri) for artifact in input_dict["teachers"]
+        ]
+        fn_args.custom_config["soft_targets_dir"] = next(
+            (artifact.uri for artifact in input_dict.get("soft_targets", [])), None
+        )
+        return fn_args
+
+
+class DistillerSpec(standard_component_specs.TrainerSpec):
+    """TFX's TrainerSpec, with the teachers and their knowledge."""
+
+    INPUTS = {
+        **standard_component_specs.TrainerSpec.INPUTS,
+        "teachers": ChannelParameter(type=standard_artifacts.Model),
+        "soft_targets": ChannelParameter(type=SoftTargets, optional=True),
+    }
 
 
 class Distiller(Trainer):
     """TFX's Trainer with `modules/distill_trainer.py` as its module file.
 
     Args:
-      examples: Transformed examples; only the split train is read.
-      transform_graph: Carries the class names and the preprocessing.
-      statistics: Of the raw examples; says how many there are.
-      teacher: The model to learn from, the output of a TeacherTrainer.
+      training: What all Trainers are given.
       model: The student.
       distill: The objective.
-      data: The input of both models.
-      seed: Of the weights and of the order of the examples.
+      teachers: One or more models to learn from, in the order of their weights.
+      teacher_weights: Their shares.
+      soft_targets: Their knowledge, computed before; None runs them in every step.
     """
+
+    SPEC_CLASS = DistillerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
     def __init__(
         self,
         *,
-        examples: types.BaseChannel,
-        transform_graph: types.BaseChannel,
-        statistics: types.BaseChannel,
-        teacher: types.BaseChannel,
+        training: Training,
         model: ModelSettings,
         distill: DistillSettings,
-        data: DataSettings,
-        seed: int,
+        teachers: types.BaseChannel,
+        teacher_weights: list[float],
+        soft_targets: types.BaseChannel | None,
     ):
-        objective = distill.model_dump_json(exclude={"control"})
-        super().__init__(
+        config = training_config(model, training) | {
+            "distill": distill.model_dump_json(exclude={"control", "top_k"}),
+            "teacher_weights": teacher_weights,
+        }
+        optional: dict[str, Any] = {"soft_targets": soft_targets} if soft_targets else {}
+        spec = DistillerSpec(
+            examples=training.examples,
+            transform_graph=training.transform_graph,
+            teachers=teachers,
+            train_args=trainer_pb2.TrainArgs(),
+            eval_args=trainer_pb2.EvalArgs(),
             module_file=module_file("distill_trainer"),
-            examples=examples,
-            transform_graph=transform_graph,
-            statistics=statistics,
-            base_model=teacher,
-            custom_config=training_config(model, data, seed) | {"distill": objective},
+            custom_config=json_utils.dumps(config),
+            model=types.Channel(type=standard_artifacts.Model),
+            model_run=types.Channel(type=standard_artifacts.ModelRun),
+            **optional,
         )
+        # TFX's own constructor would build TFX's own spec; what else it does follows.
+        base_component.BaseComponent.__init__(self, spec=spec)
+        if udf_utils.should_package_user_modules():
+            udf_utils.add_user_module_dependency(
+                self,
+                standard_component_specs.MODULE_FILE_KEY,
+                standard_component_specs.MODULE_PATH_KEY,
+            )

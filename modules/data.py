@@ -1,18 +1,23 @@
-"""Input pipelines over Transform's examples: streamed, batched parsing, deterministic order."""
+"""Input pipelines over Transform's examples: streamed, batched, in a repeatable order."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from modules.augment import augment, mix, view_keys
+from modules.knowledge import SoftTargets
 from modules.preprocessing import EXAMPLE_ID, IMAGE, LABEL
-from modules.settings import DataSettings
+from modules.settings import AugmentSettings, DataSettings
 
 _PARSE_BATCH = 1024
 _SHUFFLE_BUFFER = 20_000
-# Below this many bytes of pixels the examples are kept in memory between epochs.
+# Below this many bytes the examples are kept in memory between epochs.
 _CACHE_LIMIT = 512 * 1024**2
 _VALIDATION_BUCKETS = 1_000_000
 _FEATURES = {
@@ -27,72 +32,176 @@ def decode_pixels(raw: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
     return tf.reshape(tf.io.decode_raw(raw, tf.uint8), [-1, *shape])
 
 
+@dataclass(frozen=True)
+class Order:
+    """How the training examples are gone through.
+
+    Attributes:
+      batch_size: Examples per batch; the last batch of an epoch may be smaller.
+      seed: Of the order.
+      epoch: An int64 variable, read whenever an epoch begins. Order and views are functions of
+        seed and epoch, so that a training which is taken up again at some epoch sees what an
+        unbroken one would have seen.
+    """
+
+    batch_size: int
+    seed: int
+    epoch: tf.Variable
+
+
+@dataclass(frozen=True)
+class View:
+    """Which changed images the student is shown.
+
+    Attributes:
+      settings: What is changed.
+      count: How many views there are of an example; epoch e shows view `(e + its id) % count`.
+      seed: Of the views; the same for SoftTargets and the training.
+      classes: Number of classes, for mixup's labels.
+    """
+
+    settings: AugmentSettings
+    count: int
+    seed: int
+    classes: int
+
+
 class ExampleData:
     """The transformed examples under some file patterns.
 
     Args:
       file_patterns: Globs of gzipped TFRecord files of transformed examples.
       settings: Their shape, and the share of `train` that is held out for validation.
+      knowledge: The teachers' answers to these very files, or None.
     """
 
-    def __init__(self, file_patterns: Sequence[str], settings: DataSettings):
-        self._files = sorted(
-            file for pattern in file_patterns for file in tf.io.gfile.glob(pattern)
-        )
+    def __init__(
+        self,
+        file_patterns: Sequence[str],
+        settings: DataSettings,
+        knowledge: SoftTargets | None = None,
+    ):
+        self.files = sorted(file for pattern in file_patterns for file in tf.io.gfile.glob(pattern))
         self._settings = settings
+        self._knowledge = knowledge
+        self._training_records: tf.data.Dataset | None = None
+        self._training_count: int | None = None
+        if knowledge is not None:
+            knowledge.check_fits(self.files)
 
-    def training(self, batch_size: int, seed: int, examples: int) -> tf.data.Dataset:
-        """Shuffled `(pixels, labels)` batches of the training part; a new order every epoch.
+    def training_count(self) -> int:
+        """How many examples are learnt from; the first call reads them all."""
+        if self._training_count is None:
+            records = self._kept_records()
+            self._training_count = int(records.reduce(0, lambda count, _: count + 1))
+        return self._training_count
 
-        Args:
-          batch_size: Examples per batch; the last batch may be smaller.
-          seed: Of the order; the same seed gives the same sequence of epochs.
-          examples: How many there are; decides whether they are cached in memory.
-        """
-        height, width, channels = self._settings.input_shape
-        data = self._records(validation=False)
-        if examples * height * width * channels <= _CACHE_LIMIT:
-            data = data.cache()
-        data = data.shuffle(_SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=True)
-        return self._batches(data, batch_size)
+    def training(self, order: Order, view: View | None = None) -> tf.data.Dataset:
+        """`(pixels, y)` batches of one epoch, another order in each; see `Distiller` for `y`."""
+        records = self._kept_records()
+        shape = self._settings.input_shape
+
+        def parse(epoch: tf.Tensor, serialized: Any, answers: Any) -> Any:
+            features = tf.io.parse_example(serialized, _FEATURES)
+            pixels, y = decode_pixels(features[IMAGE], shape), {"label": features[LABEL]}
+            shown = tf.zeros_like(features[LABEL])
+            if view is not None:
+                ids = features[EXAMPLE_ID]
+                offset = tf.strings.to_hash_bucket_fast(ids, 1 << 30)
+                shown = (offset + epoch) % view.count
+                pixels = augment(pixels, ids, shown, view.settings, view.seed)
+                if view.settings.mixup:
+                    keys = view_keys(ids, shown + view.count * epoch, view.seed)
+                    pixels, y["label"] = mix(
+                        pixels, y["label"], keys, view.classes, view.settings.mixup
+                    )
+            if self._knowledge is not None:
+                y["teacher_logits"] = self._knowledge.logits(answers, features[EXAMPLE_ID], shown)
+            return pixels, y
+
+        def one_epoch(_: tf.Tensor) -> tf.data.Dataset:
+            epoch = tf.identity(order.epoch)
+            shuffled = records.shuffle(
+                _SHUFFLE_BUFFER, seed=order.seed * 1_000_003 + epoch, reshuffle_each_iteration=False
+            )
+            return shuffled.batch(order.batch_size).map(
+                lambda serialized, answers: parse(epoch, serialized, answers),
+                num_parallel_calls=2,
+                deterministic=True,
+            )
+
+        batches = math.ceil(self.training_count() / order.batch_size)
+        dataset = tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
+        return dataset.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(
+            tf.data.AUTOTUNE
+        )
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
-        """`(pixels, labels)` batches of the part of `train` that is held out, in fixed order."""
-        return self._batches(self._records(validation=True), batch_size).cache()
+        """`(pixels, y)` batches of the part of `train` that is held out, in fixed order."""
+        records = self._records(validation=True)
+
+        def parse(serialized: tf.Tensor, answers: tf.Tensor) -> Any:
+            features = tf.io.parse_example(serialized, _FEATURES)
+            y = {"label": features[LABEL]}
+            if self._knowledge is not None:
+                view = tf.fill(tf.shape(features[LABEL]), tf.constant(-1, tf.int64))
+                y["teacher_logits"] = self._knowledge.logits(answers, features[EXAMPLE_ID], view)
+            return decode_pixels(features[IMAGE], self._settings.input_shape), y
+
+        return records.batch(batch_size).map(parse).cache()
 
     def everything(self, batch_size: int) -> tf.data.Dataset:
-        """`(pixels, labels)` batches of all examples, in the order of the files."""
-        return self._batches(self._read(), batch_size)
+        """`(pixels, labels, ids)` batches of all examples, in the order of the files."""
+        return self.of_files(self.files, batch_size)
+
+    def of_files(self, files: Sequence[str], batch_size: int) -> tf.data.Dataset:
+        """`(pixels, labels, ids)` batches of some of the files, in order."""
+
+        def parse(serialized: tf.Tensor) -> Any:
+            features = tf.io.parse_example(serialized, _FEATURES)
+            pixels = decode_pixels(features[IMAGE], self._settings.input_shape)
+            return pixels, features[LABEL], features[EXAMPLE_ID]
+
+        records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+        return records.batch(batch_size).map(parse).prefetch(tf.data.AUTOTUNE)
 
     def sample(self, examples: int) -> np.ndarray:
         """Pixels `uint8 [n, height, width, channels]` of up to `examples` training examples."""
         shuffled = self._records(validation=False).shuffle(_SHUFFLE_BUFFER, seed=0)
-        (batch,) = self._batches(shuffled.take(examples), examples).take(1)
-        return batch[0].numpy()
+        (serialized,) = shuffled.take(examples).map(lambda record, _: record).batch(examples)
+        features = tf.io.parse_example(serialized, _FEATURES)
+        return decode_pixels(features[IMAGE], self._settings.input_shape).numpy()
 
-    def _read(self) -> tf.data.Dataset:
-        return tf.data.TFRecordDataset(self._files, compression_type="GZIP")
+    def _kept_records(self) -> tf.data.Dataset:
+        """The training part, in memory between epochs if it is small enough."""
+        if self._training_records is None:
+            records = self._records(validation=False)
+            compressed = sum(tf.io.gfile.stat(file).length for file in self.files)
+            # Pixels seldom compress to less than a quarter.
+            small = 4 * compressed <= _CACHE_LIMIT
+            self._training_records = records.cache() if small else records
+        return self._training_records
 
     def _records(self, validation: bool) -> tf.data.Dataset:
-        """Serialized examples that are (or are not) held out, decided by a hash of their id."""
+        """`(serialized, answers)` of what is (or is not) held out, decided by a hash of the id.
+
+        `answers` are the cached knowledge's records, or empty strings.
+        """
         threshold = round(self._settings.validation_fraction * _VALIDATION_BUCKETS)
         # A keyed hash, so that the choice is independent of the train/eval split's.
         key = [0x7F4A7C15, self._settings.split_seed]
+        examples = tf.data.TFRecordDataset(self.files, compression_type="GZIP")
+        answers = (
+            self._knowledge.records()
+            if self._knowledge
+            else tf.data.Dataset.from_tensors(tf.constant("")).repeat()
+        )
 
-        def choose(serialized: tf.Tensor) -> tf.Tensor:
+        def choose(serialized: tf.Tensor, answers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             ids = tf.io.parse_example(serialized, {EXAMPLE_ID: _FEATURES[EXAMPLE_ID]})[EXAMPLE_ID]
             bucket = tf.strings.to_hash_bucket_strong(ids, _VALIDATION_BUCKETS, key)
-            return tf.boolean_mask(serialized, (bucket < threshold) == validation)
+            chosen = (bucket < threshold) == validation
+            return tf.boolean_mask(serialized, chosen), tf.boolean_mask(answers, chosen)
 
-        return self._read().batch(_PARSE_BATCH).map(choose).unbatch()
-
-    def _batches(self, records: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-        def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            features = tf.io.parse_example(serialized, _FEATURES)
-            return decode_pixels(features[IMAGE], self._settings.input_shape), features[LABEL]
-
-        return (
-            records.batch(batch_size)
-            .map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            .prefetch(tf.data.AUTOTUNE)
-        )
+        both = tf.data.Dataset.zip((examples, answers))
+        return both.batch(_PARSE_BATCH).map(choose).unbatch()

@@ -1,4 +1,4 @@
-"""Trainer module file: trains the student on the labels and on its teacher's logits."""
+"""Trainer module file: trains the student on the labels and on its teachers' knowledge."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from modules.trainer_task import TrainerTask
 
 
 def run_fn(fn_args: Any) -> None:
-    """Called by TFX's Trainer with `FnArgs`; `base_model` is the teacher."""
-    TrainerTask(fn_args).run(teacher_dir=fn_args.base_model)
+    """Called by TFX's Trainer with `FnArgs`."""
+    TrainerTask(fn_args).distill()

@@ -132,7 +132,7 @@ def predict_tflite(path: str, split: EvalSplit) -> Predictions:
     return Predictions.concatenate(
         [
             Predictions.from_logits(labels.numpy(), lite.logits(pixels.numpy()))
-            for pixels, labels in data
+            for pixels, labels, _ in data
         ]
     )
 

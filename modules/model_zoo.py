@@ -52,7 +52,7 @@ def resnet_small(
     from keras import layers
 
     inputs, x = _pixels(input_shape, scale=1 / 127.5, offset=-1.0)
-    x = _conv_bn_relu(x, widths[0])
+    x = _conv_bn_relu(x, widths[0], name="stem")
     for stage, width in enumerate(widths):
         for block in range(blocks):
             strides = 2 if stage > 0 and block == 0 else 1
@@ -83,7 +83,7 @@ def cnn_small(
     """
     inputs, x = _pixels(input_shape, scale=1 / 127.5, offset=-1.0)
     for index, width in enumerate(filters):
-        x = _conv_bn_relu(x, width, strides=1 if index == 0 else 2)
+        x = _conv_bn_relu(x, width, strides=1 if index == 0 else 2, name=f"block{index + 1}")
     return _classifier("cnn_small", inputs, x, classes, dropout)
 
 
@@ -105,10 +105,10 @@ def cnn_tutorial(
     from keras import layers
 
     inputs, x = _pixels(input_shape, scale=1 / 255)
-    for width in filters:
+    for index, width in enumerate(filters):
         x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D(2)(x)
-    x = layers.Dense(units, activation="relu")(layers.Flatten()(x))
+        x = layers.MaxPooling2D(2, name=f"block{index + 1}")(x)
+    x = layers.Dense(units, activation="relu", name="features")(layers.Flatten()(x))
     logits = layers.Dense(classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name="cnn_tutorial")
 
@@ -184,7 +184,7 @@ def build_model(settings: ModelSettings, input_shape: Shape, classes: int) -> ke
     builder = _find_builder(settings.model)
     try:
         model = builder(input_shape, classes, **settings.parameters)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         first_line = str(error).strip().split("\n")[0]
         raise ModelError(
             f"model {settings.model!r} with parameters {settings.parameters} cannot be built for "
@@ -286,11 +286,12 @@ def _pixels(input_shape: Shape, scale: float, offset: float = 0.0) -> tuple[Any,
     return inputs, layers.Rescaling(scale, offset, name="scale")(inputs)
 
 
-def _conv_bn_relu(x: Any, filters: int, strides: int = 1) -> Any:
+def _conv_bn_relu(x: Any, filters: int, strides: int = 1, name: str | None = None) -> Any:
+    """Convolution, normalisation, ReLU; `name` is the ReLU's, by which features are found."""
     from keras import layers
 
     x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization(momentum=_BN_MOMENTUM)(x))
+    return layers.ReLU(name=name)(layers.BatchNormalization(momentum=_BN_MOMENTUM)(x))
 
 
 def _classifier(name: str, inputs: Any, x: Any, classes: int, dropout: float) -> keras.Model:

@@ -60,7 +60,8 @@ class TrainSettings(Settings):
     """One training run: AdamW, best weights by validation loss."""
 
     epochs: int = Field(30, ge=0, description="upper bound; 0 keeps the weights as built")
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(64, ge=1, description="examples per step, over all workers")
+    mixed_precision: bool = Field(False, description="compute in float16 on a GPU")
     learning_rate: float = Field(1e-3, gt=0, description="initial rate of AdamW")
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="constant, or cosine decay to zero over all epochs"
@@ -79,14 +80,68 @@ class ModelSettings(Settings):
     train: TrainSettings = Field(default_factory=lambda: TrainSettings())
 
 
+class TeacherSettings(ModelSettings):
+    """A teacher; with several of them, its share."""
+
+    weight: float = Field(1.0, gt=0, description="share in the mean of softened probabilities")
+
+
+class MethodSettings(BaseModel):
+    """One distillation loss: its place in the objective and, beside these keys, its own settings.
+
+    The names, customary weights and settings of the methods are in `modules.methods`.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(description="a method, for example soft_target")
+    weight: float | None = Field(None, ge=0, description="null: the method's customary weight")
+    warmup_epochs: int = Field(0, ge=0, description="the weight rises from 0 over these epochs")
+    temperature: float | None = Field(None, gt=0, description="null: distill.temperature")
+    final_temperature: float | None = Field(
+        None, gt=0, description="reached at the last epoch along half a cosine; null: constant"
+    )
+    student_layer: str | None = Field(None, description="feature methods: a layer's name")
+    teacher_layer: str | None = Field(None, description="feature methods: a layer's name")
+
+
 class DistillSettings(Settings):
-    """The objective `alpha * L_hard + (1 - alpha) * T^2 * KL(teacher || student)`."""
+    """The objective `alpha * L_hard + (1 - alpha) * sum of weight * method`."""
 
     alpha: float = Field(0.1, ge=0, le=1, description="weight of the hard-label loss")
     temperature: float = Field(4.0, gt=0, description="softens teacher and student logits")
+    methods: tuple[MethodSettings, ...] = Field(
+        (MethodSettings(name="soft_target"),), min_length=1, description="the distillation losses"
+    )
+    knowledge: Literal["cached", "online"] = Field(
+        "cached", description="teacher logits computed once (SoftTargets), or in every step"
+    )
+    views: int = Field(
+        1, ge=1, description="augmented views of each example that are cached; 1 without augment"
+    )
+    top_k: int | None = Field(
+        None, ge=1, description="cache the k largest logits and spread the rest; null: all"
+    )
+    generations: int = Field(
+        1, ge=1, description="above 1 each student teaches the next (born-again)"
+    )
     control: bool = Field(
         True, description="also train the same student, same seed, without the teacher"
     )
+
+
+class AugmentSettings(Settings):
+    """Random changes of training images, each a function of the example, the view and the seed."""
+
+    pad_crop: int = Field(0, ge=0, description="pad by so many pixels, crop at random")
+    flip: bool = Field(False, description="mirror left and right at random")
+    cutout: int = Field(0, ge=0, description="side of a grey square at a random place, in pixels")
+    mixup: float = Field(0, ge=0, le=0.5, description="largest share of another image mixed in")
+
+    @property
+    def active(self) -> bool:
+        """Whether any image is changed."""
+        return self != AugmentSettings()
 
 
 class ExportSettings(Settings):
@@ -122,3 +177,16 @@ class GateSettings(Settings):
         None, gt=0, description="teacher time / student time on LiteRT, lower confidence bound"
     )
     max_size_bytes: int | None = Field(None, ge=1, description="the TFLite file that is pushed")
+
+
+class RuntimeSettings(Settings):
+    """How the pipeline is executed."""
+
+    beam: tuple[str, ...] = Field(
+        # In memory: other runners of recent Beam releases download a server first.
+        ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"),
+        description="Beam pipeline options",
+    )
+    strategy: Literal["auto", "mirrored", "multi_worker"] = Field(
+        "auto", description="one device; all GPUs of a machine; the workers named by TF_CONFIG"
+    )

@@ -9,4 +9,4 @@ from modules.trainer_task import TrainerTask
 
 def run_fn(fn_args: Any) -> None:
     """Called by TFX's Trainer with `FnArgs`."""
-    TrainerTask(fn_args).run(teacher_dir=None)
+    TrainerTask(fn_args).train()

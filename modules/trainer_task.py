@@ -2,83 +2,144 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow_transform as tft
 
 from modules import model_zoo, serving, training
-from modules.data import ExampleData
+from modules.data import ExampleData, View
 from modules.distiller import Distiller
 from modules.errors import ModelError
+from modules.knowledge import SoftTargets
 from modules.preprocessing import class_names
-from modules.settings import DataSettings, DistillSettings, ModelSettings
+from modules.settings import AugmentSettings, DataSettings, DistillSettings, ModelSettings
 
 _LOG = logging.getLogger("tfx_distill.training")
+_STATE_DIRECTORY = "resume"
 
 
 class TrainerTask:
     """One training run as TFX hands it over.
 
     Args:
-      fn_args: TFX's `FnArgs`. Its `custom_config` carries `model` and `data` as JSON, the
-        `seed`, and with a teacher `distill`; `num_examples` comes from the statistics.
+      fn_args: TFX's `FnArgs`. Its `custom_config` carries `model`, `data` and `augment` as JSON,
+        `views` and `seed`; for a student also `distill`, `teacher_weights`, `teacher_dirs` and
+        `soft_targets_dir`.
     """
 
     def __init__(self, fn_args: Any):
-        config = fn_args.custom_config
-        self._fn_args = fn_args
-        self._model_settings = ModelSettings.model_validate_json(config["model"])
-        self._data_settings = DataSettings.model_validate_json(config["data"])
-        self._distill_settings = DistillSettings.model_validate_json(config.get("distill", "{}"))
-        self._seed = int(config["seed"])
-
-    def run(self, teacher_dir: str | None) -> None:
-        """Train and export one model; with `teacher_dir`, the student of that SavedModel."""
         if keras.version().split(".")[0] != "3" or keras.backend.backend() != "tensorflow":
             raise ModelError(
                 f"Keras 3 on TensorFlow is needed, found Keras {keras.version()} on "
                 f"{keras.backend.backend()}; unset TF_USE_LEGACY_KERAS and KERAS_BACKEND"
             )
-        transform_output = tft.TFTransformOutput(self._fn_args.transform_output)
-        classes = len(class_names(transform_output))
-        teacher = self._load_teacher(teacher_dir, classes) if teacher_dir else None
+        self._fn_args = fn_args
+        self._config = config = fn_args.custom_config
+        self._model_settings = ModelSettings.model_validate_json(config["model"])
+        self._data_settings = DataSettings.model_validate_json(config["data"])
+        self._augment = AugmentSettings.model_validate_json(config["augment"])
+        self._seed = int(config["seed"])
+        self._transform_output = tft.TFTransformOutput(fn_args.transform_output)
+        self._classes = len(class_names(self._transform_output))
 
-        # Seeded last, so that loading a teacher does not change the student's first weights:
-        # the control must start from the same ones.
+    def train(self) -> None:
+        """Train and export one model on the labels alone."""
+        model = self._build()
+        _LOG.info("%s, %s parameters", self._model_settings.model, f"{model.count_params():,}")
+        self._fit(Distiller(model), knowledge=None, generation=1)
+        self._export(model)
+
+    def distill(self) -> None:
+        """Train and export a student; of several generations, the last."""
+        settings = DistillSettings.model_validate_json(self._config["distill"])
+        knowledge = None
+        if self._config["soft_targets_dir"]:
+            knowledge = SoftTargets(self._config["soft_targets_dir"])
+            knowledge.check_classes(self._classes)
+        teachers: list[keras.Model] = []
+        if knowledge is None:
+            teachers = [_load(path) for path in self._config["teacher_dirs"]]
+        weights: Sequence[float] = self._config["teacher_weights"]
+        for generation in range(1, settings.generations + 1):
+            model = self._build()
+            if settings.generations > 1:
+                _LOG.info("generation %d of %d", generation, settings.generations)
+            _LOG.info(
+                "%s, %s parameters, taught by %s",
+                self._model_settings.model,
+                f"{model.count_params():,}",
+                ", ".join(teacher.name for teacher in teachers) or "cached soft targets",
+            )
+            epochs = self._model_settings.train.epochs
+            distiller = Distiller(model, settings, teachers, weights, epochs)
+            self._fit(distiller, knowledge, generation)
+            # The next generation learns from this one (Furlanello et al. 2018), which no cache
+            # can have known.
+            teachers, weights, knowledge = [model], [1.0], None
+        self._export(model)
+
+    def _build(self) -> keras.Model:
+        # Seeded here, so that nothing that was loaded before changes the first weights: the
+        # control must start from the same ones as the student.
         keras.utils.set_random_seed(self._seed)
-        model = model_zoo.build_model(
-            self._model_settings, self._data_settings.input_shape, classes
-        )
-        _LOG.info(
-            "%s, %s parameters%s",
-            self._model_settings.model,
-            f"{model.count_params():,}",
-            f", taught by {teacher.name} ({teacher.count_params():,})" if teacher else "",
-        )
-        self._train(Distiller(model, teacher, self._distill_settings))
-        serving.export(
-            model, self._model_settings, transform_output, self._fn_args.serving_model_dir
+        return model_zoo.build_model(
+            self._model_settings, self._data_settings.input_shape, self._classes
         )
 
-    def _train(self, distiller: Distiller) -> None:
+    def _fit(self, distiller: Distiller, knowledge: SoftTargets | None, generation: int) -> None:
         settings = self._model_settings.train
-        data = ExampleData(self._fn_args.train_files, self._data_settings)
+        data = ExampleData(self._fn_args.train_files, self._data_settings, knowledge)
+        view = None
+        if self._augment.active:
+            view = View(self._augment, int(self._config["views"]), self._seed, self._classes)
+        log_dir = os.path.join(self._fn_args.model_run_dir, f"generation_{generation}")
         training.fit(
             distiller,
-            data.training(settings.batch_size, self._seed, self._fn_args.num_examples["train"]),
-            data.validation(settings.batch_size),
-            settings,
-            log_dir=self._fn_args.model_run_dir,
+            data,
+            training.Plan(settings, self._seed, log_dir, self._state_dir(generation), view),
         )
 
-    def _load_teacher(self, teacher_dir: str, classes: int) -> keras.Model:
-        teacher = model_zoo.load_model(serving.keras_directory(teacher_dir))
-        if teacher.output_shape[-1] != classes:
-            raise ModelError(
-                f"the teacher distinguishes {teacher.output_shape[-1]} classes, the data "
-                f"{classes}; train the teacher on the same data"
-            )
-        teacher.trainable = False
-        return teacher
+    def _state_dir(self, generation: int) -> str:
+        """Where an interrupted run of the same inputs, configuration and code is found again.
+
+        TFX gives every execution another working directory; beside `model_run/<execution>` is a
+        place that all executions of the node share.
+        """
+        described = json.dumps(
+            [
+                self._config,
+                sorted(self._fn_args.train_files),
+                self._fn_args.transform_output,
+                _code_digest(),
+                generation,
+            ],
+            sort_keys=True,
+        )
+        key = hashlib.sha256(described.encode()).hexdigest()[:32]
+        node_dir = os.path.dirname(os.path.dirname(self._fn_args.model_run_dir.rstrip("/")))
+        return os.path.join(node_dir, _STATE_DIRECTORY, key)
+
+    def _export(self, model: keras.Model) -> None:
+        serving.export(
+            model, self._model_settings, self._transform_output, self._fn_args.serving_model_dir
+        )
+
+
+def _load(teacher_dir: str) -> keras.Model:
+    return model_zoo.load_model(serving.keras_directory(teacher_dir))
+
+
+def _code_digest() -> str:
+    """Of the code that trains: this directory."""
+    digest = hashlib.sha256()
+    directory = os.path.dirname(os.path.abspath(__file__))
+    for name in sorted(name for name in os.listdir(directory) if name.endswith(".py")):
+        with open(os.path.join(directory, name), "rb") as file:
+            digest.update(name.encode() + file.read())
+    return digest.hexdigest()

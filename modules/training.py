@@ -5,64 +5,96 @@ from __future__ import annotations
 import logging
 import math
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from modules.checkpoint import TrainingState
+from modules.data import ExampleData, Order, View
 from modules.distiller import Distiller
-from modules.errors import DataError
+from modules.errors import DataError, ModelError
 from modules.settings import TrainSettings
 
 _LOG = logging.getLogger("tfx_distill.training")
 _SECONDS_BETWEEN_LINES = 2.0
+# Steps run in one call of the compiled function. Small models gain; the progress is per epoch.
+_STEPS_PER_EXECUTION = 16
 
 
-def fit(
-    distiller: Distiller,
-    training_data: tf.data.Dataset,
-    validation_data: tf.data.Dataset,
-    settings: TrainSettings,
-    log_dir: str,
-) -> None:
+@dataclass(frozen=True)
+class Plan:
+    """How one training run goes.
+
+    Attributes:
+      settings: Epochs, batch size, optimizer.
+      seed: Of the order of the examples and of the views.
+      log_dir: For TensorBoard.
+      state_dir: Where the run's state is saved to be taken up again, or None.
+      view: The augmented views, or None.
+      chief: Whether this process writes; of several workers one does.
+      seconds_between_saves: See `TrainingState`.
+    """
+
+    settings: TrainSettings
+    seed: int
+    log_dir: str
+    state_dir: str | None = None
+    view: View | None = None
+    chief: bool = True
+    seconds_between_saves: float = 30.0
+
+
+def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     """Train `distiller.student` in place; it ends with the weights of the best epoch.
 
-    The best epoch is the one with the lowest loss on `validation_data`, a part of the training
-    split: the eval split has no say in it. TensorBoard logs go to `log_dir`.
+    The best epoch is the one with the lowest loss on the validation part of the training split:
+    the eval split has no say in it. A run that was killed goes on behind its last saved epoch.
 
     Raises:
-      DataError: The validation part is empty, or the loss is not finite.
+      DataError: The validation part is empty, or the cached knowledge is damaged.
+      ModelError: The loss is not finite.
     """
+    settings = plan.settings
     if settings.epochs == 0:
         _LOG.info("epochs: 0, the weights stay as built")
         return
-    if next(iter(validation_data), None) is None:
-        raise DataError(
-            "no training example falls into the validation part; raise data.validation_fraction "
-            "or add examples"
-        )
+    validation = data.validation(settings.batch_size)
+    _check_data(data, validation)
+    compile_distiller(distiller, settings)
+    state = TrainingState(
+        settings.patience, plan.state_dir, plan.seconds_between_saves, saves=plan.chief
+    )
+    if state.restore(distiller):
+        _LOG.info("taken up again behind epoch %d", state.first_epoch)
+    if state.first_epoch < settings.epochs and not state.finished:
+        epoch = tf.Variable(state.first_epoch, dtype=tf.int64, trainable=False)
+        order = Order(settings.batch_size, plan.seed, epoch)
+
+        def begin(number: int, logs: Any) -> None:
+            epoch.assign(number)
+            distiller.start_epoch(number)
+
+        begin_epoch = keras.callbacks.LambdaCallback(on_epoch_begin=begin)
+        _fit(distiller, data.training(order, plan.view), validation, plan, [begin_epoch, state])
+    else:
+        state.set_best_weights(distiller)
+    state.discard()
+
+
+def compile_distiller(distiller: Distiller, settings: TrainSettings) -> None:
+    """Give the model its optimizer and its way of running."""
+    gpu = bool(tf.config.list_physical_devices("GPU"))
     distiller.compile(
         optimizer=keras.optimizers.AdamW(
             settings.learning_rate, weight_decay=settings.weight_decay
         ),
         # XLA pays on a GPU; on a CPU it halves the speed of small convolutions.
-        jit_compile=bool(tf.config.list_physical_devices("GPU")),
+        jit_compile=gpu,
+        steps_per_execution=_STEPS_PER_EXECUTION,
     )
-    distiller.fit(
-        training_data,
-        validation_data=validation_data,
-        epochs=settings.epochs,
-        verbose=0,
-        callbacks=[
-            keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(settings, epoch)),
-            keras.callbacks.TerminateOnNaN(raise_error=True),
-            keras.callbacks.EarlyStopping(
-                "val_loss", patience=settings.patience, restore_best_weights=True
-            ),
-            keras.callbacks.TensorBoard(log_dir, write_graph=False),
-            _Progress(settings.epochs),
-        ],
-    )
+    distiller.optimizer.build(distiller.trainable_variables)
 
 
 def learning_rate(settings: TrainSettings, epoch: int) -> float:
@@ -72,30 +104,100 @@ def learning_rate(settings: TrainSettings, epoch: int) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
 
 
+def _check_data(data: ExampleData, validation: tf.data.Dataset) -> None:
+    """Reads all data once before the first step."""
+    try:
+        examples = data.training_count()
+        held_out = int(validation.reduce(0, lambda count, _: count + 1))
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+        raise DataError(
+            f"the training data are damaged: {error.message.splitlines()[0]}"
+        ) from error
+    for count, part, remedy in (
+        (examples, "training", "lower"),
+        (held_out, "validation", "raise"),
+    ):
+        if not count:
+            raise DataError(
+                f"no example of the training split falls into the {part} part; {remedy} "
+                "data.validation_fraction or add examples"
+            )
+
+
+def _fit(
+    distiller: Distiller,
+    training: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    plan: Plan,
+    callbacks: list[keras.callbacks.Callback],
+) -> None:
+    settings = plan.settings
+    begin_epoch, state = callbacks
+    callbacks = [
+        begin_epoch,
+        keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(settings, epoch)),
+        _FiniteLoss(),
+        state,
+    ]
+    if plan.chief:
+        callbacks += [
+            keras.callbacks.TensorBoard(plan.log_dir, write_graph=False),
+            _Progress(settings.epochs, state),
+        ]
+    with distiller.recording_features():
+        try:
+            distiller.fit(
+                training,
+                validation_data=validation,
+                epochs=settings.epochs,
+                initial_epoch=state.first_epoch,
+                verbose=0,
+                callbacks=callbacks,
+            )
+        except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+            if "soft targets" not in error.message and not isinstance(
+                error, tf.errors.DataLossError
+            ):
+                raise
+            raise DataError(
+                f"the cached soft targets are damaged: {error.message.splitlines()[0]}"
+            ) from error
+
+
+class _FiniteLoss(keras.callbacks.Callback):
+    """Ends a training that has gone astray, with a sentence."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        for name, value in (logs or {}).items():
+            if name.endswith("loss") and not math.isfinite(float(value)):
+                raise ModelError(
+                    f"{name} is {float(value)} after epoch {epoch + 1}; lower train.learning_rate "
+                    "or the weights of the distillation methods"
+                )
+
+
 class _Progress(keras.callbacks.Callback):
     """One line per epoch, but not more than one every two seconds; always the last."""
 
-    def __init__(self, epochs: int):
+    def __init__(self, epochs: int, state: TrainingState):
         super().__init__()
         self._epochs = epochs
+        self._state = state
         self._last_line = 0.0
         self._line = ""
-        self._best: tuple[float, int] = (math.inf, 0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
-        self._best = min(self._best, (float(logs["val_loss"]), epoch + 1))
         self._line = f"epoch {epoch + 1}/{self._epochs}  " + "  ".join(
-            f"{name} {logs[name]:.4f}"
+            f"{name} {float(logs[name]):.4f}"
             for name in ("loss", "accuracy", "val_loss", "val_accuracy")
-            if name in logs
         )
         if time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._flush()
-        _LOG.info("best epoch %d (val_loss %.4f)", self._best[1], self._best[0])
+        _LOG.info("best epoch %d (val_loss %.4f)", self._state.best_epoch, self._state.best_loss)
 
     def _flush(self) -> None:
         if self._line:

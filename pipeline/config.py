@@ -12,15 +12,19 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from modules.errors import ConfigError
+from modules.methods import check_methods
 from modules.model_zoo import check_model
 from modules.settings import (
+    AugmentSettings,
     DataSettings,
     DistillSettings,
     ExportSettings,
     GateSettings,
     LatencySettings,
     ModelSettings,
+    RuntimeSettings,
     Settings,
+    TeacherSettings,
     TFLiteVariant,
 )
 
@@ -36,23 +40,17 @@ class PushSettings(Settings):
     )
 
 
-class RuntimeSettings(Settings):
-    """How the pipeline is executed."""
-
-    beam: tuple[str, ...] = Field(
-        # In memory: other runners of recent Beam releases download a server first.
-        ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"),
-        description="Beam pipeline options",
-    )
-
-
 class PipelineConfig(Settings):
     """A whole experiment."""
 
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$", description="pipeline name")
     seed: int = Field(0, ge=0, lt=2**32, description="of weights and order")
     data: DataSettings
-    teacher: ModelSettings
+    augment: AugmentSettings = AugmentSettings()
+    teacher: TeacherSettings
+    more_teachers: tuple[TeacherSettings, ...] = Field(
+        (), description="teach beside the teacher, which alone is the judgement's baseline"
+    )
     student: ModelSettings
     distill: DistillSettings = DistillSettings()
     export: ExportSettings = ExportSettings()
@@ -70,6 +68,27 @@ class PipelineConfig(Settings):
                 f"set one of {', '.join(GateSettings.model_fields)}"
             )
         return gate
+
+    @model_validator(mode="after")
+    def _views_can_be_made_again(self) -> PipelineConfig:
+        if self.augment.mixup and self.distill.knowledge == "cached":
+            raise ValueError(
+                "distill.knowledge must be online with augment.mixup, whose images depend on "
+                "their neighbours in the batch; set distill.knowledge: online"
+            )
+        if self.augment.mixup and any(
+            method.name == "decoupled" for method in self.distill.methods
+        ):
+            raise ValueError(
+                "augment.mixup blends labels, and the method decoupled needs one label for each "
+                "example; remove one of the two"
+            )
+        if self.distill.views > 1 and not self.augment.active:
+            raise ValueError(
+                f"distill.views is {self.distill.views}, but without augment all views of an "
+                "example are the same; set augment or leave distill.views at 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _pushed_variant_is_exported(self) -> PipelineConfig:
@@ -112,7 +131,10 @@ def load_config(preset_or_file: str, overrides: Sequence[str] = ()) -> PipelineC
     except ValidationError as error:
         raise ConfigError("\n".join(_describe(error, path))) from error
     check_model(config.teacher, "teacher")
+    for index, teacher in enumerate(config.more_teachers):
+        check_model(teacher, f"more_teachers.{index}")
     check_model(config.student, "student")
+    check_methods(config.distill)
     return config
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from tfx.components import SchemaGen, StatisticsGen, Transform
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2
+from tfx.types import channel_utils
 
 from components.code_digest import code_digest
 from components.distiller import Distiller
@@ -16,7 +17,8 @@ from components.example_gen.component import example_gen
 from components.example_validator import ExampleValidator
 from components.exporter.component import Exporter
 from components.pusher.component import Pusher
-from components.teacher_trainer import TeacherTrainer, module_file
+from components.soft_targets.component import SoftTargets
+from components.teacher_trainer import TeacherTrainer, Training, module_file
 from pipeline.config import PipelineConfig
 
 
@@ -55,29 +57,53 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
     # Nothing is trained on data that the validator refuses.
     transform.add_upstream_node(validator)
 
-    training_inputs = {
-        "examples": transform.outputs["transformed_examples"],
-        "transform_graph": transform.outputs["transform_graph"],
-        "statistics": statistics.outputs["statistics"],
-        "data": data,
-        "seed": config.seed,
-    }
-    teacher = TeacherTrainer(model=config.teacher, **training_inputs)
+    training = Training(
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        data=data,
+        augment=config.augment,
+        views=config.distill.views,
+        runtime=config.runtime,
+        seed=config.seed,
+    )
+    teachers = [TeacherTrainer(model=config.teacher, training=training)]
+    for index, settings in enumerate(config.more_teachers):
+        another = TeacherTrainer(model=settings, training=training)
+        teachers.append(another.with_id(f"TeacherTrainer_{index + 2}"))
+    taught = [teacher.outputs["model"] for teacher in teachers]
+    everything_taught = taught[0] if len(taught) == 1 else channel_utils.union(taught)
+    knowledge = (
+        [
+            SoftTargets(
+                examples=training.examples,
+                teachers=everything_taught,
+                distill=config.distill,
+                augment=config.augment,
+                data=data,
+                seed=config.seed,
+                code_digest=digest,
+            )
+        ]
+        if config.distill.knowledge == "cached"
+        else []
+    )
     student = Distiller(
+        training=training,
         model=config.student,
         distill=config.distill,
-        teacher=teacher.outputs["model"],
-        **training_inputs,
+        teachers=everything_taught,
+        teacher_weights=[config.teacher.weight, *(t.weight for t in config.more_teachers)],
+        soft_targets=knowledge[0].outputs["soft_targets"] if knowledge else None,
     )
     # The same student without its teacher: what it lacks, distillation has brought.
     control = (
-        [TeacherTrainer(model=config.student, **training_inputs).with_id("Control")]
+        [TeacherTrainer(model=config.student, training=training).with_id("Control")]
         if config.distill.control
         else []
     )
     exporter = Exporter(
         model=student.outputs["model"],
-        teacher_model=teacher.outputs["model"],
+        teacher_model=taught[0],
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         export=config.export,
@@ -89,7 +115,7 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
         transformed_examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         model=student.outputs["model"],
-        baseline_model=teacher.outputs["model"],
+        baseline_model=taught[0],
         control_model=control[0].outputs["model"] if control else None,
         tflite=exporter.outputs["tflite"],
         config=config.model_dump_json(),
@@ -117,7 +143,8 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
             schema,
             validator,
             transform,
-            teacher,
+            *teachers,
+            *knowledge,
             student,
             *control,
             exporter,

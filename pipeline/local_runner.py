@@ -21,6 +21,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.proto.orchestration import pipeline_pb2
 
 from modules import model_zoo
+from modules.distiller import Distiller
 from modules.sources import open_source
 from pipeline.config import PipelineConfig, load_config
 from pipeline.console import run_console
@@ -69,15 +70,23 @@ def places(output: Path) -> Places:
 def preflight(config: PipelineConfig) -> None:
     """Find out in seconds what would otherwise fail after minutes.
 
-    Lists the data and builds both models.
+    Lists the data, builds the models and finds the layers.
 
     Raises:
       UserError: What is wrong with the data or the models.
     """
     source = open_source(config.data)
     source.items()
-    for model in (config.teacher, config.student):
-        model_zoo.build_model(model, config.data.input_shape, len(source.labels))
+    shape, classes = config.data.input_shape, len(source.labels)
+    teacher, student, *_ = (
+        model_zoo.build_model(model, shape, classes)
+        for model in (config.teacher, config.student, *config.more_teachers)
+    )
+    if config.distill.knowledge == "online":
+        # Finds the layers of feature methods; a later generation learns from a student.
+        Distiller(student, config.distill, [teacher])
+        if config.distill.generations > 1:
+            Distiller(student, config.distill, [student])
 
 
 def run(config: PipelineConfig, output: Path) -> Outcome:

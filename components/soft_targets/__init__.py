@@ -1,0 +1,1 @@
+"""SoftTargets: the teacher's answers to the training examples, computed once."""

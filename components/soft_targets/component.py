@@ -1,0 +1,76 @@
+"""Specification and wiring of SoftTargets."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import json_utils
+
+from components.artifacts import SoftTargets as SoftTargetsArtifact
+from components.soft_targets.executor import Executor
+from modules.settings import AugmentSettings, DataSettings, DistillSettings
+
+
+class SoftTargetsSpec(ComponentSpec):
+    """Teachers and training examples in, their logits out."""
+
+    PARAMETERS = {
+        "request": ExecutionParameter(type=str),
+        "data": ExecutionParameter(type=str),
+        "code_digest": ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "teachers": ChannelParameter(type=standard_artifacts.Model),
+    }
+    OUTPUTS = {"soft_targets": ChannelParameter(type=SoftTargetsArtifact)}
+
+
+class SoftTargets(base_component.BaseComponent):
+    """Runs the teachers over the training examples, every view of them, once.
+
+    What it computes depends on teachers, examples and views alone, so that TFX's cache serves
+    every student, temperature and alpha tried with the same teachers.
+
+    Args:
+      examples: Transformed examples; the split train is answered.
+      teachers: One or more models, in the order of their weights.
+      distill: `views` and `top_k` are obeyed.
+      augment: How views are made.
+      data: The input of the teachers.
+      seed: Of the views.
+      code_digest: Of this project's code, for the cache.
+    """
+
+    SPEC_CLASS = SoftTargetsSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        *,
+        examples: types.BaseChannel,
+        teachers: types.BaseChannel,
+        distill: DistillSettings,
+        augment: AugmentSettings,
+        data: DataSettings,
+        seed: int,
+        code_digest: str,
+    ):
+        request = {
+            "views": distill.views if augment.active else 0,
+            "top_k": distill.top_k,
+            "augment": augment.model_dump(),
+            "seed": seed,
+        }
+        super().__init__(
+            SoftTargetsSpec(
+                examples=examples,
+                teachers=teachers,
+                request=json_utils.dumps(request),
+                data=data.model_dump_json(),
+                code_digest=code_digest,
+                soft_targets=types.Channel(type=SoftTargetsArtifact),
+            )
+        )

@@ -1,0 +1,46 @@
+"""From Model and Examples artifacts to a SoftTargets artifact."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import io_utils, path_utils
+
+from modules import model_zoo, serving, soft_targets
+from modules.data import ExampleData
+from modules.settings import AugmentSettings, DataSettings
+
+
+class Executor(base_executor.BaseExecutor):
+    """Executor of the SoftTargets component."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the artifact as `modules.knowledge` describes it."""
+        self._log_startup(input_dict, output_dict, exec_properties)
+        request = json.loads(exec_properties["request"])
+        request["augment"] = AugmentSettings.model_validate(request["augment"])
+        patterns = [
+            io_utils.all_files_pattern(uri)
+            for uri in artifact_utils.get_split_uris(input_dict["examples"], "train")
+        ]
+        teachers = [
+            model_zoo.load_model(
+                serving.keras_directory(path_utils.serving_model_path(artifact.uri))
+            )
+            for artifact in input_dict["teachers"]
+        ]
+        soft_targets.compute(
+            teachers,
+            ExampleData(patterns, DataSettings.model_validate_json(exec_properties["data"])),
+            soft_targets.Request(**request),
+            artifact_utils.get_single_uri(output_dict["soft_targets"]),
+        )

@@ -1,0 +1,154 @@
+"""Training that survives: the whole state of a run in one file, replaced atomically."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from modules.errors import DataError
+
+_FILE = "state.npz"
+_META = "__meta__"
+
+
+class TrainingState(keras.callbacks.Callback):
+    """Keeps the best weights, stops early, and saves everything now and then.
+
+    What Keras' EarlyStopping and BackupAndRestore do, in one: their states cannot be saved
+    together, and a restored run must stop where an unbroken one would have stopped.
+
+    Args:
+      patience: Epochs without a better `val_loss` before training stops.
+      directory: Where the state is saved, or None for nowhere.
+      seconds_between_saves: The state is saved after an epoch if the last save is older.
+      saves: Whether this process writes; of several workers only the chief does.
+
+    Attributes:
+      first_epoch: Where training begins: 0, or behind the last saved epoch.
+      best_epoch: Counted from 1; 0 before the first.
+      best_loss: Of that epoch.
+    """
+
+    def __init__(
+        self,
+        patience: int,
+        directory: str | None,
+        seconds_between_saves: float = 30.0,
+        saves: bool = True,
+    ):
+        super().__init__()
+        self._patience = patience
+        self._directory = directory
+        self._interval = seconds_between_saves
+        self._saves = saves
+        self._last_save = time.monotonic()
+        self._best_weights: list[np.ndarray] = []
+        self.first_epoch = 0
+        self.best_epoch = 0
+        self.best_loss = math.inf
+
+    def restore(self, model: keras.Model) -> bool:
+        """Take up a saved run, if there is one; `model` must be compiled.
+
+        Raises:
+          DataError: The saved state does not fit the model or is damaged.
+        """
+        path = self._path()
+        if path is None or not tf.io.gfile.exists(path):
+            return False
+        variables = _variables(model)
+        try:
+            with tf.io.gfile.GFile(path, "rb") as file, np.load(io.BytesIO(file.read())) as saved:
+                meta = json.loads(str(saved[_META]))
+                arrays = [saved[f"v{index}"] for index in range(len(variables))]
+                best = [saved[f"b{index}"] for index in range(meta["best_count"])]
+            for variable, array in zip(variables, arrays, strict=True):
+                if tuple(variable.shape) != array.shape:
+                    raise ValueError(f"{variable.path} is {variable.shape}, saved {array.shape}")
+        except (OSError, ValueError, KeyError, EOFError, tf.errors.OpError) as error:
+            raise DataError(
+                f"{path}: the saved training cannot be taken up ({error}); remove the file to "
+                "train from the beginning"
+            ) from error
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+        self._best_weights = best
+        self.first_epoch = meta["epoch"]
+        self.best_epoch, self.best_loss = meta["best_epoch"], meta["best_loss"]
+        return True
+
+    @property
+    def finished(self) -> bool:
+        """Whether the saved run had already stopped early."""
+        return self.best_epoch > 0 and self.first_epoch - self.best_epoch >= self._patience
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Compare, perhaps stop, perhaps save."""
+        loss = float((logs or {})["val_loss"])
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, epoch + 1
+            self._best_weights = [np.array(weights) for weights in self.model.get_weights()]
+        if epoch + 1 - self.best_epoch >= self._patience:
+            self.model.stop_training = True
+        if time.monotonic() - self._last_save >= self._interval:
+            self.save(epoch + 1)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """The model ends with its best weights."""
+        self.set_best_weights(self.model)
+
+    def set_best_weights(self, model: keras.Model) -> None:
+        """Give the model the weights of its best epoch."""
+        if self._best_weights:
+            model.set_weights(self._best_weights)
+
+    def save(self, epoch: int) -> None:
+        """Write the state after `epoch` epochs: aside, flushed, renamed."""
+        path = self._path()
+        if path is None or not self._saves:
+            return
+        meta = {
+            "epoch": epoch,
+            "best_epoch": self.best_epoch,
+            "best_loss": self.best_loss,
+            "best_count": len(self._best_weights),
+        }
+        arrays = {
+            f"v{index}": np.array(value) for index, value in _numbered(_variables(self.model))
+        }
+        arrays[_META] = np.array(json.dumps(meta))
+        arrays |= {f"b{index}": weights for index, weights in enumerate(self._best_weights)}
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        tf.io.gfile.makedirs(str(self._directory))
+        aside = f"{path}.{os.getpid()}"
+        with tf.io.gfile.GFile(aside, "wb") as file:
+            file.write(buffer.getvalue())
+        tf.io.gfile.rename(aside, path, overwrite=True)
+        self._last_save = time.monotonic()
+
+    def discard(self) -> None:
+        """Remove the state: the model is done."""
+        if self._directory is not None and self._saves and tf.io.gfile.isdir(self._directory):
+            tf.io.gfile.rmtree(self._directory)
+
+    def _path(self) -> str | None:
+        return None if self._directory is None else os.path.join(self._directory, _FILE)
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """All that training changes: weights, batch statistics, random states, the optimizer's."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _numbered(variables: Sequence[keras.Variable]) -> list[tuple[int, Any]]:
+    return [(index, variable.value) for index, variable in enumerate(variables)]
