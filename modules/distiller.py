@@ -47,11 +47,6 @@ class Distiller(keras.Model):
         """The student's logits."""
         return self.student(pixels, training=training)
 
-    @property
-    def metrics(self) -> list[Any]:
-        """Every loss term by its name, and the accuracy; reset by Keras each epoch."""
-        return [*super().metrics, *self._terms.values(), self._accuracy]
-
     def compute_loss(
         self,
         x: Tensor = None,

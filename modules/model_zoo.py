@@ -184,7 +184,7 @@ def build_model(settings: ModelSettings, input_shape: Shape, classes: int) -> ke
     builder = _find_builder(settings.model)
     try:
         model = builder(input_shape, classes, **settings.parameters)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         first_line = str(error).strip().split("\n")[0]
         raise ModelError(
             f"model {settings.model!r} with parameters {settings.parameters} cannot be built for "
