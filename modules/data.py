@@ -120,9 +120,11 @@ class ExampleData:
             return pixels, y
 
         def one_epoch(_: tf.Tensor) -> tf.data.Dataset:
+            # Within a traced function this seeds the function alone; 0 would not be a seed.
+            tf.random.set_seed(order.seed + 1)
             epoch = tf.identity(order.epoch)
             shuffled = records.shuffle(
-                _SHUFFLE_BUFFER, seed=order.seed * 1_000_003 + epoch, reshuffle_each_iteration=False
+                _SHUFFLE_BUFFER, seed=epoch, reshuffle_each_iteration=False
             )
             return shuffled.batch(order.batch_size).map(
                 lambda serialized, answers: parse(epoch, serialized, answers),

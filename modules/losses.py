@@ -389,8 +389,7 @@ def _one_hot(labels: Tensor, classes: int) -> Tensor:
             f"labels must have the shape [batch], got {tuple(labels.shape)}; "
             "pass class ids, not one-hot rows"
         )
-    labels = ops.expand_dims(ops.cast(labels, "int32"), 1)
-    return ops.equal(labels, ops.arange(classes, dtype="int32"))
+    return ops.equal(ops.expand_dims(labels, 1), ops.arange(classes))
 
 
 # -- Distributions --
@@ -473,8 +472,8 @@ def _huber(difference: Tensor) -> Tensor:
     return slope * (difference - 0.5 * slope)
 
 
-def _squared_distances(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distances `[b, b]` in float64, and which of them are positive.
+def _distances(features: Tensor) -> Tensor:
+    """Euclidean distances `[b, b]` in float64, exactly zero and without gradient at one point.
 
     They come from the Gram matrix of the centred features, so `[b, b, d]` is never built. That
     subtracts nearly equal numbers where points are close, which costs half the digits (in the
@@ -487,17 +486,15 @@ def _squared_distances(features: Tensor) -> tuple[Tensor, Tensor]:
     sums = ops.expand_dims(norms, 1) + ops.expand_dims(norms, 0)
     squared = sums - 2.0 * ops.matmul(points, ops.transpose(points))
     apart = squared > _RELATIVE_SPREAD**2 * sums
-    return ops.where(apart, squared, 0.0), apart
+    # The root of zero has no gradient, so that not even the branch not taken may compute it.
+    return ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)
 
 
 def _relative_distances(features: Tensor) -> Tensor:
     """Distances over the mean of the positive ones, `[b, b]` in float64."""
-    squared, apart = _squared_distances(features)
-    # The root of zero has no gradient: neither branch of the choice may hold one.
-    distances = ops.where(apart, ops.sqrt(ops.where(apart, squared, 1.0)), 0.0)
-    count = ops.sum(ops.cast(apart, distances.dtype))
-    mean = ops.sum(distances) / ops.maximum(count, 1.0)
-    return distances / ops.where(count > 0, mean, 1.0)
+    distances = _distances(features)
+    count = ops.sum(ops.cast(distances > 0, distances.dtype))
+    return ops.divide_no_nan(distances, ops.divide_no_nan(ops.sum(distances), count))
 
 
 def _cosines(features: Tensor) -> Tensor:
@@ -506,8 +503,8 @@ def _cosines(features: Tensor) -> Tensor:
     The numerator of the law of cosines cancels and is summed in float64; what is kept is of the
     precision of the features.
     """
-    squared, apart = _squared_distances(features)
-    inverse = ops.where(apart, ops.rsqrt(ops.where(apart, squared, 1.0)), 0.0)
+    distances = _distances(features)
+    squared, inverse = ops.square(distances), ops.divide_no_nan(1.0, distances)
     at_i = ops.expand_dims(squared, 2) + ops.expand_dims(squared, 1) - ops.expand_dims(squared, 0)
     at_i, inverse = ops.cast(0.5 * at_i, features.dtype), ops.cast(inverse, features.dtype)
     return at_i * ops.expand_dims(inverse, 2) * ops.expand_dims(inverse, 1)

@@ -1,0 +1,226 @@
+"""How fast the student is trained: alone, distilled by us, distilled by `keras.distillation`.
+
+    make bench
+
+Four ways to train the same student on the same examples with the same batch size, in one process
+and one run: (a) the student alone with plain Keras `fit`; (b) ours with cached soft targets;
+(c) ours with the teacher in every step; (d) `keras.distillation.Distiller` with a correct
+Kullback-Leibler loss. They take turns, in another order every round; a figure is the median over
+rounds, a ratio is taken per round. Every way has compiled and warmed up before it is timed.
+
+Writes bench/throughput.json and the table in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tabulate import tabulate
+
+from modules import knowledge, model_zoo, report, soft_targets, training
+from modules.data import ExampleData, Order
+from modules.distiller import Distiller
+from modules.settings import (
+    AugmentSettings,
+    DataSettings,
+    DistillSettings,
+    ModelSettings,
+    TrainSettings,
+)
+
+ROOT = Path(__file__).parent
+SHAPE, CLASSES, BATCH = (32, 32, 3), 10, 64
+TEACHERS = {
+    "resnet20": ModelSettings(
+        model="resnet_small", parameters={"widths": [16, 32, 64], "blocks": 3}
+    ),
+    "resnet50": ModelSettings(model="resnet50"),
+}
+STUDENT = ModelSettings(model="cnn_tutorial")
+WAYS = ("student_alone", "cached", "online", "keras_distillation")
+# Plain `fit` is timed at its own best setting; seen here: more steps in a call, no XLA.
+STEPS_PER_EXECUTION = 16
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--examples", type=int, default=2048)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    results: dict[str, Any] = {
+        "examples": arguments.examples,
+        "rounds": arguments.rounds,
+        "batch_size": BATCH,
+        "student": STUDENT.model,
+        "environment": report.environment().model_dump(),
+    }
+    directory = Path(tempfile.mkdtemp())
+    try:
+        files = write_examples(directory / "examples.gz", arguments.examples)
+        for name, settings in TEACHERS.items():
+            results[name] = measure(settings, files, directory / name, arguments.rounds)
+            print(name, json.dumps(results[name], indent=2))
+    finally:
+        shutil.rmtree(directory)
+    results["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    (ROOT / "throughput.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_table(results)
+
+
+def write_examples(path: Path, count: int) -> list[str]:
+    """Random images: the speed does not depend on what they show."""
+    rng = np.random.default_rng(0)
+    with tf.io.TFRecordWriter(str(path), tf.io.TFRecordOptions("GZIP")) as writer:
+        for index in range(count):
+            features = {
+                "image": tf.train.Feature(
+                    bytes_list=tf.train.BytesList(value=[rng.bytes(int(np.prod(SHAPE)))])
+                ),
+                "label": tf.train.Feature(
+                    int64_list=tf.train.Int64List(value=[int(rng.integers(CLASSES))])
+                ),
+                "example_id": tf.train.Feature(
+                    bytes_list=tf.train.BytesList(value=[f"{index:064d}".encode()])
+                ),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+    return [str(path)]
+
+
+def measure(settings: ModelSettings, files: list[str], directory: Path, rounds: int) -> Any:
+    """Examples per second of every way with one teacher, and the ratios."""
+    data_settings = DataSettings(image_size=SHAPE[0], channels=3, validation_fraction=0.02)
+    teacher = model_zoo.build_model(settings, SHAPE, CLASSES)
+    plain = ExampleData(files, data_settings)
+    started = time.perf_counter()
+    soft_targets.compute(
+        [teacher], plain, soft_targets.Request(0, AugmentSettings(), 0), str(directory)
+    )
+    once = time.perf_counter() - started
+    cached = ExampleData(files, data_settings, knowledge.SoftTargets(str(directory)))
+    ways = {
+        "student_alone": student_alone(plain),
+        "cached": ours(cached, []),
+        "online": ours(plain, [teacher]),
+        "keras_distillation": keras_distillation(plain, teacher),
+    }
+    for epoch in ways.values():
+        epoch()
+    rng = np.random.default_rng(0)
+    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+    for _ in range(rounds):
+        for name in rng.permutation(WAYS):
+            begin = time.perf_counter()
+            ways[name]()
+            seconds[name].append(time.perf_counter() - begin)
+    times = {name: np.array(values) for name, values in seconds.items()}
+    examples = plain.training_count()
+    result: dict[str, Any] = {name: examples / float(np.median(times[name])) for name in WAYS}
+    result |= {
+        "cached_to_student_alone": ratio(times["student_alone"] / times["cached"]),
+        "cached_to_keras_distillation": ratio(times["keras_distillation"] / times["cached"]),
+        "soft_targets_seconds": once,
+    }
+    return result
+
+
+def ratio(values: np.ndarray) -> dict[str, float]:
+    """Median over rounds and its spread, the quartiles."""
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return {"median": float(middle), "quartile_low": float(low), "quartile_high": float(high)}
+
+
+def student() -> keras.Model:
+    """The same first weights in every way."""
+    keras.utils.set_random_seed(0)
+    return model_zoo.build_model(STUDENT, SHAPE, CLASSES)
+
+
+def epochs_of(data: ExampleData) -> tf.data.Dataset:
+    """The input pipeline that all ways share."""
+    return data.training(Order(BATCH, 0, tf.Variable(0, dtype=tf.int64)))
+
+
+def student_alone(data: ExampleData) -> Callable[[], Any]:
+    """(a) Plain Keras."""
+    model = student()
+    model.compile(
+        optimizer=keras.optimizers.AdamW(1e-3),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        steps_per_execution=STEPS_PER_EXECUTION,
+        jit_compile=False,
+    )
+    dataset = epochs_of(data).map(lambda pixels, y: (pixels, y["label"]))
+    return lambda: model.fit(dataset, verbose=0)
+
+
+def ours(data: ExampleData, teachers: list[keras.Model]) -> Callable[[], Any]:
+    """(b) without and (c) with teachers."""
+    distiller = Distiller(student(), DistillSettings(), teachers)
+    training.compile_distiller(distiller, TrainSettings())
+    dataset = epochs_of(data)
+    return lambda: distiller.fit(dataset, verbose=0)
+
+
+def keras_distillation(data: ExampleData, teacher: keras.Model) -> Callable[[], Any]:
+    """(d) The peer, with an instance of the loss: its default string skips the softmax."""
+    distiller = keras.distillation.Distiller(
+        teacher=teacher,
+        student=student(),
+        distillation_losses=keras.distillation.LogitsDistillation(
+            temperature=4.0, loss=keras.losses.KLDivergence()
+        ),
+        student_loss_weight=0.1,
+    )
+    distiller.compile(
+        optimizer=keras.optimizers.AdamW(1e-3),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        steps_per_execution=STEPS_PER_EXECUTION,
+        jit_compile=False,
+    )
+    dataset = epochs_of(data).map(lambda pixels, y: (pixels, y["label"]))
+    return lambda: distiller.fit(dataset, verbose=0)
+
+
+def write_table(results: dict[str, Any]) -> None:
+    """Replaces the throughput section of docs/benchmarks.md."""
+    from sections import replace_section
+
+    rows = []
+    for teacher in TEACHERS:
+        figures = results[teacher]
+        ratios = [figures["cached_to_student_alone"], figures["cached_to_keras_distillation"]]
+        rows.append(
+            [teacher, *(f"{figures[way]:,.0f}" for way in WAYS)]
+            + [f"{r['median']:.2f} ({r['quartile_low']:.2f}–{r['quartile_high']:.2f})" for r in ratios]
+        )
+    headers = ["teacher", "student alone", "cached", "online", "keras.distillation"]
+    headers += ["cached / alone", "cached / keras.distillation"]
+    environment = results["environment"]
+    text = (
+        f"Examples per second, `{results['student']}` at 32×32×3, batch {results['batch_size']}, "
+        f"{results['examples']:,} examples, medians over {results['rounds']} interleaved rounds; "
+        "ratios with their quartiles over rounds. "
+        f"{environment['cpu']}, {environment['cpu_count']} cores, no accelerator; peak memory of "
+        f"the whole benchmark {results['peak_memory_mb']:,.0f} MB.\n\n"
+        + tabulate(rows, headers, tablefmt="github", disable_numparse=True, stralign="right")
+    )
+    replace_section(ROOT.parent / "docs" / "benchmarks.md", "throughput", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What the tests of several components need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def beam_executor(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type], Any]:
+    """A function that makes an executor with the Beam options of a local run."""
+
+    def make(executor_class: type) -> Any:
+        from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+
+        from pipeline.config import RuntimeSettings
+
+        context = BaseBeamExecutor.Context(
+            beam_pipeline_args=list(RuntimeSettings().beam),
+            tmp_dir=str(tmp_path_factory.mktemp("executor")),
+            unique_id="1",
+        )
+        return executor_class(context)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def artifact() -> Callable[[type, Path], Any]:
+    """A function that makes an artifact of a type at a directory."""
+
+    def make(artifact_type: type, directory: Path | str) -> Any:
+        made = artifact_type()
+        made.uri = str(directory)
+        return made
+
+    return make

@@ -1,0 +1,389 @@
+"""ExampleGen: the real executor on the digits and on small folders of real images."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.datasets import load_digits
+from tfx.components.example_gen import driver
+from tfx.components.example_gen.component import FileBasedExampleGen, QueryBasedExampleGen
+from tfx.types import standard_artifacts
+from tfx.utils import proto_utils
+
+from components.example_gen import executor
+from components.example_gen.component import example_gen
+from components.example_gen.executor import Executor, check_summary, pack_settings, unpack_settings
+from modules.errors import DataError
+from modules.settings import DataSettings
+from modules.sources import Item, example_id, in_eval_split
+
+PIXELS = np.random.default_rng(0)
+
+
+def png(height: int = 6, width: int = 6, channels: int = 3) -> bytes:
+    """A PNG like no other."""
+    shape = (height, width, channels)
+    return tf.io.encode_png(PIXELS.integers(0, 256, shape, dtype=np.uint8)).numpy()
+
+
+def jpeg(height: int, width: int, channels: int = 3) -> bytes:
+    shape = (height, width, channels)
+    return tf.io.encode_jpeg(PIXELS.integers(0, 256, shape, dtype=np.uint8)).numpy()
+
+
+def images_of(split: str, count: int, settings: DataSettings) -> list[bytes]:
+    """PNGs that all fall into one split."""
+    found: list[bytes] = []
+    while len(found) < count:
+        image = png()
+        if in_eval_split(example_id(image), settings) == (split == "eval"):
+            found.append(image)
+    return found
+
+
+def folder(root: Path, **classes: list[bytes]) -> DataSettings:
+    """Settings of an image folder with these files; `a=[...]` become a/0.png, a/1.png, ..."""
+    for name, images in classes.items():
+        (root / name).mkdir(parents=True)
+        for index, image in enumerate(images):
+            (root / name / f"{index}.png").write_bytes(image)
+    return DataSettings(source="image_folder", path=str(root), eval_fraction=0.5)
+
+
+@pytest.fixture(scope="module")
+def generate(
+    beam_executor: Callable[[type], Any], artifact: Callable[..., Any]
+) -> Callable[[DataSettings, Path], Any]:
+    """A function that runs the component's executor on the component's properties."""
+
+    def run(settings: DataSettings, directory: Path) -> Any:
+        examples = artifact(standard_artifacts.Examples, directory)
+        properties = dict(example_gen(settings, "digest").exec_properties)
+        beam_executor(Executor).Do({}, {"examples": [examples]}, properties)
+        return examples
+
+    return run
+
+
+@dataclass(frozen=True)
+class Read:
+    """One example in plain Python."""
+
+    image: bytes
+    label: int
+    class_name: str
+    example_id: str
+
+
+@pytest.fixture(scope="module")
+def read(read_examples: Callable[[str], list[Any]]) -> Callable[[Path], dict[str, list[Read]]]:
+    """A function from an artifact's directory to its examples by split."""
+
+    def plain(example: Any) -> Read:
+        features = example.features.feature
+        assert set(features) == {"image", "label", "class_name", "example_id"}
+        (image,) = features["image"].bytes_list.value
+        (label,) = features["label"].int64_list.value
+        (class_name,) = features["class_name"].bytes_list.value
+        (identity,) = features["example_id"].bytes_list.value
+        return Read(image, label, class_name.decode(), identity.decode())
+
+    def both(directory: Path) -> dict[str, list[Read]]:
+        return {
+            split: [plain(example) for example in read_examples(f"{directory}/Split-{split}")]
+            for split in ("train", "eval")
+        }
+
+    return both
+
+
+@pytest.fixture(scope="module")
+def digits_dir(tmp_path_factory: pytest.TempPathFactory, generate: Any) -> Path:
+    directory = tmp_path_factory.mktemp("digits")
+    generate(DataSettings(), directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def digits(digits_dir: Path, read: Any) -> dict[str, list[Read]]:
+    return read(digits_dir)
+
+
+def test_every_digit_is_there_once_with_its_label(digits: dict[str, list[Read]]) -> None:
+    examples = digits["train"] + digits["eval"]
+    assert len(examples) == 1797
+    bunch = load_digits()
+    expected = {
+        np.rint(image * 255 / 16).astype(np.uint8).tobytes(): int(label)
+        for image, label in zip(bunch.images, bunch.target, strict=True)
+    }
+    decoded = {
+        tf.io.decode_png(example.image).numpy().tobytes(): example.label for example in examples
+    }
+    assert decoded == expected
+    assert len(decoded) == 1797
+
+
+def test_class_name_and_id_belong_to_label_and_image(digits: dict[str, list[Read]]) -> None:
+    for example in digits["train"] + digits["eval"]:
+        assert example.class_name == str(example.label)
+        assert example.example_id == hashlib.sha256(example.image).hexdigest()
+
+
+def test_eval_split_of_the_digits(digits: dict[str, list[Read]]) -> None:
+    ids = {split: {example.example_id for example in digits[split]} for split in digits}
+    assert not ids["train"] & ids["eval"]
+    # Four standard deviations of a fair draw around a fifth.
+    assert abs(len(digits["eval"]) / 1797 - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 1797)
+    assert {example.label for example in digits["eval"]} == set(range(10))
+
+
+def test_the_split_is_a_hash_of_seed_and_content(digits: dict[str, list[Read]]) -> None:
+    for split, examples in digits.items():
+        for example in examples[:50]:
+            digest = hashlib.sha256(b"0/" + example.example_id.encode()).hexdigest()
+            assert (int(digest[:16], 16) / 2**64 < 0.2) == (split == "eval")
+
+
+def test_two_runs_write_the_same_records_in_the_same_order(
+    tmp_path: Path, digits: dict[str, list[Read]], generate: Any, read: Any
+) -> None:
+    generate(DataSettings(), tmp_path)
+    assert read(tmp_path) == digits
+
+
+FILES = {
+    "zebra/wide.png": png(5, 40),
+    "zebra/grey.PNG": png(9, 9, channels=1),
+    "zebra/transparent.png": png(7, 3, channels=4),
+    "ant/photo.jpg": jpeg(33, 17),
+    "ant/grey.jpeg": jpeg(8, 8, channels=1),
+    "ant/UPPER.JPG": jpeg(64, 48),
+} | {f"{name}/{index}.png": png(4 + index, 8) for name in ("ant", "zebra") for index in range(8)}
+COPIES = {f"ant/copy{index}.png": FILES[f"ant/{index}.png"] for index in range(8)}
+PASSED_OVER = {
+    "zebra/notes.txt": b"no image",
+    "zebra/.hidden.png": b"no image",
+    ".cache/a.png": b"no image",
+    "README": b"no image",
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> DataSettings:
+    root = tmp_path_factory.mktemp("pictures")
+    for name, content in (FILES | COPIES | PASSED_OVER).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return DataSettings(source="image_folder", path=str(root), eval_fraction=0.5)
+
+
+@pytest.fixture(scope="module")
+def pictures_artifact(
+    tmp_path_factory: pytest.TempPathFactory, pictures: DataSettings, generate: Any
+) -> Any:
+    return generate(pictures, tmp_path_factory.mktemp("examples"))
+
+
+def test_image_folder_of_both_formats_and_many_sizes(pictures_artifact: Any, read: Any) -> None:
+    examples = [example for split in read(pictures_artifact.uri).values() for example in split]
+    assert len(examples) == len(FILES) + len(COPIES)
+    assert {example.image: (example.label, example.class_name) for example in examples} == {
+        content: (0, "ant") if name.startswith("ant") else (1, "zebra")
+        for name, content in FILES.items()
+    }
+
+
+def test_copies_of_an_image_stay_on_one_side(pictures_artifact: Any, read: Any) -> None:
+    found = read(pictures_artifact.uri)
+    train, test = ({example.example_id for example in examples} for examples in found.values())
+    assert len(train) + len(test) == len(FILES)
+    assert not train & test
+
+
+def test_artifact_names_its_splits_and_counts_them(pictures_artifact: Any, read: Any) -> None:
+    assert json.loads(pictures_artifact.split_names) == ["train", "eval"]
+    summary = json.loads(Path(pictures_artifact.uri, "summary.json").read_text())
+    counted = Counter(
+        f"{split}/{example.label}"
+        for split, examples in read(pictures_artifact.uri).items()
+        for example in examples
+    )
+    assert summary == {"counts": counted, "problem_count": 0, "problems": []}
+
+
+def test_another_seed_another_split(
+    tmp_path: Path, pictures: DataSettings, pictures_artifact: Any, generate: Any, read: Any
+) -> None:
+    generate(pictures.model_copy(update={"split_seed": 1}), tmp_path)
+    first, second = (
+        {split: {example.example_id for example in examples} for split, examples in found.items()}
+        for found in (read(pictures_artifact.uri), read(tmp_path))
+    )
+    assert first["eval"] != second["eval"]
+    assert first["eval"] | first["train"] == second["eval"] | second["train"]
+
+
+def test_broken_images_are_all_counted_and_five_are_named(tmp_path: Path, generate: Any) -> None:
+    settings = folder(tmp_path / "data", a=[png() for _ in range(6)], b=[png() for _ in range(6)])
+    (tmp_path / "data/a/page.jpg").write_bytes(b"<html>")
+    truncated = [tmp_path / "data/b" / f"broken{index}.png" for index in range(6)]
+    for file in truncated:
+        file.write_bytes(png()[:-20])
+    with pytest.raises(DataError) as caught:
+        generate(settings, tmp_path / "examples")
+    message = str(caught.value)
+    assert message.startswith("7 example(s) cannot be used; mend or remove them: ")
+    assert f"{tmp_path}/data/a/page.jpg: not a PNG or JPEG file (6 bytes)" in message
+    for file in truncated[:4]:
+        assert f"{file}: the image cannot be decoded (" in message
+    assert message.endswith("; and 2 more")
+    assert message.count(f"{tmp_path}/data/") == 5
+
+
+def test_class_of_which_nothing_is_left_to_train_on(tmp_path: Path, generate: Any) -> None:
+    settings = folder(tmp_path / "data", a=[png() for _ in range(8)])
+    folder(tmp_path / "data", owl=images_of("eval", 3, settings))
+    with pytest.raises(DataError) as caught:
+        generate(settings, tmp_path / "examples")
+    assert str(caught.value) == (
+        "the class 'owl' has no example in the train split (3 in eval); add examples of it, lower "
+        "data.eval_fraction or change data.split_seed"
+    )
+
+
+def summary_of(**counts: int) -> dict[str, Any]:
+    """A summary without problems; `train_0=3` is three examples of label 0 in train."""
+    named = {name.replace("_", "/"): count for name, count in counts.items()}
+    return {"counts": named, "problems": [], "problem_count": 0}
+
+
+def test_nothing_to_judge_on() -> None:
+    with pytest.raises(DataError) as caught:
+        check_summary(summary_of(train_0=3, train_1=4), ("a", "b"))
+    assert str(caught.value) == (
+        "the eval split is empty (7 examples in all); raise data.eval_fraction, change "
+        "data.split_seed or add examples"
+    )
+
+
+def test_class_that_is_not_judged_on_is_accepted() -> None:
+    check_summary(summary_of(train_0=3, train_1=1, eval_0=1), ("a", "b"))
+
+
+def test_few_problems_are_all_named() -> None:
+    summary = {"counts": {}, "problems": ["a.png: bad", "b.png: bad"], "problem_count": 2}
+    with pytest.raises(DataError) as caught:
+        check_summary(summary, ("a", "b"))
+    assert str(caught.value) == (
+        "2 example(s) cannot be used; mend or remove them: a.png: bad; b.png: bad"
+    )
+
+
+@dataclass(frozen=True)
+class BadSource:
+    """A source with labels that are no class, and with a file that is gone."""
+
+    labels: tuple[str, ...] = ("a", "b")
+
+    def items(self) -> list[Item]:
+        right = [Item(f"item{index}", index % 2) for index in range(8)]
+        return [*right, Item("high", 2), Item("low", -1), Item("/nowhere/gone.png", 0)]
+
+    def read(self, name: str) -> bytes:
+        if name.startswith("/"):
+            return Path(name).read_bytes()
+        pixel = np.frombuffer(hashlib.sha256(name.encode()).digest()[:12], np.uint8)
+        return tf.io.encode_png(pixel.reshape(2, 2, 3)).numpy()
+
+
+def test_label_outside_the_classes_and_unreadable_file(
+    tmp_path: Path, generate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "open_source", lambda settings: BadSource())
+    with pytest.raises(DataError) as caught:
+        generate(DataSettings(), tmp_path)
+    message = str(caught.value)
+    assert message.startswith("3 example(s) cannot be used; mend or remove them: ")
+    assert "high: label 2 is outside 0..1" in message
+    assert "low: label -1 is outside 0..1" in message
+    assert "/nowhere/gone.png" in message
+
+
+def properties(settings: DataSettings, digest: str = "digest") -> dict[str, Any]:
+    return dict(example_gen(settings, digest).exec_properties)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        DataSettings(),
+        DataSettings(eval_fraction=0.3, split_seed=2**31 + 1),
+        DataSettings(source="image_folder", path="/some/where with spaces/ä"),
+    ],
+)
+def test_settings_survive_the_journey(settings: DataSettings) -> None:
+    packed = proto_utils.proto_to_json(pack_settings(settings, "digest"))
+    assert unpack_settings({"custom_config": packed}) == settings
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        DataSettings(eval_fraction=0.25),
+        DataSettings(split_seed=1),
+        DataSettings(source="image_folder", path="/elsewhere"),
+    ],
+    ids=["eval_fraction", "split_seed", "source"],
+)
+def test_what_changes_the_examples_changes_the_cache_key(changed: DataSettings) -> None:
+    assert properties(changed) != properties(DataSettings())
+
+
+def test_changed_code_changes_the_cache_key() -> None:
+    assert properties(DataSettings(), "other") != properties(DataSettings())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        DataSettings(image_size=32),
+        DataSettings(channels=3),
+        DataSettings(validation_fraction=0.3),
+    ],
+    ids=["image_size", "channels", "validation_fraction"],
+)
+def test_what_later_nodes_read_does_not(changed: DataSettings) -> None:
+    assert properties(changed) == properties(DataSettings())
+
+
+def test_folders_have_the_driver_that_fingerprints_files() -> None:
+    component = example_gen(DataSettings(source="image_folder", path="/data"), "digest")
+    assert isinstance(component, FileBasedExampleGen)
+    assert component.driver_class is driver.FileBasedDriver
+    assert component.exec_properties["input_base"] == "/data"
+    (split,) = json.loads(component.exec_properties["input_config"])["splits"]
+    assert split["pattern"] == "*/*"
+
+
+def test_embedded_data_have_none() -> None:
+    component = example_gen(DataSettings(), "digest")
+    assert isinstance(component, QueryBasedExampleGen)
+    assert component.driver_class is driver.QueryBasedDriver
+
+
+@pytest.mark.parametrize(
+    "settings", [DataSettings(), DataSettings(source="image_folder", path="/data")]
+)
+def test_node_is_called_example_gen_and_has_our_executor(settings: DataSettings) -> None:
+    component = example_gen(settings, "digest")
+    assert component.id == "ExampleGen"
+    assert component.executor_spec.executor_class is Executor
+    assert list(component.outputs) == ["examples"]

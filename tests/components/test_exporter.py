@@ -1,0 +1,187 @@
+"""The Exporter: its wiring, and what it left behind in a real run."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tfx import types
+from tfx.types import standard_artifacts
+
+from components.artifacts import TFLiteModels
+from components.exporter.component import Exporter
+from components.exporter.executor import Executor
+from modules import model_zoo
+from modules.errors import ModelError
+from modules.settings import DataSettings, ExportSettings
+from modules.tflite_export import LiteRTModel
+
+FILES = {"student/float32", "student/int8", "teacher/float32"}
+INPUTS = {
+    "model": standard_artifacts.Model,
+    "teacher_model": standard_artifacts.Model,
+    "examples": standard_artifacts.Examples,
+    "transform_graph": standard_artifacts.TransformGraph,
+}
+
+
+@pytest.fixture(scope="session")
+def exported(miniature_run: Any) -> Path:
+    return Path(miniature_run.uris["Exporter.tflite"])
+
+
+def spec(directory: Path, name: str) -> dict[str, Any]:
+    return json.loads((directory / name / "spec.json").read_text())
+
+
+def pixels_of(examples: list[Any]) -> np.ndarray:
+    raw = [example.features.feature["image"].bytes_list.value[0] for example in examples]
+    return np.frombuffer(b"".join(raw), np.uint8).reshape(-1, 8, 8, 1)
+
+
+@pytest.mark.slow
+def test_layout(exported: Path) -> None:
+    found = {path.relative_to(exported).as_posix() for path in exported.rglob("*.*")}
+    assert found == {f"{name}/{file}" for name in FILES for file in ("model.tflite", "spec.json")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_spec_describes_the_file_beside_it(exported: Path, name: str) -> None:
+    content = (exported / name / "model.tflite").read_bytes()
+    described = spec(exported, name)
+    assert set(described) == {"input", "output", "labels", "sha256", "size_bytes"}
+    assert described["sha256"] == hashlib.sha256(content).hexdigest()
+    assert described["size_bytes"] == len(content)
+    assert described["labels"] == [str(digit) for digit in range(10)]
+
+
+@pytest.mark.slow
+def test_every_file_takes_raw_pixels_and_answers_logits(exported: Path) -> None:
+    for name in FILES:
+        described = spec(exported, name)
+        assert (described["input"]["shape"], described["output"]["shape"]) == (
+            [1, 8, 8, 1],
+            [1, 10],
+        )
+        assert described["input"]["dtype"] == "uint8"
+    assert spec(exported, "student/float32")["output"]["dtype"] == "float32"
+    assert spec(exported, "student/float32")["output"]["quantization"] is None
+    assert spec(exported, "student/int8")["output"]["dtype"] == "int8"
+    assert spec(exported, "student/int8")["output"]["quantization"]["scale"] > 0
+
+
+@pytest.mark.slow
+def test_int8_is_smaller_and_the_teacher_larger(exported: Path) -> None:
+    sizes = {name: spec(exported, name)["size_bytes"] for name in FILES}
+    assert sizes["student/int8"] < sizes["student/float32"] < sizes["teacher/float32"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("role", "node"), [("student", "Distiller"), ("teacher", "TeacherTrainer")]
+)
+def test_float32_files_are_the_trained_models(
+    miniature_run: Any, exported: Path, read_examples: Any, role: str, node: str
+) -> None:
+    """Student and teacher are not mixed up, and neither is an untrained one."""
+    directory = Path(miniature_run.uris["Transform.transformed_examples"], "Split-eval")
+    pixels = pixels_of(read_examples(str(directory)))[:40]
+    model = model_zoo.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
+    answers = LiteRTModel(str(exported / role / "float32" / "model.tflite")).logits(pixels)
+    np.testing.assert_allclose(answers, model.predict(pixels, verbose=0), atol=1e-3)
+
+
+def run_executor(miniature_run: Any, output: Path, **properties: Any) -> None:
+    uris = miniature_run.uris
+    inputs = {
+        "model": uris["Distiller.model"],
+        "teacher_model": uris["TeacherTrainer.model"],
+        "examples": uris["Transform.transformed_examples"],
+        "transform_graph": uris["Transform.transform_graph"],
+    }
+    artifacts = {}
+    for name, uri in inputs.items():
+        artifact = INPUTS[name]()
+        artifact.uri = uri
+        artifacts[name] = [artifact]
+    artifacts["examples"][0].split_names = '["train", "eval"]'
+    tflite = TFLiteModels()
+    tflite.uri = str(output)
+    config = miniature_run.config()
+    settings = {"export": config.export, "data": config.data, **properties}
+    texts = {name: part.model_dump_json() for name, part in settings.items()}
+    Executor().Do(artifacts, {"tflite": [tflite]}, {**texts, "code_digest": "0"})
+
+
+@pytest.mark.slow
+def test_only_the_variants_that_are_asked_for(miniature_run: Any, tmp_path: Path) -> None:
+    run_executor(miniature_run, tmp_path, export=ExportSettings(tflite=("float32",)))
+    found = {path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("spec.json")}
+    assert found == {"student/float32", "teacher/float32"}
+
+
+@pytest.mark.slow
+def test_calibration_reads_training_examples_only(
+    miniature_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_examples: Any
+) -> None:
+    seen = {}
+
+    def export_models(models: Any, pixels: np.ndarray, labels: Any, directory: str) -> None:
+        seen.update(models=models, pixels=pixels, labels=labels, directory=directory)
+
+    monkeypatch.setattr("modules.tflite_export.export_models", export_models)
+    run_executor(miniature_run, tmp_path, export=ExportSettings(calibration_examples=32))
+    examples = Path(miniature_run.uris["Transform.transformed_examples"])
+    train, test = (
+        {image.tobytes() for image in pixels_of(read_examples(f"{examples}/Split-{split}"))}
+        for split in ("train", "eval")
+    )
+    chosen = {image.tobytes() for image in seen["pixels"]}
+    assert seen["pixels"].shape == (32, 8, 8, 1)
+    assert chosen <= train
+    assert not chosen & test
+    assert (seen["labels"], seen["directory"]) == (list("0123456789"), str(tmp_path))
+    assert seen["models"]["student"][1] == ("float32", "int8")
+    assert seen["models"]["teacher"][1] == ("float32",)
+
+
+@pytest.mark.slow
+def test_file_that_answers_otherwise_is_refused(
+    miniature_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = LiteRTModel.logits
+    monkeypatch.setattr(LiteRTModel, "logits", lambda *args: honest(*args) * 1.01 + 0.01)
+    with pytest.raises(ModelError, match="the float32 file of cnn_small differs from its original"):
+        run_executor(miniature_run, tmp_path, export=ExportSettings(tflite=("float32",)))
+
+
+def make_component(**replaced: Any) -> Exporter:
+    channels = {name: types.Channel(type=kind) for name, kind in INPUTS.items()}
+    parameters = {
+        "export": ExportSettings(tflite=("float32",)),
+        "data": DataSettings(image_size=16),
+        "code_digest": "abc",
+    }
+    return Exporter(**{**channels, **parameters, **replaced})
+
+
+def test_component_has_its_channels_and_properties() -> None:
+    component = make_component()
+    assert component.id == "Exporter"
+    assert component.executor_spec.executor_class is Executor
+    assert {name: channel.type for name, channel in component.inputs.items()} == INPUTS
+    assert {name: channel.type for name, channel in component.outputs.items()} == {
+        "tflite": TFLiteModels
+    }
+    properties = component.exec_properties
+    assert ExportSettings.model_validate_json(properties["export"]).tflite == ("float32",)
+    assert DataSettings.model_validate_json(properties["data"]).image_size == 16
+    assert properties["code_digest"] == "abc"
+
+
+def test_component_refuses_another_artifact_type() -> None:
+    with pytest.raises(TypeError, match="teacher_model"):
+        make_component(teacher_model=types.Channel(type=standard_artifacts.Examples))

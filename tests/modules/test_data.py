@@ -1,0 +1,237 @@
+"""Tests of modules.preprocessing and modules.data: real Transform, real gzipped records."""
+
+import os
+import random
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from modules import sources
+from modules.data import ExampleData, decode_pixels
+from modules.preprocessing import class_names
+from modules.settings import DataSettings
+
+# -- Transform --
+
+
+def _parsed(transformed):
+    """Transformed examples by id."""
+    examples = {}
+    files = sorted(tf.io.gfile.glob(transformed.pattern))
+    for record in tf.data.TFRecordDataset(files, compression_type="GZIP"):
+        feature = tf.train.Example.FromString(record.numpy()).features.feature
+        examples[feature["example_id"].bytes_list.value[0]] = feature
+    return examples
+
+
+def _resized(image, size):
+    """Second formulation: float resize of decoded pixels, then NumPy's rounding."""
+    resized = tf.image.resize(image.astype(np.float32), (size, size), antialias=True).numpy()
+    return np.clip(np.rint(resized), 0, 255).astype(np.uint8)
+
+
+def test_digits_pass_transform_unchanged(transformed_digits, digit_pixels, digit_labels):
+    examples = _parsed(transformed_digits)
+    assert len(examples) == 200  # all different, so none was lost
+    for index, row in enumerate(transformed_digits.raw):
+        feature = examples[row["example_id"]]
+        assert set(feature) == {"image", "label", "example_id"}
+        assert feature["image"].bytes_list.value[0] == digit_pixels[index].tobytes()
+        assert feature["label"].int64_list.value[0] == digit_labels[index]
+
+
+def test_examples_of_transform_are_what_example_data_reads(transformed_digits, digit_pixels):
+    data = ExampleData([transformed_digits.pattern], transformed_digits.settings)
+    (batch,) = data.everything(1000)
+    assert batch[0].shape == (200, 8, 8, 1) and batch[0].dtype == tf.uint8
+    assert batch[1].dtype == tf.int64
+    expected = sorted(digit_pixels[index].tobytes() for index in range(200))
+    assert sorted(image.tobytes() for image in batch[0].numpy()) == expected
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Images of many kinds, by name: encoded bytes and what a plain decoder makes of them."""
+    rng = np.random.default_rng(5)
+    smooth = np.linspace(0, 255, 9 * 12 * 3).reshape(9, 12, 3).astype(np.uint8)
+    noise = rng.integers(0, 256, (17, 11, 3), dtype=np.uint8)
+    deep = rng.integers(0, 2**16, (10, 10, 1), dtype=np.uint16)
+    flat = np.full((40, 30, 3), 77, np.uint8)
+    tiny = np.array([[[200]]], np.uint8)
+    return {
+        "rgb png": tf.io.encode_png(noise).numpy(),
+        "rgb jpeg": tf.io.encode_jpeg(smooth, quality=95).numpy(),
+        "grey jpeg": tf.io.encode_jpeg(smooth[..., :1]).numpy(),
+        "16-bit png": tf.io.encode_png(deep).numpy(),
+        "flat png": tf.io.encode_png(flat).numpy(),
+        "flat jpeg": tf.io.encode_jpeg(flat).numpy(),
+        "one grey pixel": tf.io.encode_png(tiny).numpy(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "sparse"),
+    # A schema without a fixed shape makes the features sparse.
+    [(6, 3, False), (5, 1, True)],
+)
+def test_transform_of_pictures(pictures, run_transform, tmp_path, size, channels, sparse):
+    names = [b"wide open ", b"a", b"B", "ä".encode()]
+    rows = [
+        {
+            "image": image,
+            "label": index % len(names),
+            "class_name": names[index % len(names)],
+            "example_id": name.encode(),
+        }
+        for index, (name, image) in enumerate(pictures.items())
+    ]
+    settings = DataSettings(image_size=size, channels=channels)
+    transformed = run_transform(rows, settings, tmp_path, sparse)
+    examples = _parsed(transformed)
+
+    actual = {}
+    for row in rows:
+        feature = examples[row["example_id"]]
+        assert feature["label"].int64_list.value[0] == row["label"]
+        raw = feature["image"].bytes_list.value[0]
+        assert len(raw) == size * size * channels
+        actual[row["example_id"].decode()] = np.frombuffer(raw, np.uint8).reshape(
+            size, size, channels
+        )
+    for name, image in pictures.items():
+        decode = tf.io.decode_jpeg if "jpeg" in name else tf.io.decode_png
+        decoded = decode(image, channels=channels).numpy()
+        np.testing.assert_array_equal(actual[name], _resized(decoded, size), err_msg=name)
+    np.testing.assert_array_equal(actual["flat png"], 77)
+    np.testing.assert_array_equal(actual["flat jpeg"], 77)
+    np.testing.assert_array_equal(actual["one grey pixel"], 200)
+    # Labels are positions among the sorted names, so this list must be sorted like the source's.
+    assert class_names(tft.TFTransformOutput(transformed.graph_dir)) == sorted(
+        name.decode() for name in names
+    )
+
+
+# -- ExampleData; every label is its example's number, so that orders and parts can be told --
+
+COUNT, FRACTION = 1200, 0.2
+SETTINGS = DataSettings(image_size=2, channels=3, validation_fraction=FRACTION)
+
+
+def _example(number):
+    pixels = np.full(12, number % 251, np.uint8).tobytes()
+    features = {
+        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[pixels])),
+        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[number])),
+        "example_id": tf.train.Feature(
+            bytes_list=tf.train.BytesList(value=[sources.example_id(b"%d" % number)])
+        ),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def _write(directory, numbers, files):
+    os.makedirs(directory)
+    for index, part in enumerate(np.array_split(np.asarray(numbers), files)):
+        path = str(directory / f"part-{index:05d}.gz")
+        with tf.io.TFRecordWriter(path, "GZIP") as writer:
+            for number in part:
+                writer.write(_example(int(number)))
+    return str(directory / "part*")
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory):
+    return _write(tmp_path_factory.mktemp("records") / "train", range(COUNT), 3)
+
+
+def _numbers(dataset):
+    return [int(number) for _, labels in dataset for number in labels]
+
+
+def test_training_and_validation_part_the_examples(pattern):
+    data = ExampleData([pattern], SETTINGS)
+    training = _numbers(data.training(64, seed=0, examples=COUNT))
+    validation = _numbers(data.validation(64))
+    assert sorted(training + validation) == list(range(COUNT))
+    # Four standard deviations of a binomial.
+    assert abs(len(validation) / COUNT - FRACTION) < 4 * (FRACTION * 0.8 / COUNT) ** 0.5
+    assert _numbers(data.validation(64)) == validation  # the same the second time, in order
+
+
+def test_the_parts_are_decided_by_the_id_alone(pattern, tmp_path):
+    numbers = list(range(COUNT))
+    random.Random(1).shuffle(numbers)
+    other = ExampleData([_write(tmp_path / "other", numbers, 5)], SETTINGS)
+    validation = _numbers(ExampleData([pattern], SETTINGS).validation(64))
+    assert validation != _numbers(other.validation(64))  # other order
+    assert sorted(validation) == sorted(_numbers(other.validation(64)))
+    alone = ExampleData([_write(tmp_path / "few", validation[:7], 1)], SETTINGS)
+    assert _numbers(alone.validation(64)) == validation[:7]
+
+
+def test_another_split_seed_holds_out_others(pattern):
+    reseeded = SETTINGS.model_copy(update={"split_seed": 1})
+    assert set(_numbers(ExampleData([pattern], SETTINGS).validation(64))) != set(
+        _numbers(ExampleData([pattern], reseeded).validation(64))
+    )
+
+
+def test_validation_part_is_independent_of_the_eval_split(pattern):
+    # Were both made with one hash, no (or every) example left in train would be held out.
+    settings = SETTINGS.model_copy(update={"eval_fraction": 0.5})
+    held_out = set(_numbers(ExampleData([pattern], settings).validation(64)))
+    train = {
+        number
+        for number in range(COUNT)
+        if not sources.in_eval_split(sources.example_id(b"%d" % number), settings)
+    }
+    assert abs(len(held_out & train) / len(train) - FRACTION) < 4 * (0.16 / len(train)) ** 0.5
+
+
+@pytest.mark.parametrize("examples", [COUNT, 2**40], ids=["cached", "streamed"])
+def test_training_order_repeats_with_the_seed_and_changes_every_epoch(pattern, examples):
+    def epochs(seed):
+        data = ExampleData([pattern], SETTINGS).training(64, seed, examples)
+        return [_numbers(data) for _ in range(2)]
+
+    first, second = epochs(seed=3)
+    assert epochs(seed=3) == [first, second]
+    assert first != second and sorted(first) == sorted(second)
+    assert epochs(seed=4)[0] != first
+    assert first != sorted(first)
+
+
+def test_batches_are_of_the_size_asked_for(pattern):
+    data = ExampleData([pattern], SETTINGS)
+    sizes = [len(labels) for _, labels in data.everything(500)]
+    assert sizes == [500, 500, 200]
+    pixels, labels = next(iter(data.training(7, seed=0, examples=COUNT)))
+    assert pixels.shape == (7, 2, 2, 3) and pixels.dtype == tf.uint8
+    np.testing.assert_array_equal(pixels[:, 0, 0, 0], labels.numpy() % 251)
+
+
+def test_everything_keeps_the_order_of_the_sorted_files(pattern):
+    folder = os.path.dirname(pattern)
+    backwards = [os.path.join(folder, f"part-0000{index}*") for index in (2, 1, 0)]
+    assert _numbers(ExampleData(backwards, SETTINGS).everything(100)) == list(range(COUNT))
+
+
+def test_sample_is_of_the_training_part(pattern):
+    data = ExampleData([pattern], SETTINGS)
+    training = sorted(_numbers(data.training(64, seed=0, examples=COUNT)))
+    everything = data.sample(10 * COUNT)
+    assert everything.dtype == np.uint8 and everything.shape == (len(training), 2, 2, 3)
+    assert sorted(everything[:, 0, 0, 0]) == sorted(number % 251 for number in training)
+    few = data.sample(20)
+    assert few.shape == (20, 2, 2, 3)
+    np.testing.assert_array_equal(few, data.sample(20))
+    # Of the whole part, not of its first examples.
+    assert few[:, 0, 0, 0].tolist() != [number % 251 for number in training[:20]]
+
+
+def test_decode_pixels_is_the_inverse_of_tobytes():
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 2), dtype=np.uint8)
+    raw = tf.constant([image.tobytes() for image in pixels])
+    np.testing.assert_array_equal(decode_pixels(raw, (3, 5, 2)), pixels)

@@ -1,0 +1,230 @@
+"""Tests of modules.distiller: the objective against NumPy, and what training may touch."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from scipy.special import log_softmax
+
+from modules.distiller import Distiller
+from modules.settings import DistillSettings
+
+CLASSES, BATCH = 4, 12
+
+
+def _model(seed, regularizer=None, activity=None, teacher=False):
+    """Pixels 3x3x1 in, logits out; the teacher has state and noise that training would touch."""
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((3, 3, 1), dtype="uint8")
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
+    x = layers.Dense(8, kernel_regularizer=regularizer, activity_regularizer=activity)(x)
+    if teacher:
+        x = layers.Dropout(0.5)(layers.BatchNormalization()(x))
+    return keras.Model(inputs, layers.Dense(CLASSES, kernel_initializer="he_normal")(x))
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (BATCH, 3, 3, 1), dtype=np.uint8)
+    return pixels, rng.integers(0, CLASSES, BATCH)
+
+
+def _objective(student, teacher, labels, settings, weights=None):
+    """Second formulation: NumPy in float64; KL as cross-entropy minus entropy."""
+    student, teacher = np.asarray(student, np.float64), np.asarray(teacher, np.float64)
+    hard = -log_softmax(student, axis=1)[np.arange(len(labels)), labels]
+    log_taught = log_softmax(teacher / settings.temperature, axis=1)
+    log_learnt = log_softmax(student / settings.temperature, axis=1)
+    taught = np.exp(log_taught)
+    soft = settings.temperature**2 * (
+        -(taught * log_learnt).sum(axis=1) + (taught * log_taught).sum(axis=1)
+    )
+    terms = settings.alpha * hard + (1 - settings.alpha) * soft
+    return np.average(terms, weights=weights)
+
+
+@pytest.mark.parametrize("weights", [None, np.linspace(0.1, 3, BATCH)], ids=["plain", "weighted"])
+@pytest.mark.parametrize(("alpha", "temperature"), [(0.1, 4.0), (0.5, 1.0), (0.9, 7.5), (0, 2)])
+def test_objective_agrees_with_numpy(batch, alpha, temperature, weights):
+    pixels, labels = batch
+    settings = DistillSettings(alpha=alpha, temperature=temperature)
+    teacher = _model(1, teacher=True)
+    distiller = Distiller(_model(0), teacher, settings)
+    logits = np.random.default_rng(1).normal(scale=3, size=(BATCH, CLASSES)).astype(np.float32)
+    loss = distiller.compute_loss(pixels, labels, tf.constant(logits), weights)
+    expected = _objective(logits, teacher(pixels, training=False), labels, settings, weights)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_objective_by_hand():
+    # One example, two classes, T = 2, alpha = 1/4. Logits (2 ln 3, 0) softened: (3/4, 1/4);
+    # the teacher's are equal: (1/2, 1/2). KL = 1/2 ln(2/3) + 1/2 ln 2 = 1/2 ln(4/3).
+    # The hard loss of label 1: the student's probability is 1 / (9 + 1).
+    keras.utils.set_random_seed(0)
+    student = keras.Sequential([keras.Input((1,)), layers.Dense(2)])
+    teacher = keras.Sequential([keras.Input((1,)), layers.Dense(2, kernel_initializer="zeros")])
+    distiller = Distiller(student, teacher, DistillSettings(alpha=0.25, temperature=2))
+    logits = tf.constant([[2 * np.log(3), 0.0]], tf.float32)
+    loss = distiller.compute_loss(np.ones((1, 1)), np.array([1]), logits)
+    assert float(loss) == pytest.approx(0.25 * np.log(10) + 0.75 * 4 * 0.5 * np.log(4 / 3))
+
+
+def _loss_and_gradients(distiller, pixels, labels, weights=None):
+    with tf.GradientTape() as tape:
+        logits = distiller(pixels, training=True)
+        loss = distiller.compute_loss(pixels, labels, logits, weights)
+    return [loss, *tape.gradient(loss, distiller.trainable_variables)]
+
+
+def _assert_all_close(first, second):
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_alpha_one_is_plain_training(batch):
+    settings = DistillSettings(alpha=1, temperature=4)
+    student = _model(0)
+    taught = Distiller(student, _model(1, teacher=True), settings)
+    _assert_all_close(
+        _loss_and_gradients(taught, *batch), _loss_and_gradients(Distiller(student), *batch)
+    )
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_an_example_of_weight_zero_has_no_influence(batch, taught):
+    pixels, labels = batch
+    distiller = Distiller(_model(0), _model(1, teacher=True) if taught else None)
+    weights = np.ones(BATCH, np.float32)
+    weights[3] = 0
+    result = _loss_and_gradients(distiller, pixels, labels, weights)
+    _assert_all_close(
+        result,
+        _loss_and_gradients(distiller, np.delete(pixels, 3, axis=0), np.delete(labels, 3)),
+    )
+    changed, relabelled = pixels.copy(), labels.copy()
+    changed[3], relabelled[3] = 255 - changed[3], (labels[3] + 1) % CLASSES
+    _assert_all_close(result, _loss_and_gradients(distiller, changed, relabelled, weights))
+    # And a weight of two counts twice.
+    weights[3] = 2
+    twice = np.append(np.arange(BATCH), 3)
+    _assert_all_close(
+        _loss_and_gradients(distiller, pixels, labels, weights),
+        _loss_and_gradients(distiller, pixels[twice], labels[twice]),
+    )
+
+
+@pytest.mark.parametrize("taught", [True, False])
+def test_regularisation_of_the_student_is_added_once(batch, taught):
+    pixels, labels = batch
+    # The teacher's own regularisation is nobody's business here.
+    teacher = _model(1, regularizer=keras.regularizers.L2(9.0), teacher=True) if taught else None
+    plain = Distiller(_model(0), teacher)
+    student = _model(
+        0, regularizer=keras.regularizers.L2(0.3), activity=keras.regularizers.L1(0.01)
+    )
+    distiller = Distiller(student, teacher)
+    hidden = keras.Model(student.inputs, student.layers[3].output)(pixels)
+    penalty = 0.3 * np.sum(np.square(student.layers[3].kernel))
+    penalty += 0.01 * np.abs(hidden).sum() / BATCH  # Keras divides activities by the batch
+    difference = (
+        _loss_and_gradients(distiller, pixels, labels)[0]
+        - (_loss_and_gradients(plain, pixels, labels)[0])
+    )
+    np.testing.assert_allclose(difference, penalty, rtol=1e-4)
+
+
+# -- training --
+
+
+def _fit(distiller, batch, **arguments):
+    distiller.compile(keras.optimizers.Adam(0.01), jit_compile=False)
+    data = tf.data.Dataset.from_tensor_slices(batch).batch(BATCH // 2)
+    return distiller.fit(data, verbose=0, **arguments)
+
+
+def _copy(model):
+    return [weight.copy() for weight in model.get_weights()]
+
+
+def _equal(first, second):
+    return all(np.array_equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_training_moves_the_student_and_leaves_the_teacher(batch):
+    student, teacher = _model(0), _model(1, teacher=True)
+    assert teacher.trainable  # nobody froze it; the Distiller must not train it all the same
+    before = _copy(student), _copy(teacher)
+    _fit(Distiller(student, teacher), batch, epochs=3)
+    assert _equal(before[1], _copy(teacher))  # moving averages included
+    assert not any(
+        np.array_equal(old, new) for old, new in zip(before[0], _copy(student), strict=True)
+    )
+
+
+def test_the_teacher_is_not_part_of_the_model(batch):
+    student, teacher = _model(0), _model(1, teacher=True)
+    distiller = Distiller(student, teacher)
+    _fit(distiller, batch)
+    teachers = {id(variable) for variable in teacher.variables}
+    assert not teachers & {id(variable) for variable in distiller.variables}
+    assert [id(variable) for variable in distiller.trainable_variables] == [
+        id(variable) for variable in student.trainable_variables
+    ]
+    assert distiller.count_params() == student.count_params()
+    assert _equal(distiller.get_weights(), student.get_weights())
+
+
+def test_the_student_is_what_the_distiller_answers(batch):
+    student = _model(0)
+    distiller = Distiller(student, _model(1, teacher=True))
+    np.testing.assert_array_equal(distiller(batch[0]), student(batch[0]))
+
+
+def test_logs_name_the_terms_of_the_loss(batch):
+    settings = DistillSettings(alpha=0.3, temperature=3)
+    student, teacher = _model(0), _model(1, teacher=True)
+    distiller = Distiller(student, teacher, settings)
+    assert len({metric.name for metric in distiller.metrics}) == len(distiller.metrics)
+    history = _fit(distiller, batch, epochs=2, validation_data=batch).history
+    terms = {"loss", "hard_loss", "soft_target_loss", "accuracy"}
+    assert set(history) == terms | {f"val_{name}" for name in terms}
+    for prefix in ("", "val_"):
+        np.testing.assert_allclose(
+            history[prefix + "loss"],
+            0.3 * np.array(history[prefix + "hard_loss"])
+            + 0.7 * np.array(history[prefix + "soft_target_loss"]),
+            rtol=1e-5,
+        )
+    pixels, labels = batch
+    logits = student(pixels).numpy()
+    expected = _objective(logits, teacher(pixels, training=False), labels, settings)
+    assert history["val_loss"][-1] == pytest.approx(expected, rel=1e-5)
+    assert history["val_accuracy"][-1] == pytest.approx(np.mean(logits.argmax(1) == labels))
+
+
+def test_control_without_a_teacher(batch):
+    student = _model(0)
+    # alpha weighs two terms; where there is one, it has nothing to say.
+    distiller = Distiller(student, None, DistillSettings(alpha=0.1))
+    history = _fit(distiller, batch, epochs=1, validation_data=batch).history
+    terms = {"loss", "hard_loss", "accuracy"}
+    assert set(history) == terms | {f"val_{name}" for name in terms}
+    pixels, labels = batch
+    expected = -log_softmax(student(pixels).numpy(), axis=1)[np.arange(BATCH), labels].mean()
+    assert history["val_loss"][0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_sample_weights_reach_the_objective_through_fit(batch):
+    pixels, labels = batch
+    weights = np.linspace(0, 2, BATCH).astype(np.float32)
+    settings = DistillSettings(alpha=0.4)
+    student, teacher = _model(0), _model(1, teacher=True)
+    distiller = Distiller(student, teacher, settings)
+    distiller.compile(keras.optimizers.Adam(), jit_compile=False)
+    logs = distiller.evaluate(
+        pixels, labels, sample_weight=weights, batch_size=BATCH, verbose=0, return_dict=True
+    )
+    expected = _objective(student(pixels), teacher(pixels), labels, settings, weights)
+    assert logs["loss"] == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,135 @@
+"""Tests of modules.serving: a model exported with the real Transform graph of the digits."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from scipy.special import softmax
+
+from modules import model_zoo, serving
+from modules.settings import ModelSettings
+
+SETTINGS = ModelSettings(model="cnn_small", parameters={"filters": [4, 8]})
+COUNT = 30
+
+
+@pytest.fixture(scope="module")
+def exported(transformed_digits, tmp_path_factory):
+    """A model whose every weight is random, moving averages too; and where it was exported."""
+    model = model_zoo.build_model(SETTINGS, (8, 8, 1), 10)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=weight.shape) for weight in model.get_weights()])
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_variance.assign(rng.uniform(0.5, 2, layer.moving_variance.shape))
+    directory = str(tmp_path_factory.mktemp("model") / "Format-Serving")
+    graph = tft.TFTransformOutput(transformed_digits.graph_dir)
+    serving.export(model, SETTINGS, graph, directory)
+    return model, directory
+
+
+@pytest.fixture(scope="module")
+def requests(transformed_digits):
+    """Serialized examples that hold the encoded image and nothing else."""
+
+    def example(image):
+        image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
+        return tf.train.Example(features=tf.train.Features(feature={"image": image}))
+
+    return [example(row["image"]).SerializeToString() for row in transformed_digits.raw[:COUNT]]
+
+
+@pytest.fixture(scope="module")
+def expected(exported, digit_pixels):
+    logits = exported[0].predict(digit_pixels[:COUNT], verbose=0)
+    assert len(np.unique(logits.argmax(1))) > 1 and np.ptp(logits) > 0.1  # worth comparing
+    return logits
+
+
+def test_a_fresh_process_serves_it(exported, requests, expected, tmp_path):
+    code = """
+import sys
+import numpy as np
+import tensorflow as tf
+directory, records, answers = sys.argv[1:]
+signature = tf.saved_model.load(directory).signatures["serving_default"]
+examples = list(tf.data.TFRecordDataset(records).as_numpy_iterator())
+out = signature(examples=tf.constant(examples))
+one = signature(examples=tf.constant(examples[:1]))
+np.savez(answers, one=one["logits"], **{name: value.numpy() for name, value in out.items()})
+assert not {"modules", "tensorflow_transform"} & set(sys.modules), "more than the SavedModel"
+"""
+    records, answers = str(tmp_path / "requests"), str(tmp_path / "answers.npz")
+    with tf.io.TFRecordWriter(records) as writer:
+        for request in requests:
+            writer.write(request)
+    done = subprocess.run(
+        [sys.executable, "-c", code, exported[1], records, answers],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = np.load(answers)
+    assert set(answer) == {"one", "logits", "probabilities"}
+    assert answer["logits"].dtype == answer["probabilities"].dtype == np.float32
+    np.testing.assert_allclose(answer["logits"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(answer["one"], expected[:1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(answer["probabilities"].sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(answer["probabilities"], softmax(answer["logits"], 1), rtol=1e-5)
+
+
+def test_a_tf1_session_finds_the_variables(exported, requests, expected):
+    # As TFMA loads it. From a Keras model saved as it is, this session would miss the weights.
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], exported[1])
+        signature = meta.signature_def[serving.SIGNATURE]
+        logits = session.run(
+            signature.outputs["logits"].name, {signature.inputs["examples"].name: requests}
+        )
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_predictor_answers_as_the_signature(exported, requests, expected):
+    logits = serving.SavedModelPredictor(exported[1]).logits(tf.constant(requests))
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_full_example_is_answered_alike(exported, transformed_digits, expected):
+    # The evaluator sends what ExampleGen wrote, labels and all.
+    def feature(value):
+        if isinstance(value, bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    examples = [
+        tf.train.Example(
+            features=tf.train.Features(
+                feature={name: feature(value) for name, value in row.items()}
+            )
+        ).SerializeToString()
+        for row in transformed_digits.raw[:COUNT]
+    ]
+    logits = serving.SavedModelPredictor(exported[1]).logits(tf.constant(examples))
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_example_without_its_image_is_an_error(exported):
+    empty = tf.train.Example().SerializeToString()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="image"):
+        serving.SavedModelPredictor(exported[1]).logits(tf.constant([empty]))
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_the_weights_lie_beside_the_saved_model(exported, slash):
+    model, directory = exported
+    beside = serving.keras_directory(directory + slash)
+    assert beside == directory.replace("Format-Serving", "Format-Keras")
+    loaded = model_zoo.load_model(beside)
+    for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

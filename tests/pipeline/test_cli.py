@@ -1,0 +1,229 @@
+"""The command line: exit codes, messages, and that it is quick to answer."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import portalocker
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.cli import main
+from pipeline.config import PRESETS_DIR
+
+COMMAND = Path(sys.executable).with_name("tfx-distill")
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def one_class(tmp_path: Path) -> str:
+    """A value of data that passes every check but one of the run's own."""
+    folder = tmp_path / "pictures" / "cat"
+    folder.mkdir(parents=True)
+    return f"data={{source: image_folder, path: {folder.parent}}}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["presets"],
+        ["validate", "digits"],
+        ["validate", "digits", "--set", "distill.alpha=2"],
+        ["run", "digits", "--set", "distill.alpha=2"],
+        ["report", "nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from pipeline.cli import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "heavy = {'tensorflow', 'keras', 'tfx', 'apache_beam', 'sklearn'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_installed_command_shows_its_commands() -> None:
+    done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    for name in ("run", "presets", "validate", "report"):
+        assert f"\n  {name} " in done.stdout
+
+
+def test_presets_are_listed_with_what_they_are() -> None:
+    result = invoke("presets")
+    assert result.exit_code == 0
+    names = [line.split(":")[0] for line in result.stdout.splitlines()]
+    assert names == sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
+    assert "digits: a residual teacher" in result.stdout
+
+
+def test_validate_a_good_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text((PRESETS_DIR / "digits.yaml").read_text())
+    result = invoke("validate", file, "--set", "name=mine")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{file}: valid (pipeline 'mine')\n"
+
+
+def test_every_line_of_an_error_is_on_stderr() -> None:
+    arguments = ["--set", "distill.alpha=2", "--set", "gate={}"]
+    result = invoke("validate", "digits", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    alpha, gate = sorted(result.stderr.splitlines())
+    assert alpha.startswith("error: ") and "distill.alpha: input should be less than" in alpha
+    assert gate.startswith("error: ") and "gate must set at least one limit" in gate
+
+
+def test_validate_knows_nothing_of_this_machines_folders() -> None:
+    data = "data={source: image_folder, path: /not/here}"
+    assert invoke("validate", "digits", "--set", data).exit_code == 0
+
+
+def test_usage_errors_have_the_exit_code_of_click() -> None:
+    assert invoke("validate").exit_code == 2
+    assert invoke("run", "digits", "--sett", "a=b").exit_code == 2
+    assert invoke("nonsense").exit_code == 2
+
+
+def test_run_with_an_unknown_preset(tmp_path: Path) -> None:
+    result = invoke("run", "digit", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "did you mean 'digits'?" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_run_with_a_bad_configuration_leaves_nothing_behind(tmp_path: Path) -> None:
+    result = invoke("run", "digits", "--set", "seed=-1", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert "seed: input should be greater than or equal to 0, got -1" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_run_without_its_data(tmp_path: Path) -> None:
+    data = f"data={{source: image_folder, path: {tmp_path / 'none'}}}"
+    result = invoke("run", "digits", "--set", data, "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: data.path must be an existing directory, but ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_that_is_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    file.write_text("mine")
+    result = invoke("run", "digits", "--output", file)
+    assert result.exit_code == 2
+    assert "Directory" in result.stderr and "is a file" in result.stderr
+    assert file.read_text() == "mine"
+
+
+def test_output_below_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    result = invoke("run", "digits", "--output", file / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: --output: {file / 'out'} cannot be made a directory")
+
+
+def test_second_run_in_the_same_directory(tmp_path: Path) -> None:
+    with portalocker.Lock(tmp_path / ".lock", timeout=0):
+        result = invoke("run", "digits", "--output", tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"error: --output: {tmp_path} must not be in use, but another run is using it; wait for "
+        "it or choose another directory"
+    )
+    assert not (tmp_path / "metadata.sqlite").exists()
+
+
+@pytest.mark.usefixtures("root_handlers")
+def test_data_error_is_one_line_and_exit_code_1(tmp_path: Path, one_class: str) -> None:
+    result = invoke("run", "digits", "--set", one_class, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        "error: data.path must hold at least two class sub-folders, but "
+        f"{str(tmp_path / 'pictures')!r} has only the class 'cat'; add a sub-folder of images per "
+        "class"
+    )
+    assert "Traceback" not in result.stderr
+    assert "Traceback" in (tmp_path / "out" / "run.log").read_text()
+
+
+@pytest.mark.usefixtures("root_handlers")
+def test_unusable_model_is_a_usage_error_before_anything_runs(tmp_path: Path) -> None:
+    arguments = ["--set", "student.model=there.is.none:such", "--set", "student.parameters={}"]
+    result = invoke("run", "digits", *arguments, "--output", tmp_path)
+    assert result.exit_code == 2
+    assert "error: model 'there.is.none:such' must be a name of the model zoo" in result.stderr
+    assert not (tmp_path / "metadata.sqlite").exists()
+
+
+@pytest.mark.usefixtures("root_handlers")
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (
+            ZeroDivisionError("by zero\nmore"),
+            1,
+            "ZeroDivisionError: by zero; the traceback is in {log}, or run again with --debug",
+        ),
+        (
+            RuntimeError(),
+            1,
+            "RuntimeError: RuntimeError(); the traceback is in {log}, or run again with --debug",
+        ),
+        (
+            KeyboardInterrupt(),
+            1,
+            "interrupted; the same command goes on from the last whole node",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_any_other_failure_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    code: int,
+    line: str,
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("pipeline.local_runner.run", fail)
+    result = invoke("run", "digits", "--output", tmp_path)
+    log = tmp_path / "run.log"
+    assert result.exit_code == code
+    assert result.stderr.splitlines()[1:] == ["error: " + line.format(log=log)]
+    assert f"{type(raised).__name__}" in log.read_text()
+
+
+def test_report_of_a_directory_without_one(tmp_path: Path) -> None:
+    result = invoke("report", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert str(tmp_path / "report" / "report.json") in line
+
+
+def test_report_that_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "report" / "report.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"schema_version": 1}))
+    result = invoke("report", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert str(file) in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,158 @@
+"""The graph: which nodes there are, what waits for what, where the student goes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tfx.dsl.compiler.compiler import Compiler
+from tfx.orchestration import metadata
+from tfx.orchestration.pipeline import Pipeline
+
+from pipeline.config import load_config
+from pipeline.graph import Places, create_pipeline
+
+# What every node takes: {input key: (producer, output key)}.
+EDGES = {
+    "ExampleGen": {},
+    "StatisticsGen": {"examples": ("ExampleGen", "examples")},
+    "SchemaGen": {"statistics": ("StatisticsGen", "statistics")},
+    "ExampleValidator": {
+        "statistics": ("StatisticsGen", "statistics"),
+        "schema": ("SchemaGen", "schema"),
+    },
+    "Transform": {"examples": ("ExampleGen", "examples"), "schema": ("SchemaGen", "schema")},
+    "TeacherTrainer": {
+        "examples": ("Transform", "transformed_examples"),
+        "transform_graph": ("Transform", "transform_graph"),
+        "statistics": ("StatisticsGen", "statistics"),
+    },
+    "Control": {
+        "examples": ("Transform", "transformed_examples"),
+        "transform_graph": ("Transform", "transform_graph"),
+        "statistics": ("StatisticsGen", "statistics"),
+    },
+    "Distiller": {
+        "examples": ("Transform", "transformed_examples"),
+        "transform_graph": ("Transform", "transform_graph"),
+        "statistics": ("StatisticsGen", "statistics"),
+        "base_model": ("TeacherTrainer", "model"),
+    },
+    "Exporter": {
+        "model": ("Distiller", "model"),
+        "teacher_model": ("TeacherTrainer", "model"),
+        "examples": ("Transform", "transformed_examples"),
+        "transform_graph": ("Transform", "transform_graph"),
+    },
+    "Evaluator": {
+        "examples": ("ExampleGen", "examples"),
+        "transformed_examples": ("Transform", "transformed_examples"),
+        "transform_graph": ("Transform", "transform_graph"),
+        "model": ("Distiller", "model"),
+        "baseline_model": ("TeacherTrainer", "model"),
+        "control_model": ("Control", "model"),
+        "tflite": ("Exporter", "tflite"),
+    },
+    "Pusher": {
+        "model": ("Distiller", "model"),
+        "model_blessing": ("Evaluator", "blessing"),
+        "tflite": ("Exporter", "tflite"),
+        "evaluation": ("Evaluator", "evaluation"),
+    },
+}
+
+
+def graph(tmp_path: Path, *overrides: str) -> Pipeline:
+    connection = metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
+    places = Places(str(tmp_path / "root"), str(tmp_path / "pushed"), connection)
+    return create_pipeline(load_config("digits", overrides), places)
+
+
+def edges(pipeline: Pipeline) -> dict[str, dict[str, tuple[str, str]]]:
+    return {
+        node.id: {
+            key: (channel.producer_component_id, channel.output_key)
+            for key, channel in node.inputs.items()
+        }
+        for node in pipeline.components
+    }
+
+
+def compiled(pipeline: Pipeline) -> dict[str, Any]:
+    """The nodes of the pipeline in the form that runners execute."""
+    nodes = (node.pipeline_node for node in Compiler().compile(pipeline).nodes)
+    return {node.node_info.id: node for node in nodes}
+
+
+def push_directory(pipeline: Pipeline) -> str:
+    (pusher,) = (node for node in pipeline.components if node.id == "Pusher")
+    return json.loads(pusher.exec_properties["push_destination"])["filesystem"]["base_directory"]
+
+
+def test_nodes_and_what_they_take(tmp_path: Path) -> None:
+    assert edges(graph(tmp_path)) == EDGES
+
+
+def test_transform_waits_for_the_validator(tmp_path: Path) -> None:
+    nodes = compiled(graph(tmp_path))
+    assert "ExampleValidator" in nodes["Transform"].upstream_nodes
+    assert "Transform" in nodes["ExampleValidator"].downstream_nodes
+
+
+def test_every_node_comes_after_those_it_takes_from(tmp_path: Path) -> None:
+    nodes = list(compiled(graph(tmp_path)).items())
+    assert {name for name, _ in nodes} == set(EDGES)
+    done: set[str] = set()
+    for name, node in nodes:
+        assert done.issuperset(node.upstream_nodes)
+        done.add(name)
+
+
+def test_without_control_there_is_no_such_node_nor_input(tmp_path: Path) -> None:
+    pipeline = graph(tmp_path, "distill.control=false")
+    expected = {name: dict(inputs) for name, inputs in EDGES.items() if name != "Control"}
+    del expected["Evaluator"]["control_model"]
+    assert edges(pipeline) == expected
+    nodes = compiled(pipeline)
+    assert "Control" not in nodes
+    assert "control_model" not in nodes["Evaluator"].inputs.inputs
+    assert "control_model" in compiled(graph(tmp_path))["Evaluator"].inputs.inputs
+
+
+def test_the_student_goes_where_the_runner_says(tmp_path: Path) -> None:
+    assert push_directory(graph(tmp_path)) == str(tmp_path / "pushed")
+
+
+def test_the_configured_destination_wins(tmp_path: Path) -> None:
+    assert push_directory(graph(tmp_path, "push.destination=/srv/models")) == "/srv/models"
+
+
+def test_pipeline_is_the_configurations(tmp_path: Path) -> None:
+    pipeline = graph(tmp_path, "name=mine", "runtime.beam=['--direct_num_workers=2']")
+    assert pipeline.pipeline_info.pipeline_name == "mine"
+    assert pipeline.pipeline_info.pipeline_root == str(tmp_path / "root")
+    assert pipeline.enable_cache is True
+    assert "--direct_num_workers=2" in pipeline.beam_pipeline_args
+
+
+@pytest.mark.parametrize("node", ["ExampleGen", "Exporter", "Evaluator", "Pusher"])
+def test_own_executors_know_the_code_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: str
+) -> None:
+    """TFX's cache knows an executor by its name alone."""
+
+    def properties() -> dict[str, Any]:
+        (found,) = (each for each in graph(tmp_path).components if each.id == node)
+        return found.exec_properties
+
+    before = properties()
+    monkeypatch.setattr("pipeline.graph.code_digest", lambda: "0" * 64)
+    after = properties()
+    assert before != after
+    assert "0" * 64 in json.dumps(after)
+
+
+def test_the_evaluator_gets_the_whole_configuration(tmp_path: Path) -> None:
+    (evaluator,) = (node for node in graph(tmp_path).components if node.id == "Evaluator")
+    config = json.loads(evaluator.exec_properties["config"])
+    assert config == json.loads(load_config("digits").model_dump_json())
