@@ -206,7 +206,10 @@ def write_table(results: dict[str, Any]) -> None:
         ratios = [figures["cached_to_student_alone"], figures["cached_to_keras_distillation"]]
         rows.append(
             [teacher, *(f"{figures[way]:,.0f}" for way in WAYS)]
-            + [f"{r['median']:.2f} ({r['quartile_low']:.2f}–{r['quartile_high']:.2f})" for r in ratios]
+            + [
+                f"{r['median']:.2f} ({r['quartile_low']:.2f}–{r['quartile_high']:.2f})"
+                for r in ratios
+            ]
         )
     headers = ["teacher", "student alone", "cached", "online", "keras.distillation"]
     headers += ["cached / alone", "cached / keras.distillation"]

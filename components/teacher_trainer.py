@@ -68,6 +68,7 @@ def training_config(model: ModelSettings, training: Training) -> dict[str, Any]:
         "augment": training.augment.model_dump_json(),
         "views": training.views,
         "strategy": training.runtime.strategy,
+        "checkpoint_seconds": training.runtime.checkpoint_seconds,
         "seed": training.seed,
         # Part of the cache's key: the wheel knows our builders, but not the user's.
         "builder_digest": builder_digest(model.model),

@@ -123,9 +123,7 @@ class ExampleData:
             # Within a traced function this seeds the function alone; 0 would not be a seed.
             tf.random.set_seed(order.seed + 1)
             epoch = tf.identity(order.epoch)
-            shuffled = records.shuffle(
-                _SHUFFLE_BUFFER, seed=epoch, reshuffle_each_iteration=False
-            )
+            shuffled = records.shuffle(_SHUFFLE_BUFFER, seed=epoch, reshuffle_each_iteration=False)
             return shuffled.batch(order.batch_size).map(
                 lambda serialized, answers: parse(epoch, serialized, answers),
                 num_parallel_calls=2,
@@ -150,7 +148,9 @@ class ExampleData:
                 y["teacher_logits"] = self._knowledge.logits(answers, features[EXAMPLE_ID], view)
             return decode_pixels(features[IMAGE], self._settings.input_shape), y
 
-        return records.batch(batch_size).map(parse).cache()
+        batches = records.batch(batch_size).map(parse).cache()
+        count = int(batches.reduce(0, lambda count, _: count + 1))
+        return batches.apply(tf.data.experimental.assert_cardinality(count))
 
     def everything(self, batch_size: int) -> tf.data.Dataset:
         """`(pixels, labels, ids)` batches of all examples, in the order of the files."""

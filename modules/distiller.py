@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from modules.errors import ModelError
@@ -113,25 +114,32 @@ class Distiller(keras.Model):
             loss = self._alpha * loss + (1 - self._alpha) * distilled
         for penalty in self.losses:
             loss = loss + ops.cast(penalty, loss.dtype)
-        return loss
+        # Gradients are summed over replicas; each has a share of the global batch.
+        return loss / self.distribute_strategy.num_replicas_in_sync
 
     def compute_metrics(
         self, x: Tensor, y: Any, y_pred: Tensor, sample_weight: Tensor = None
     ) -> dict[str, Any]:
         """Updates the accuracy; the logs of an epoch are read once, at its end.
 
-        Every metric's result in every step would cost a small model a good part of its time;
-        Keras wants one value at least.
+        Every metric's result in every step would cost a small model a good part of its time.
+        Keras wants one value at least; of several workers' ones it reduces the first axis.
         """
         labels = y[LABEL]
         truth = ops.argmax(labels, axis=-1) if len(labels.shape) == 2 else labels
         hits = ops.cast(ops.equal(ops.argmax(y_pred, axis=-1), ops.cast(truth, "int32")), "float32")
         self._accuracy.update_state(hits, sample_weight)
-        return {"examples": ops.cast(ops.shape(y_pred)[0], "float32")}
+        examples = ops.cast(ops.shape(y_pred)[0], "float32")
+        strategy = self.distribute_strategy
+        workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        return {"examples": ops.reshape(examples, [1]) if workers else examples}
 
     def _get_metrics_result_or_logs(self, logs: Any) -> dict[str, Any]:
         """Keras' hook for the logs of an epoch: the metrics, since the steps return none."""
         return self.get_metrics_result()
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Keras' hook; nothing is left to build, and with several workers it fails (3.15)."""
 
     def _connect_features(self, teachers: Sequence[keras.Model]) -> None:
         """Finds the layers of feature methods and builds projectors where shapes differ."""

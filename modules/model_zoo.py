@@ -134,6 +134,12 @@ def resnet50(
             f"resnet50 needs images of at least 32x32 with 3 channels, got {input_shape}; "
             "set data.image_size: 32 or more and data.channels: 3"
         )
+    if weights is not None and not os.path.isfile(weights):
+        # Keras would take a name such as "imagenet" for a download.
+        raise ModelError(
+            f"resnet50: weights must be an existing .weights.h5 file or null, got {weights!r}; "
+            "nothing is downloaded"
+        )
     inputs = keras.Input(input_shape, dtype="uint8", name="image")
     # The published weights expect BGR with the ImageNet means taken off.
     x = layers.Lambda(_imagenet_bgr, output_shape=input_shape, name="preprocess")(inputs)
@@ -230,6 +236,12 @@ def load_model(directory: str) -> keras.Model:
     description = _read_description(directory)
     settings = ModelSettings(model=description["model"], parameters=description["parameters"])
     model = build_model(settings, tuple(description["input_shape"]), description["classes"])
+    # Keras loads a file of more layers than the model has without a word.
+    if model.count_params() != description["parameter_count"]:
+        raise ModelError(
+            f"{directory}: model {settings.model!r} now has {model.count_params():,} weights, the "
+            f"saved one has {description['parameter_count']:,}; did its builder change?"
+        )
     try:
         model.load_weights(os.path.join(directory, _WEIGHTS_FILE))
     except (OSError, ValueError) as error:
@@ -253,9 +265,15 @@ def _read_description(directory: str) -> dict[str, Any]:
     path = os.path.join(directory, _DESCRIPTION_FILE)
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError) as error:
+            description = json.load(file)
+        missing = {"model", "parameters", "input_shape", "classes", "parameter_count"} - set(
+            description
+        )
+        if missing or not isinstance(description, dict):
+            raise ValueError(f"it lacks {', '.join(sorted(missing)) or 'all keys'}")
+    except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{path}: no readable model description ({error})") from error
+    return description
 
 
 def _find_builder(name: str) -> Callable[..., keras.Model]:

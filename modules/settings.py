@@ -190,3 +190,6 @@ class RuntimeSettings(Settings):
     strategy: Literal["auto", "mirrored", "multi_worker"] = Field(
         "auto", description="one device; all GPUs of a machine; the workers named by TF_CONFIG"
     )
+    checkpoint_seconds: float = Field(
+        30.0, ge=0, description="a training's state is saved after an epoch if the last is older"
+    )

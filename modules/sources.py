@@ -176,8 +176,17 @@ def in_eval_split(identity: bytes, settings: DataSettings) -> bool:
     return int.from_bytes(digest[:8], "big") < settings.eval_fraction * 2**64
 
 
-def check_image(name: str, image: bytes, label: int, labels: tuple[str, ...]) -> None:
+def check_image(
+    name: str, image: bytes, label: int, labels: tuple[str, ...], channels: int = 1
+) -> None:
     """Refuse what could not be trained on, with the decoder that `Transform` will use.
+
+    Args:
+      name: For the message.
+      image: The file's bytes.
+      label: Index into `labels`.
+      labels: Class names.
+      channels: `data.channels`; not every file can be decoded to every number (CMYK).
 
     Raises:
       DataError: Not a readable PNG or JPEG, or a label that is no index of `labels`.
@@ -189,7 +198,7 @@ def check_image(name: str, image: bytes, label: int, labels: tuple[str, ...]) ->
     if not image.startswith(_MAGIC):
         raise DataError(f"{name}: not a PNG or JPEG file ({len(image)} bytes)")
     try:
-        tf.io.decode_image(image, expand_animations=False)
+        tf.io.decode_image(image, channels=channels, expand_animations=False)
     except tf.errors.InvalidArgumentError as error:
         reason = error.message.split("\n")[0].split(" [Op:")[0].split("}} ")[-1]
         raise DataError(f"{name}: the image cannot be decoded ({reason})") from None

@@ -19,9 +19,12 @@ from modules.errors import ModelError
 from modules.knowledge import SoftTargets
 from modules.preprocessing import class_names
 from modules.settings import AugmentSettings, DataSettings, DistillSettings, ModelSettings
+from modules.strategy import is_chief, make_strategy
 
 _LOG = logging.getLogger("tfx_distill.training")
 _STATE_DIRECTORY = "resume"
+# What may change between a killed run and the one that takes it up.
+_NOT_THE_MODEL = {"checkpoint_seconds", "strategy"}
 
 
 class TrainerTask:
@@ -45,14 +48,16 @@ class TrainerTask:
         self._data_settings = DataSettings.model_validate_json(config["data"])
         self._augment = AugmentSettings.model_validate_json(config["augment"])
         self._seed = int(config["seed"])
+        self._strategy = make_strategy(config["strategy"])
         self._transform_output = tft.TFTransformOutput(fn_args.transform_output)
         self._classes = len(class_names(self._transform_output))
 
     def train(self) -> None:
         """Train and export one model on the labels alone."""
-        model = self._build()
-        _LOG.info("%s, %s parameters", self._model_settings.model, f"{model.count_params():,}")
-        self._fit(Distiller(model), knowledge=None, generation=1)
+        with self._strategy.scope():
+            model = self._build()
+            _LOG.info("%s, %s parameters", self._model_settings.model, f"{model.count_params():,}")
+            self._fit(Distiller(model), knowledge=None, generation=1)
         self._export(model)
 
     def distill(self) -> None:
@@ -62,6 +67,10 @@ class TrainerTask:
         if self._config["soft_targets_dir"]:
             knowledge = SoftTargets(self._config["soft_targets_dir"])
             knowledge.check_classes(self._classes)
+        with self._strategy.scope():
+            self._export(self._distill(settings, knowledge))
+
+    def _distill(self, settings: DistillSettings, knowledge: SoftTargets | None) -> keras.Model:
         teachers: list[keras.Model] = []
         if knowledge is None:
             teachers = [_load(path) for path in self._config["teacher_dirs"]]
@@ -77,33 +86,41 @@ class TrainerTask:
                 ", ".join(teacher.name for teacher in teachers) or "cached soft targets",
             )
             epochs = self._model_settings.train.epochs
-            distiller = Distiller(model, settings, teachers, weights, epochs)
-            self._fit(distiller, knowledge, generation)
+            self._fit(Distiller(model, settings, teachers, weights, epochs), knowledge, generation)
             # The next generation learns from this one (Furlanello et al. 2018), which no cache
             # can have known.
             teachers, weights, knowledge = [model], [1.0], None
-        self._export(model)
+        return model
 
     def _build(self) -> keras.Model:
         # Seeded here, so that nothing that was loaded before changes the first weights: the
         # control must start from the same ones as the student.
         keras.utils.set_random_seed(self._seed)
-        return model_zoo.build_model(
-            self._model_settings, self._data_settings.input_shape, self._classes
-        )
+        policy = "mixed_float16" if self._model_settings.train.mixed_precision else "float32"
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(policy)
+        try:
+            return model_zoo.build_model(
+                self._model_settings, self._data_settings.input_shape, self._classes
+            )
+        finally:
+            keras.config.set_dtype_policy(before)
 
     def _fit(self, distiller: Distiller, knowledge: SoftTargets | None, generation: int) -> None:
-        settings = self._model_settings.train
         data = ExampleData(self._fn_args.train_files, self._data_settings, knowledge)
         view = None
         if self._augment.active:
             view = View(self._augment, int(self._config["views"]), self._seed, self._classes)
-        log_dir = os.path.join(self._fn_args.model_run_dir, f"generation_{generation}")
-        training.fit(
-            distiller,
-            data,
-            training.Plan(settings, self._seed, log_dir, self._state_dir(generation), view),
+        plan = training.Plan(
+            settings=self._model_settings.train,
+            seed=self._seed,
+            log_dir=os.path.join(self._fn_args.model_run_dir, f"generation_{generation}"),
+            state_dir=self._state_dir(generation),
+            view=view,
+            chief=is_chief(self._strategy),
+            seconds_between_saves=float(self._config["checkpoint_seconds"]),
         )
+        training.fit(distiller, data, plan)
 
     def _state_dir(self, generation: int) -> str:
         """Where an interrupted run of the same inputs, configuration and code is found again.
@@ -113,7 +130,7 @@ class TrainerTask:
         """
         described = json.dumps(
             [
-                self._config,
+                {name: self._config[name] for name in sorted(self._config.keys() - _NOT_THE_MODEL)},
                 sorted(self._fn_args.train_files),
                 self._fn_args.transform_output,
                 _code_digest(),
@@ -126,6 +143,8 @@ class TrainerTask:
         return os.path.join(node_dir, _STATE_DIRECTORY, key)
 
     def _export(self, model: keras.Model) -> None:
+        if not is_chief(self._strategy):
+            return  # TFX takes the chief's; the others must not write to the same place.
         serving.export(
             model, self._model_settings, self._transform_output, self._fn_args.serving_model_dir
         )

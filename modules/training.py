@@ -86,15 +86,18 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
 def compile_distiller(distiller: Distiller, settings: TrainSettings) -> None:
     """Give the model its optimizer and its way of running."""
     gpu = bool(tf.config.list_physical_devices("GPU"))
+    # Keras' loop over several steps does not compile with the workers' collectives in it.
+    workers = isinstance(distiller.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
     distiller.compile(
         optimizer=keras.optimizers.AdamW(
             settings.learning_rate, weight_decay=settings.weight_decay
         ),
         # XLA pays on a GPU; on a CPU it halves the speed of small convolutions.
         jit_compile=gpu,
-        steps_per_execution=_STEPS_PER_EXECUTION,
+        steps_per_execution=1 if workers else _STEPS_PER_EXECUTION,
     )
     distiller.optimizer.build(distiller.trainable_variables)
+    distiller.built = True  # The student was built before; there is nothing of its own.
 
 
 def learning_rate(settings: TrainSettings, epoch: int) -> float:

@@ -35,7 +35,9 @@ _SUMMARY = "summary.json"
 def pack_settings(settings: DataSettings, code_digest: str) -> example_gen_pb2.CustomConfig:
     """The settings as the execution property `custom_config`, part of the cache's key."""
     # What only later nodes read is left out: changing it must not read the images again.
-    relevant = settings.model_dump(include={"source", "path", "eval_fraction", "split_seed"})
+    relevant = settings.model_dump(
+        include={"source", "path", "channels", "eval_fraction", "split_seed"}
+    )
     struct = struct_pb2.Struct()
     json_format.ParseDict({"data": relevant, "code_digest": code_digest}, struct)
     config = example_gen_pb2.CustomConfig()
@@ -50,7 +52,8 @@ def unpack_settings(exec_properties: dict[str, Any]) -> DataSettings:
     struct = struct_pb2.Struct()
     config.custom_config.Unpack(struct)
     data = json_format.MessageToDict(struct)["data"]
-    data["split_seed"] = int(data["split_seed"])
+    # A protobuf struct knows no integers.
+    data |= {name: int(data[name]) for name in ("split_seed", "channels")}
     return DataSettings.model_validate(data)
 
 
@@ -119,7 +122,8 @@ class _ReadExamples(beam.DoFn):
     def process(self, item: Item) -> Iterator[beam.pvalue.TaggedOutput]:
         try:
             image = self._source.read(item.name)
-            check_image(item.name, image, item.label, self._source.labels)
+            labels, channels = self._source.labels, self._settings.channels
+            check_image(item.name, image, item.label, labels, channels)
         except (OSError, UserError) as error:
             yield beam.pvalue.TaggedOutput("problem", ("problem", str(error)))
             return

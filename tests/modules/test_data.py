@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from modules import data as data_module
 from modules import sources
-from modules.data import ExampleData, decode_pixels
+from modules.data import ExampleData, Order, decode_pixels
 from modules.preprocessing import class_names
 from modules.settings import DataSettings
 
@@ -147,12 +148,21 @@ def pattern(tmp_path_factory):
 
 
 def _numbers(dataset):
-    return [int(number) for _, labels in dataset for number in labels]
+    return [int(number) for _, y in dataset for number in y["label"]]
+
+
+def _all_numbers(data, batch_size):
+    return [int(number) for _, labels, _ in data.everything(batch_size) for number in labels]
+
+
+def _order(batch_size=64, seed=0):
+    """The order of a training at epoch 0; its variable is told which epoch begins."""
+    return Order(batch_size, seed, tf.Variable(0, dtype=tf.int64, trainable=False))
 
 
 def test_training_and_validation_part_the_examples(pattern):
     data = ExampleData([pattern], SETTINGS)
-    training = _numbers(data.training(64, seed=0, examples=COUNT))
+    training = _numbers(data.training(_order()))
     validation = _numbers(data.validation(64))
     assert sorted(training + validation) == list(range(COUNT))
     # Four standard deviations of a binomial.
@@ -190,37 +200,65 @@ def test_validation_part_is_independent_of_the_eval_split(pattern):
     assert abs(len(held_out & train) / len(train) - FRACTION) < 4 * (0.16 / len(train)) ** 0.5
 
 
-@pytest.mark.parametrize("examples", [COUNT, 2**40], ids=["cached", "streamed"])
-def test_training_order_repeats_with_the_seed_and_changes_every_epoch(pattern, examples):
-    def epochs(seed):
-        data = ExampleData([pattern], SETTINGS).training(64, seed, examples)
-        return [_numbers(data) for _ in range(2)]
+@pytest.mark.parametrize("limit", [2**40, 0], ids=["cached", "streamed"])
+def test_training_order_repeats_with_the_seed_and_changes_every_epoch(pattern, monkeypatch, limit):
+    monkeypatch.setattr(data_module, "_CACHE_LIMIT", limit)
+
+    def epochs(seed, numbers=(0, 1)):
+        order = _order(seed=seed)
+        training = ExampleData([pattern], SETTINGS).training(order)
+        orders = []
+        for number in numbers:
+            order.epoch.assign(number)
+            orders.append(_numbers(training))
+        return orders
 
     first, second = epochs(seed=3)
     assert epochs(seed=3) == [first, second]
     assert first != second and sorted(first) == sorted(second)
     assert epochs(seed=4)[0] != first
     assert first != sorted(first)
+    # What is taken up at an epoch sees what an unbroken training would have seen.
+    assert epochs(seed=3, numbers=(1,)) == [second]
+    assert epochs(seed=3, numbers=(1, 0)) == [second, first]
+    # Another seed is another sequence of orders, not the same ones shifted.
+    others = epochs(seed=4, numbers=range(4))
+    assert not [numbers for numbers in epochs(seed=3, numbers=range(4)) if numbers in others]
 
 
 def test_batches_are_of_the_size_asked_for(pattern):
     data = ExampleData([pattern], SETTINGS)
-    sizes = [len(labels) for _, labels in data.everything(500)]
+    sizes = [len(labels) for _, labels, _ in data.everything(500)]
     assert sizes == [500, 500, 200]
-    pixels, labels = next(iter(data.training(7, seed=0, examples=COUNT)))
+    training = data.training(_order(batch_size=7))
+    sizes = [len(y["label"]) for _, y in training]
+    count = data.training_count()
+    assert count == COUNT - len(_numbers(data.validation(64)))
+    assert sizes == [7] * (count // 7) + [count % 7] * (count % 7 > 0)
+    assert int(training.cardinality()) == len(sizes)
+    pixels, y = next(iter(training))
     assert pixels.shape == (7, 2, 2, 3) and pixels.dtype == tf.uint8
-    np.testing.assert_array_equal(pixels[:, 0, 0, 0], labels.numpy() % 251)
+    assert set(y) == {"label"}
+    np.testing.assert_array_equal(pixels[:, 0, 0, 0], y["label"].numpy() % 251)
 
 
 def test_everything_keeps_the_order_of_the_sorted_files(pattern):
     folder = os.path.dirname(pattern)
     backwards = [os.path.join(folder, f"part-0000{index}*") for index in (2, 1, 0)]
-    assert _numbers(ExampleData(backwards, SETTINGS).everything(100)) == list(range(COUNT))
+    assert _all_numbers(ExampleData(backwards, SETTINGS), 100) == list(range(COUNT))
+
+
+def test_everything_brings_the_ids(pattern):
+    data = ExampleData([pattern], SETTINGS)
+    ids = [identity for _, _, ids in data.everything(100) for identity in ids.numpy()]
+    assert ids == [sources.example_id(b"%d" % number) for number in range(COUNT)]
+    _, labels, _ = next(iter(data.of_files(data.files[1:2], 1000)))
+    assert labels.numpy().tolist() == list(range(COUNT // 3, 2 * COUNT // 3))
 
 
 def test_sample_is_of_the_training_part(pattern):
     data = ExampleData([pattern], SETTINGS)
-    training = sorted(_numbers(data.training(64, seed=0, examples=COUNT)))
+    training = sorted(_numbers(data.training(_order())))
     everything = data.sample(10 * COUNT)
     assert everything.dtype == np.uint8 and everything.shape == (len(training), 2, 2, 3)
     assert sorted(everything[:, 0, 0, 0]) == sorted(number % 251 for number in training)

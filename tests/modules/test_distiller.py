@@ -7,10 +7,12 @@ import tensorflow as tf
 from keras import layers
 from scipy.special import log_softmax
 
-from modules.distiller import Distiller
-from modules.settings import DistillSettings
+from modules.distiller import LABEL, TEACHER_LOGITS, Distiller
+from modules.errors import ModelError
+from modules.settings import DistillSettings, MethodSettings
 
 CLASSES, BATCH = 4, 12
+SOFT_TARGET = DistillSettings()
 
 
 def _model(seed, regularizer=None, activity=None, teacher=False):
@@ -29,6 +31,11 @@ def batch():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (BATCH, 3, 3, 1), dtype=np.uint8)
     return pixels, rng.integers(0, CLASSES, BATCH)
+
+
+def _distiller(student, teacher):
+    """With a teacher by the default objective, without one by the labels alone."""
+    return Distiller(student, SOFT_TARGET, [teacher]) if teacher else Distiller(student)
 
 
 def _objective(student, teacher, labels, settings, weights=None):
@@ -51,9 +58,9 @@ def test_objective_agrees_with_numpy(batch, alpha, temperature, weights):
     pixels, labels = batch
     settings = DistillSettings(alpha=alpha, temperature=temperature)
     teacher = _model(1, teacher=True)
-    distiller = Distiller(_model(0), teacher, settings)
+    distiller = Distiller(_model(0), settings, [teacher])
     logits = np.random.default_rng(1).normal(scale=3, size=(BATCH, CLASSES)).astype(np.float32)
-    loss = distiller.compute_loss(pixels, labels, tf.constant(logits), weights)
+    loss = distiller.compute_loss(pixels, {LABEL: labels}, tf.constant(logits), weights)
     expected = _objective(logits, teacher(pixels, training=False), labels, settings, weights)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
@@ -65,16 +72,16 @@ def test_objective_by_hand():
     keras.utils.set_random_seed(0)
     student = keras.Sequential([keras.Input((1,)), layers.Dense(2)])
     teacher = keras.Sequential([keras.Input((1,)), layers.Dense(2, kernel_initializer="zeros")])
-    distiller = Distiller(student, teacher, DistillSettings(alpha=0.25, temperature=2))
+    distiller = Distiller(student, DistillSettings(alpha=0.25, temperature=2), [teacher])
     logits = tf.constant([[2 * np.log(3), 0.0]], tf.float32)
-    loss = distiller.compute_loss(np.ones((1, 1)), np.array([1]), logits)
+    loss = distiller.compute_loss(np.ones((1, 1)), {LABEL: np.array([1])}, logits)
     assert float(loss) == pytest.approx(0.25 * np.log(10) + 0.75 * 4 * 0.5 * np.log(4 / 3))
 
 
 def _loss_and_gradients(distiller, pixels, labels, weights=None):
     with tf.GradientTape() as tape:
         logits = distiller(pixels, training=True)
-        loss = distiller.compute_loss(pixels, labels, logits, weights)
+        loss = distiller.compute_loss(pixels, {LABEL: labels}, logits, weights)
     return [loss, *tape.gradient(loss, distiller.trainable_variables)]
 
 
@@ -86,7 +93,7 @@ def _assert_all_close(first, second):
 def test_alpha_one_is_plain_training(batch):
     settings = DistillSettings(alpha=1, temperature=4)
     student = _model(0)
-    taught = Distiller(student, _model(1, teacher=True), settings)
+    taught = Distiller(student, settings, [_model(1, teacher=True)])
     _assert_all_close(
         _loss_and_gradients(taught, *batch), _loss_and_gradients(Distiller(student), *batch)
     )
@@ -95,7 +102,7 @@ def test_alpha_one_is_plain_training(batch):
 @pytest.mark.parametrize("taught", [True, False])
 def test_an_example_of_weight_zero_has_no_influence(batch, taught):
     pixels, labels = batch
-    distiller = Distiller(_model(0), _model(1, teacher=True) if taught else None)
+    distiller = _distiller(_model(0), _model(1, teacher=True) if taught else None)
     weights = np.ones(BATCH, np.float32)
     weights[3] = 0
     result = _loss_and_gradients(distiller, pixels, labels, weights)
@@ -120,11 +127,11 @@ def test_regularisation_of_the_student_is_added_once(batch, taught):
     pixels, labels = batch
     # The teacher's own regularisation is nobody's business here.
     teacher = _model(1, regularizer=keras.regularizers.L2(9.0), teacher=True) if taught else None
-    plain = Distiller(_model(0), teacher)
+    plain = _distiller(_model(0), teacher)
     student = _model(
         0, regularizer=keras.regularizers.L2(0.3), activity=keras.regularizers.L1(0.01)
     )
-    distiller = Distiller(student, teacher)
+    distiller = _distiller(student, teacher)
     hidden = keras.Model(student.inputs, student.layers[3].output)(pixels)
     penalty = 0.3 * np.sum(np.square(student.layers[3].kernel))
     penalty += 0.01 * np.abs(hidden).sum() / BATCH  # Keras divides activities by the batch
@@ -140,8 +147,13 @@ def test_regularisation_of_the_student_is_added_once(batch, taught):
 
 def _fit(distiller, batch, **arguments):
     distiller.compile(keras.optimizers.Adam(0.01), jit_compile=False)
-    data = tf.data.Dataset.from_tensor_slices(batch).batch(BATCH // 2)
+    data = _dataset(batch, BATCH // 2)
     return distiller.fit(data, verbose=0, **arguments)
+
+
+def _dataset(batch, size):
+    pixels, labels = batch
+    return tf.data.Dataset.from_tensor_slices((pixels, {LABEL: labels})).batch(size)
 
 
 def _copy(model):
@@ -156,7 +168,7 @@ def test_training_moves_the_student_and_leaves_the_teacher(batch):
     student, teacher = _model(0), _model(1, teacher=True)
     assert teacher.trainable  # nobody froze it; the Distiller must not train it all the same
     before = _copy(student), _copy(teacher)
-    _fit(Distiller(student, teacher), batch, epochs=3)
+    _fit(_distiller(student, teacher), batch, epochs=3)
     assert _equal(before[1], _copy(teacher))  # moving averages included
     assert not any(
         np.array_equal(old, new) for old, new in zip(before[0], _copy(student), strict=True)
@@ -165,29 +177,34 @@ def test_training_moves_the_student_and_leaves_the_teacher(batch):
 
 def test_the_teacher_is_not_part_of_the_model(batch):
     student, teacher = _model(0), _model(1, teacher=True)
-    distiller = Distiller(student, teacher)
+    distiller = _distiller(student, teacher)
     _fit(distiller, batch)
     teachers = {id(variable) for variable in teacher.variables}
     assert not teachers & {id(variable) for variable in distiller.variables}
     assert [id(variable) for variable in distiller.trainable_variables] == [
         id(variable) for variable in student.trainable_variables
     ]
-    assert distiller.count_params() == student.count_params()
-    assert _equal(distiller.get_weights(), student.get_weights())
+    assert distiller.count_params() == student.count_params() + 1
+    # Of its own it has the number of the epoch alone, which the schedules read.
+    others = {id(variable) for variable in distiller.variables} - {
+        id(variable) for variable in student.variables
+    }
+    assert [v.name for v in distiller.variables if id(v) in others] == ["epoch"]
 
 
 def test_the_student_is_what_the_distiller_answers(batch):
     student = _model(0)
-    distiller = Distiller(student, _model(1, teacher=True))
+    distiller = _distiller(student, _model(1, teacher=True))
     np.testing.assert_array_equal(distiller(batch[0]), student(batch[0]))
 
 
 def test_logs_name_the_terms_of_the_loss(batch):
     settings = DistillSettings(alpha=0.3, temperature=3)
     student, teacher = _model(0), _model(1, teacher=True)
-    distiller = Distiller(student, teacher, settings)
+    distiller = Distiller(student, settings, [teacher])
     assert len({metric.name for metric in distiller.metrics}) == len(distiller.metrics)
-    history = _fit(distiller, batch, epochs=2, validation_data=batch).history
+    validation = _dataset(batch, BATCH)
+    history = _fit(distiller, batch, epochs=2, validation_data=validation).history
     terms = {"loss", "hard_loss", "soft_target_loss", "accuracy"}
     assert set(history) == terms | {f"val_{name}" for name in terms}
     for prefix in ("", "val_"):
@@ -206,9 +223,9 @@ def test_logs_name_the_terms_of_the_loss(batch):
 
 def test_control_without_a_teacher(batch):
     student = _model(0)
-    # alpha weighs two terms; where there is one, it has nothing to say.
-    distiller = Distiller(student, None, DistillSettings(alpha=0.1))
-    history = _fit(distiller, batch, epochs=1, validation_data=batch).history
+    distiller = Distiller(student)
+    validation = _dataset(batch, BATCH)
+    history = _fit(distiller, batch, epochs=1, validation_data=validation).history
     terms = {"loss", "hard_loss", "accuracy"}
     assert set(history) == terms | {f"val_{name}" for name in terms}
     pixels, labels = batch
@@ -221,10 +238,9 @@ def test_sample_weights_reach_the_objective_through_fit(batch):
     weights = np.linspace(0, 2, BATCH).astype(np.float32)
     settings = DistillSettings(alpha=0.4)
     student, teacher = _model(0), _model(1, teacher=True)
-    distiller = Distiller(student, teacher, settings)
+    distiller = Distiller(student, settings, [teacher])
     distiller.compile(keras.optimizers.Adam(), jit_compile=False)
-    logs = distiller.evaluate(
-        pixels, labels, sample_weight=weights, batch_size=BATCH, verbose=0, return_dict=True
-    )
+    data = tf.data.Dataset.from_tensor_slices((pixels, {LABEL: labels}, weights)).batch(BATCH)
+    logs = distiller.evaluate(data, verbose=0, return_dict=True)
     expected = _objective(student(pixels), teacher(pixels), labels, settings, weights)
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)

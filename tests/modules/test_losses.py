@@ -158,7 +158,7 @@ def test_decoupled_by_hand() -> None:
 def test_decoupled_of_the_utterly_sure_by_hand() -> None:
     # Label 0; the teacher is sure of class 1, the student of class 0.
     # TCKD: (0, 1) from (1, 2 exp -1e4) = 1e4 - ln 2. NCKD: (1, 0) from (1/2, 1/2) = ln 2.
-    student, teacher = [[1e4, 0.0, 0.0]], [[0.0, 1e4, 0.0]]
+    student, teacher = [[0.0, -1e4, -1e4]], [[-1e4, 0.0, -1e4]]
     assert _value(losses.decoupled_loss(student, teacher, [0], 1, 1, 0)) == pytest.approx(
         1e4 - math.log(2), abs=2e-3
     )
@@ -412,7 +412,7 @@ def test_value_and_gradient_are_finite(
 
 
 @over(LOSSES)
-@pytest.mark.parametrize("scale", [1e-7, 1e-12, 1e-30])
+@pytest.mark.parametrize("scale", [1e-7, 1e-12, 1e-19, 1e-22, 1e-30])
 def test_value_and_gradient_of_the_tiny_are_finite(case: Case, scale: float) -> None:
     student, teacher, labels = case.batch()
     loss, gradient = _gradient(case, *_f32(scale * student, scale * teacher), labels)
@@ -681,6 +681,14 @@ def test_attention_transfer_ignores_scale_and_channels() -> None:
     loss = losses.attention_transfer_loss(student, teacher)
     changed = losses.attention_transfer_loss(-100 * student @ _rotation(4, 1), 1e-3 * teacher)
     np.testing.assert_allclose(changed, loss, rtol=1e-9)
+
+
+@over({name: ON_FEATURES[name] for name in ("attention_transfer", "similarity_preserving")})
+@pytest.mark.parametrize("scale", [3e-10, 1e10])
+def test_norms_neither_underflow_nor_overflow_in_float32(case: Case, scale: float) -> None:
+    student, teacher, labels = case.batch()
+    loss = case.of(*_f32(scale * student, teacher), labels)
+    np.testing.assert_allclose(loss, case.of(student, teacher, labels), rtol=1e-5)
 
 
 def test_attention_of_an_example_without_features_is_zero() -> None:

@@ -212,10 +212,6 @@ def test_label_outside_the_range(label):
         sources.check_image("a.png", _png(), label, ("cat", "dog"))
 
 
-@pytest.mark.xfail(
-    reason="bug: check_image decodes with the file's own channels, Transform with data.channels",
-    raises=pytest.fail.Exception,
-)
 def test_cmyk_jpeg_that_transform_cannot_make_grey_is_refused(tmp_path):
     image_module = pytest.importorskip("PIL.Image")
     path = tmp_path / "print.jpg"
