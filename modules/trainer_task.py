@@ -96,9 +96,9 @@ class TrainerTask:
         # Seeded here, so that nothing that was loaded before changes the first weights: the
         # control must start from the same ones as the student.
         keras.utils.set_random_seed(self._seed)
-        policy = "mixed_float16" if self._model_settings.train.mixed_precision else "float32"
         before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(policy)
+        if self._model_settings.train.mixed_precision:
+            keras.config.set_dtype_policy("mixed_float16")
         try:
             return model_zoo.build_model(
                 self._model_settings, self._data_settings.input_shape, self._classes
@@ -145,6 +145,15 @@ class TrainerTask:
     def _export(self, model: keras.Model) -> None:
         if not is_chief(self._strategy):
             return  # TFX takes the chief's; the others must not write to the same place.
+        if self._model_settings.train.mixed_precision:
+            # float16 was for the training; what is served computes in float32.
+            trained, model = (
+                model,
+                model_zoo.build_model(
+                    self._model_settings, self._data_settings.input_shape, self._classes
+                ),
+            )
+            model.set_weights(trained.get_weights())
         serving.export(
             model, self._model_settings, self._transform_output, self._fn_args.serving_model_dir
         )

@@ -88,10 +88,12 @@ def compile_distiller(distiller: Distiller, settings: TrainSettings) -> None:
     gpu = bool(tf.config.list_physical_devices("GPU"))
     # Keras' loop over several steps does not compile with the workers' collectives in it.
     workers = isinstance(distiller.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
+    if settings.mixed_precision:
+        # Small gradients would vanish in float16.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     distiller.compile(
-        optimizer=keras.optimizers.AdamW(
-            settings.learning_rate, weight_decay=settings.weight_decay
-        ),
+        optimizer=optimizer,
         # XLA pays on a GPU; on a CPU it halves the speed of small convolutions.
         jit_compile=gpu,
         steps_per_execution=1 if workers else _STEPS_PER_EXECUTION,

@@ -19,6 +19,10 @@ def invoke(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
+def names_of(presets: list[Path]) -> list[str]:
+    return [path.stem for path in presets]
+
+
 @pytest.fixture
 def one_class(tmp_path: Path) -> str:
     """A value of data that passes every check but one of the run's own."""
@@ -65,9 +69,19 @@ def test_the_installed_command_shows_its_commands() -> None:
 def test_presets_are_listed_with_what_they_are() -> None:
     result = invoke("presets")
     assert result.exit_code == 0
-    names = [line.split(":")[0] for line in result.stdout.splitlines()]
-    assert names == sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
+    presets = sorted(PRESETS_DIR.glob("*.yaml"))
+    lines = result.stdout.splitlines()
     assert "digits: a residual teacher" in result.stdout
+    titles = [line.split(":")[0] for line in lines if line.split(":")[0] in names_of(presets)]
+    assert titles == names_of(presets)
+    for path in presets:
+        text = path.read_text()
+        assert f"tfx-distill run {path.stem}" in result.stdout
+        header = [line for line in text.splitlines() if line.startswith("#")]
+        assert all(line.removeprefix("#").removeprefix(" ") in lines for line in header)
+    # What follows the header is configuration.
+    assert "split_seed:" not in result.stdout
+    assert not any(line.startswith(("name:", "data:", "#")) for line in lines)
 
 
 def test_validate_a_good_file(tmp_path: Path) -> None:

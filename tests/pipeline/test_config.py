@@ -12,7 +12,15 @@ from modules.errors import ConfigError
 from pipeline.config import PRESETS_DIR, check_local_paths, find_config, load_config
 
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
-SECTIONS = "name, seed, data, teacher, student, distill, export, latency, gate, push, runtime"
+SECTIONS = (
+    "name, seed, data, augment, teacher, more_teachers, student, distill, export, latency, gate, "
+    "push, runtime"
+)
+METHODS = (
+    "soft_target, standardized, logit_mse, decoupled, dist, hint, attention_transfer, "
+    "similarity_preserving, relational_distance, relational_angle"
+)
+LAYERS = "student_layer: block1, teacher_layer: stage1_block1"
 
 
 def minimal() -> dict[str, Any]:
@@ -74,6 +82,15 @@ def test_defaults_of_a_minimal_file(file: Path) -> None:
         4.0,
         True,
     )
+    assert [method.name for method in config.distill.methods] == ["soft_target"]
+    assert (config.distill.knowledge, config.distill.views, config.distill.top_k) == (
+        "cached",
+        1,
+        None,
+    )
+    assert (config.distill.generations, config.more_teachers) == (1, ())
+    assert not config.augment.active
+    assert config.runtime.strategy == "auto"
     assert config.push.destination is None
     assert "--direct_running_mode=in_memory" in config.runtime.beam
 
@@ -122,7 +139,36 @@ def test_an_override_fills_a_section_that_is_left_empty(file: Path) -> None:
 # The message after the file's name, by the override that is wrong.
 WRONG_VALUES = {
     "distill.alpha=2": "distill.alpha: input should be less than or equal to 1, got 2",
+    "distill.alpha=-0.1": "distill.alpha: input should be greater than or equal to 0, got -0.1",
+    "distill.alpha=.nan": "distill.alpha: input should be less than or equal to 1, got nan",
     "distill.temperature=0": "distill.temperature: input should be greater than 0, got 0",
+    "distill.temperature=-1": "distill.temperature: input should be greater than 0, got -1",
+    "distill.temperature=.nan": "distill.temperature: input should be greater than 0, got nan",
+    "distill.top_k=0": "distill.top_k: input should be greater than or equal to 1, got 0",
+    "distill.generations=0": (
+        "distill.generations: input should be greater than or equal to 1, got 0"
+    ),
+    "distill.knowledge=offline": (
+        "distill.knowledge: input should be 'cached' or 'online', got 'offline'"
+    ),
+    "distill.views=2": (
+        "distill.views is 2, but without augment all views of an example are the same; set "
+        "augment or leave distill.views at 1"
+    ),
+    "augment.mixup=0.7": "augment.mixup: input should be less than or equal to 0.5, got 0.7",
+    "augment.mixup=0.2": (
+        "distill.knowledge must be online with augment.mixup, whose images depend on their "
+        "neighbours in the batch; set distill.knowledge: online"
+    ),
+    "more_teachers=[{model: cnn_small, weight: 0}]": (
+        "more_teachers.0.weight: input should be greater than 0, got 0"
+    ),
+    "student.weight=2": (
+        "student.weight: no such key; keys here: model, parameters, train"
+    ),
+    "runtime.strategy=tpu": (
+        "runtime.strategy: input should be 'auto', 'mirrored' or 'multi_worker', got 'tpu'"
+    ),
     "seed=-1": "seed: input should be greater than or equal to 0, got -1",
     "seed=4294967296": "seed: input should be less than 4294967296, got 4294967296",
     "data.eval_fraction=1": "data.eval_fraction: input should be less than 1, got 1",
@@ -167,6 +213,93 @@ def test_wrong_value(file: Path, override: str) -> None:
     assert error_of(file, override) == f"{file}: {WRONG_VALUES[override]}"
 
 
+def test_mixup_leaves_decoupled_no_label_to_go_by(file: Path) -> None:
+    overrides = ["augment.mixup=0.2", "distill.knowledge=online"]
+    assert load_config(str(file), overrides).augment.mixup == 0.2
+    assert error_of(file, *overrides, "distill.methods=[{name: decoupled}]") == (
+        f"{file}: augment.mixup blends labels, and the method decoupled needs one label for each "
+        "example; remove one of the two"
+    )
+
+
+def test_views_are_of_augmented_images(file: Path) -> None:
+    assert load_config(str(file), ["distill.views=3", "augment.flip=true"]).distill.views == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (
+            "name: soft_taget",
+            f"distill.methods.0.name must be one of {METHODS}, got 'soft_taget'; did you mean "
+            "'soft_target'?",
+        ),
+        ("name: zzz", f"distill.methods.0.name must be one of {METHODS}, got 'zzz'"),
+        (
+            f"name: hint, {LAYERS}",
+            "distill.knowledge must be online for hint, which compares features: only logits are "
+            "cached; set distill.knowledge: online",
+        ),
+        (
+            f"name: relational_angle, {LAYERS}",
+            "distill.knowledge must be online for relational_angle, which compares features: only "
+            "logits are cached; set distill.knowledge: online",
+        ),
+        (
+            "name: hint, student_layer: block1",
+            "distill.methods.0: hint compares features and needs student_layer and teacher_layer, "
+            "the names of layers",
+        ),
+        (
+            f"name: soft_target, {LAYERS}",
+            "distill.methods.0: soft_target compares logits; student_layer and teacher_layer "
+            "belong to hint, attention_transfer, similarity_preserving, relational_distance, "
+            "relational_angle",
+        ),
+        (
+            "name: decoupled, target_wight: 2",
+            "distill.methods.0.target_wight: decoupled has no such setting; did you mean "
+            "'target_weight'?; it has name, weight, warmup_epochs, temperature, "
+            "final_temperature, student_layer, teacher_layer, target_weight, non_target_weight",
+        ),
+        (
+            "name: decoupled, target_weight: -2",
+            "distill.methods.0.target_weight must be a number of at least 0, got -2",
+        ),
+    ],
+)
+def test_wrong_method(file: Path, method: str, message: str) -> None:
+    assert error_of(file, f"distill.methods=[{{{method}}}]") == message
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("temperature: 0", "temperature: input should be greater than 0, got 0"),
+        ("weight: -1", "weight: input should be greater than or equal to 0, got -1"),
+    ],
+)
+def test_bounds_of_a_methods_settings(file: Path, setting: str, message: str) -> None:
+    found = error_of(file, f"distill.methods=[{{name: soft_target, {setting}}}]")
+    assert found.splitlines()[0] == f"{file}: distill.methods.0.{message}"
+
+
+def test_methods_must_not_be_none_at_all(file: Path) -> None:
+    assert error_of(file, "distill.methods=[]").startswith(f"{file}: distill.methods: ")
+
+
+def test_methods_with_their_settings(file: Path) -> None:
+    hint = f"{{name: hint, weight: 2, {LAYERS}}}"
+    decoupled = "{name: decoupled, non_target_weight: 4, temperature: 2, warmup_epochs: 5}"
+    config = load_config(
+        str(file), [f"distill.methods=[{hint}, {decoupled}]", "distill.knowledge=online"]
+    )
+    first, second = config.distill.methods
+    assert (first.name, first.weight, first.student_layer) == ("hint", 2.0, "block1")
+    assert (second.temperature, second.warmup_epochs) == (2.0, 5)
+    assert second.model_extra == {"non_target_weight": 4}
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -177,12 +310,12 @@ def test_wrong_value(file: Path, override: str) -> None:
         (
             "distill.temprature=1",
             "distill.temprature: no such key; did you mean 'temperature'?; keys here: alpha, "
-            "temperature, control",
+            "temperature, methods, knowledge, views, top_k, generations, control",
         ),
         (
             "student.train.learning_rat=1",
             "student.train.learning_rat: no such key; did you mean 'learning_rate'?; keys here: "
-            "epochs, batch_size, learning_rate, schedule, weight_decay, patience",
+            "epochs, batch_size, mixed_precision, learning_rate, schedule, weight_decay, patience",
         ),
         (
             "data.zzz=1",
@@ -220,6 +353,16 @@ def test_each_problem_has_its_line(file: Path) -> None:
             "student.model=cnn_smal",
             "student.model must be one of cnn_small, cnn_tutorial, resnet50, resnet_small or "
             "package.module:function, got 'cnn_smal'; did you mean 'cnn_small'?",
+        ),
+        (
+            "more_teachers=[{model: resnet_smal}]",
+            "more_teachers.0.model must be one of cnn_small, cnn_tutorial, resnet50, resnet_small "
+            "or package.module:function, got 'resnet_smal'; did you mean 'resnet_small'?",
+        ),
+        (
+            "more_teachers=[{model: cnn_small}, {model: cnn_small, parameters: {filter: [2]}}]",
+            "more_teachers.1.parameters: cnn_small takes filters, dropout, got 'filter'; did you "
+            "mean 'filters'?",
         ),
         (
             "teacher.parameters={width: [8]}",
