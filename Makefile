@@ -8,7 +8,7 @@ STATE := $(shell { pwd; cat requirements.in requirements.lock setup.py; } | cksu
 READY := .venv/.ready-$(STATE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint lock clean FORCE
+.PHONY: help setup run test check lint bench study lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,12 @@ lint: $(READY) ## style, formatting, types, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+bench: $(READY) ## how fast students are trained: bench/throughput.json, docs/benchmarks.md
+	$(BIN)/python bench/throughput.py $(ARGS)
+
+study: $(READY) ## what each method brings on digits: bench/study.json, docs/benchmarks.md
+	$(BIN)/python bench/study.py $(ARGS)
 
 # The lock there is keeps its versions; LOCK_FLAGS=--upgrade takes the newest ones.
 lock: $(READY) ## requirements.lock from requirements.in and overrides.txt

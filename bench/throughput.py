@@ -19,13 +19,15 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from records import Record, write_records
+from sections import replace_section
 from tabulate import tabulate
 
 from modules import knowledge, model_zoo, report, soft_targets, training
@@ -67,7 +69,7 @@ def main() -> None:
     }
     directory = Path(tempfile.mkdtemp())
     try:
-        files = write_examples(directory / "examples.gz", arguments.examples)
+        files = [write_records(directory / "examples.gz", random_records(arguments.examples))]
         for name, settings in TEACHERS.items():
             results[name] = measure(settings, files, directory / name, arguments.rounds)
             print(name, json.dumps(results[name], indent=2))
@@ -78,25 +80,12 @@ def main() -> None:
     write_table(results)
 
 
-def write_examples(path: Path, count: int) -> list[str]:
+def random_records(count: int) -> Iterator[Record]:
     """Random images: the speed does not depend on what they show."""
     rng = np.random.default_rng(0)
-    with tf.io.TFRecordWriter(str(path), tf.io.TFRecordOptions("GZIP")) as writer:
-        for index in range(count):
-            features = {
-                "image": tf.train.Feature(
-                    bytes_list=tf.train.BytesList(value=[rng.bytes(int(np.prod(SHAPE)))])
-                ),
-                "label": tf.train.Feature(
-                    int64_list=tf.train.Int64List(value=[int(rng.integers(CLASSES))])
-                ),
-                "example_id": tf.train.Feature(
-                    bytes_list=tf.train.BytesList(value=[f"{index:064d}".encode()])
-                ),
-            }
-            example = tf.train.Example(features=tf.train.Features(feature=features))
-            writer.write(example.SerializeToString())
-    return [str(path)]
+    for index in range(count):
+        pixels = rng.bytes(int(np.prod(SHAPE)))
+        yield pixels, int(rng.integers(CLASSES)), f"{index:064d}".encode()
 
 
 def measure(settings: ModelSettings, files: list[str], directory: Path, rounds: int) -> Any:
@@ -198,8 +187,6 @@ def keras_distillation(data: ExampleData, teacher: keras.Model) -> Callable[[], 
 
 def write_table(results: dict[str, Any]) -> None:
     """Replaces the throughput section of docs/benchmarks.md."""
-    from sections import replace_section
-
     rows = []
     for teacher in TEACHERS:
         figures = results[teacher]
@@ -207,7 +194,7 @@ def write_table(results: dict[str, Any]) -> None:
         rows.append(
             [teacher, *(f"{figures[way]:,.0f}" for way in WAYS)]
             + [
-                f"{r['median']:.2f} ({r['quartile_low']:.2f}–{r['quartile_high']:.2f})"
+                f"{r['median']:.2f} ({r['quartile_low']:.2f}-{r['quartile_high']:.2f})"
                 for r in ratios
             ]
         )
@@ -215,7 +202,7 @@ def write_table(results: dict[str, Any]) -> None:
     headers += ["cached / alone", "cached / keras.distillation"]
     environment = results["environment"]
     text = (
-        f"Examples per second, `{results['student']}` at 32×32×3, batch {results['batch_size']}, "
+        f"Examples per second, `{results['student']}` at 32x32x3, batch {results['batch_size']}, "
         f"{results['examples']:,} examples, medians over {results['rounds']} interleaved rounds; "
         "ratios with their quartiles over rounds. "
         f"{environment['cpu']}, {environment['cpu_count']} cores, no accelerator; peak memory of "

@@ -22,6 +22,48 @@ from modules.settings import DistillSettings, ModelSettings
 Artifacts = dict[str, list[types.Artifact]]
 
 
+TEACHING_INPUTS = {
+    "teachers": ChannelParameter(type=standard_artifacts.Model),
+    "soft_targets": ChannelParameter(type=SoftTargets, optional=True),
+}
+
+
+def knowledge_paths(input_dict: Artifacts) -> dict[str, Any]:
+    """Where the teachers' knowledge lies, as `modules.trainer_task` reads it."""
+    return {
+        "teacher_dirs": [
+            path_utils.serving_model_path(artifact.uri) for artifact in input_dict["teachers"]
+        ],
+        "soft_targets_dir": next(
+            (artifact.uri for artifact in input_dict.get("soft_targets", [])), None
+        ),
+    }
+
+
+def student_config(
+    model: ModelSettings,
+    training: Training,
+    distill: DistillSettings,
+    teacher_weights: list[float],
+) -> dict[str, Any]:
+    """The `custom_config` of whoever trains a taught student."""
+    return training_config(model, training) | {
+        "distill": distill.model_dump_json(exclude={"control", "top_k"}),
+        "teacher_weights": teacher_weights,
+    }
+
+
+def begin_component(component: base_component.BaseComponent, spec: types.ComponentSpec) -> None:
+    """Do what the constructor of a TFX component with a module file does, for another spec."""
+    base_component.BaseComponent.__init__(component, spec=spec)
+    if udf_utils.should_package_user_modules():
+        udf_utils.add_user_module_dependency(
+            component,
+            standard_component_specs.MODULE_FILE_KEY,
+            standard_component_specs.MODULE_PATH_KEY,
+        )
+
+
 class Executor(tfx_executor.GenericExecutor):
     """TFX's Trainer executor, which hands the paths of the teachers' knowledge to `run_fn`."""
 
@@ -29,23 +71,14 @@ class Executor(tfx_executor.GenericExecutor):
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> fn_args_utils.FnArgs:
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
-        fn_args.custom_config["teacher_dirs"] = [
-            path_utils.serving_model_path(artifact.uri) for artifact in input_dict["teachers"]
-        ]
-        fn_args.custom_config["soft_targets_dir"] = next(
-            (artifact.uri for artifact in input_dict.get("soft_targets", [])), None
-        )
+        fn_args.custom_config |= knowledge_paths(input_dict)
         return fn_args
 
 
 class DistillerSpec(standard_component_specs.TrainerSpec):
     """TFX's TrainerSpec, with the teachers and their knowledge."""
 
-    INPUTS = {
-        **standard_component_specs.TrainerSpec.INPUTS,
-        "teachers": ChannelParameter(type=standard_artifacts.Model),
-        "soft_targets": ChannelParameter(type=SoftTargets, optional=True),
-    }
+    INPUTS = {**standard_component_specs.TrainerSpec.INPUTS, **TEACHING_INPUTS}
 
 
 class Distiller(Trainer):
@@ -58,6 +91,7 @@ class Distiller(Trainer):
       teachers: One or more models to learn from, in the order of their weights.
       teacher_weights: Their shares.
       soft_targets: Their knowledge, computed before; None runs them in every step.
+      hyperparameters: The Tuner's winner, which goes before `model` and `distill`; or None.
     """
 
     SPEC_CLASS = DistillerSpec
@@ -72,12 +106,9 @@ class Distiller(Trainer):
         teachers: types.BaseChannel,
         teacher_weights: list[float],
         soft_targets: types.BaseChannel | None,
+        hyperparameters: types.BaseChannel | None = None,
     ):
-        config = training_config(model, training) | {
-            "distill": distill.model_dump_json(exclude={"control", "top_k"}),
-            "teacher_weights": teacher_weights,
-        }
-        optional: dict[str, Any] = {"soft_targets": soft_targets} if soft_targets else {}
+        config = student_config(model, training, distill, teacher_weights)
         spec = DistillerSpec(
             examples=training.examples,
             transform_graph=training.transform_graph,
@@ -88,13 +119,8 @@ class Distiller(Trainer):
             custom_config=json_utils.dumps(config),
             model=types.Channel(type=standard_artifacts.Model),
             model_run=types.Channel(type=standard_artifacts.ModelRun),
-            **optional,
+            soft_targets=soft_targets,
+            hyperparameters=hyperparameters,
         )
-        # TFX's own constructor would build TFX's own spec; what else it does follows.
-        base_component.BaseComponent.__init__(self, spec=spec)
-        if udf_utils.should_package_user_modules():
-            udf_utils.add_user_module_dependency(
-                self,
-                standard_component_specs.MODULE_FILE_KEY,
-                standard_component_specs.MODULE_PATH_KEY,
-            )
+        # TFX's own constructor would build TFX's own spec.
+        begin_component(self, spec)

@@ -43,13 +43,22 @@ class TeacherTrainer(Trainer):
     Args:
       training: What all Trainers are given.
       model: Which model, with which parameters, how trained.
+      hyperparameters: The Tuner's winner, for the control: it is to be the same student, only
+        without a teacher.
     """
 
-    def __init__(self, *, training: Training, model: ModelSettings):
+    def __init__(
+        self,
+        *,
+        training: Training,
+        model: ModelSettings,
+        hyperparameters: types.BaseChannel | None = None,
+    ):
         super().__init__(
             module_file=module_file("teacher_trainer"),
             examples=training.examples,
             transform_graph=training.transform_graph,
+            hyperparameters=hyperparameters,
             custom_config=training_config(model, training),
         )
 

@@ -26,8 +26,11 @@ class TrainingState(keras.callbacks.Callback):
     What Keras' EarlyStopping and BackupAndRestore do, in one: their states cannot be saved
     together, and a restored run must stop where an unbroken one would have stopped.
 
+    The best epoch has the lowest cross-entropy on the labels of the validation part. The whole
+    objective would not do: with warm-ups and schedules it is another one in every epoch.
+
     Args:
-      patience: Epochs without a better `val_loss` before training stops.
+      patience: Epochs without a better `val_hard_loss` before training stops.
       directory: Where the state is saved, or None for nowhere.
       seconds_between_saves: The state is saved after an epoch if the last save is older.
       saves: Whether this process writes; of several workers only the chief does.
@@ -93,7 +96,7 @@ class TrainingState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare, perhaps stop, perhaps save."""
-        loss = float((logs or {})["val_loss"])
+        loss = float((logs or {})["val_hard_loss"])
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, epoch + 1
             self._best_weights = [np.array(weights) for weights in self.model.get_weights()]

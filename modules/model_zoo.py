@@ -3,7 +3,8 @@
 A builder is a function `(input_shape, classes, **parameters) -> keras.Model` whose model maps
 `uint8 [batch, height, width, channels]` to float32 logits `[batch, classes]` and scales the
 pixels itself, so that what is exported takes raw pixels. To add one, write the function here
-and name it in `BUILDERS`; to use your own, write `model: "package.module:function"`.
+and name it in `BUILDERS`; to use your own, write `model: "package.module:function"`. A parameter
+called `weights` names a file to start from; when a trained model is loaded again it is left out.
 
 Keras is imported inside the builders: a configuration's model names and parameters are checked
 before anything heavy is loaded.
@@ -191,10 +192,11 @@ def build_model(settings: ModelSettings, input_shape: Shape, classes: int) -> ke
     try:
         model = builder(input_shape, classes, **settings.parameters)
     except (TypeError, ValueError, IndexError) as error:
-        first_line = str(error).strip().split("\n")[0]
+        # Keras spreads its reasons over several lines, the first of which seldom is one.
+        reason = " ".join(str(error).split())[:300]
         raise ModelError(
             f"model {settings.model!r} with parameters {settings.parameters} cannot be built for "
-            f"input {input_shape} and {classes} classes: {first_line}"
+            f"input {input_shape} and {classes} classes: {reason}"
         ) from error
     output = tuple(getattr(model, "output_shape", ()))
     if output != (None, classes):
@@ -234,13 +236,19 @@ def load_model(directory: str) -> keras.Model:
       ModelError: The files are missing, or do not belong to what the builder now builds.
     """
     description = _read_description(directory)
-    settings = ModelSettings(model=description["model"], parameters=description["parameters"])
+    # `weights` names the file that a training began with, which need not be here any more; what
+    # it brought is in the saved weights.
+    parameters = {
+        name: value for name, value in description["parameters"].items() if name != "weights"
+    }
+    settings = ModelSettings(model=description["model"], parameters=parameters)
     model = build_model(settings, tuple(description["input_shape"]), description["classes"])
     # Keras loads a file of more layers than the model has without a word.
     if model.count_params() != description["parameter_count"]:
         raise ModelError(
-            f"{directory}: model {settings.model!r} now has {model.count_params():,} weights, the "
-            f"saved one has {description['parameter_count']:,}; did its builder change?"
+            f"{directory}: the weights do not fit model {settings.model!r}, which now has "
+            f"{model.count_params():,} where {description['parameter_count']:,} were saved; "
+            "did its builder change?"
         )
     try:
         model.load_weights(os.path.join(directory, _WEIGHTS_FILE))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 TFLiteVariant = Literal["float32", "int8"]
+Interval = tuple[FiniteFloat, FiniteFloat]
 
 
 class Settings(BaseModel):
@@ -128,6 +129,74 @@ class DistillSettings(Settings):
     control: bool = Field(
         True, description="also train the same student, same seed, without the teacher"
     )
+
+
+class TuneSettings(Settings):
+    """A search for the student's hyperparameters; what is not named stays as configured.
+
+    Intervals are `[low, high]`. Those of the rate and of the weights are searched on a
+    logarithmic scale.
+    """
+
+    trials: int = Field(10, ge=1, description="students that are trained and compared")
+    epochs: int | None = Field(
+        None, ge=1, description="upper bound of a trial; null: student.train.epochs"
+    )
+    temperature: Interval | None = Field(None, description="of distill.temperature")
+    alpha: Interval | None = Field(None, description="of distill.alpha")
+    learning_rate: Interval | None = Field(None, description="of student.train.learning_rate")
+    method_weights: dict[str, Interval] = Field(
+        default_factory=dict, description="by method; hint_2 is the second of several hint"
+    )
+    parameters: dict[str, tuple[JsonValue, ...]] = Field(
+        default_factory=dict, description="choices of student.parameters, for example of widths"
+    )
+
+    @property
+    def intervals(self) -> dict[str, Interval]:
+        """The intervals by dotted name, for example `alpha` or `method_weights.hint`."""
+        single = {
+            "temperature": self.temperature,
+            "alpha": self.alpha,
+            "learning_rate": self.learning_rate,
+        }
+        weights = {f"method_weights.{name}": value for name, value in self.method_weights.items()}
+        return {name: value for name, value in single.items() if value is not None} | weights
+
+    @model_validator(mode="after")
+    def _searches_something(self) -> TuneSettings:
+        if not self.intervals and not self.parameters:
+            raise ValueError(
+                "tune must search something, or every trial would be the same; set one of "
+                "temperature, alpha, learning_rate, method_weights, parameters"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _intervals_are_in_order_and_in_range(self) -> TuneSettings:
+        for name, (low, high) in self.intervals.items():
+            if low >= high:
+                raise ValueError(
+                    f"tune.{name} must be [low, high] with low below high, got [{low:g}, {high:g}]"
+                )
+            if name == "alpha":
+                if low < 0 or high > 1:
+                    raise ValueError(f"tune.alpha must lie in [0, 1], got [{low:g}, {high:g}]")
+            elif low <= 0:
+                raise ValueError(
+                    f"tune.{name} must lie above 0, got [{low:g}, {high:g}]; raise its low end"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _parameters_have_choices(self) -> TuneSettings:
+        for name, choices in self.parameters.items():
+            if not choices or any(choice in choices[:at] for at, choice in enumerate(choices)):
+                raise ValueError(
+                    f"tune.parameters.{name} must list different choices, for example "
+                    f"{name}: [[8, 16], [12, 24]], got {list(choices)}"
+                )
+        return self
 
 
 class AugmentSettings(Settings):

@@ -230,7 +230,7 @@ def _conversion_error(name: str, variant: str, text: str) -> str:
     )
     if unsupported:
         return (
-            f"{name} cannot become a {variant} TFLite file of builtin operations: "
-            f"{unsupported} is none; replace it in the model"
+            f"{name} cannot become a TFLite file ({variant}), there are no builtin operations "
+            f"for: {unsupported} (replace them in the model)"
         )
-    return f"{name} cannot become a {variant} TFLite file: {text.strip().splitlines()[0]}"
+    return f"{name} cannot become a TFLite file ({variant}): {text.strip().splitlines()[0]}"

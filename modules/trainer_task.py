@@ -1,12 +1,14 @@
-"""What both Trainer module files do: build, train, export."""
+"""What the Trainers' and the Tuner's module files do: build, train, export."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -18,6 +20,7 @@ from modules.distiller import Distiller
 from modules.errors import ModelError
 from modules.knowledge import SoftTargets
 from modules.preprocessing import class_names
+from modules.search_space import apply_hyperparameters, describe
 from modules.settings import AugmentSettings, DataSettings, DistillSettings, ModelSettings
 from modules.strategy import is_chief, make_strategy
 
@@ -31,7 +34,8 @@ class TrainerTask:
     """One training run as TFX hands it over.
 
     Args:
-      fn_args: TFX's `FnArgs`. Its `custom_config` carries `model`, `data` and `augment` as JSON,
+      fn_args: TFX's `FnArgs`. Its `hyperparameters`, if there are any, go before the settings: the
+        Tuner's winner. Its `custom_config` carries `model`, `data` and `augment` as JSON,
         `views` and `seed`; for a student also `distill`, `teacher_weights`, `teacher_dirs` and
         `soft_targets_dir`.
     """
@@ -45,38 +49,82 @@ class TrainerTask:
         self._fn_args = fn_args
         self._config = config = fn_args.custom_config
         self._model_settings = ModelSettings.model_validate_json(config["model"])
+        self._distill_settings = (
+            DistillSettings.model_validate_json(config["distill"]) if "distill" in config else None
+        )
+        self._tuned: dict[str, Any] = (fn_args.hyperparameters or {}).get("values", {})
+        if self._tuned:
+            _LOG.info("tuned: %s", describe(self._tuned))
+            self._model_settings, self._distill_settings = apply_hyperparameters(
+                self._tuned, self._model_settings, self._distill_settings
+            )
         self._data_settings = DataSettings.model_validate_json(config["data"])
         self._augment = AugmentSettings.model_validate_json(config["augment"])
         self._seed = int(config["seed"])
         self._strategy = make_strategy(config["strategy"])
-        self._transform_output = tft.TFTransformOutput(fn_args.transform_output)
+        self._transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
         self._classes = len(class_names(self._transform_output))
 
     def train(self) -> None:
         """Train and export one model on the labels alone."""
         with self._strategy.scope():
-            model = self._build()
+            model = self._build(self._model_settings)
             _LOG.info("%s, %s parameters", self._model_settings.model, f"{model.count_params():,}")
-            self._fit(Distiller(model), knowledge=None, generation=1)
+            training.fit(Distiller(model), self._data(None), self._plan(generation=1))
         self._export(model)
 
     def distill(self) -> None:
         """Train and export a student; of several generations, the last."""
-        settings = DistillSettings.model_validate_json(self._config["distill"])
-        knowledge = None
-        if self._config["soft_targets_dir"]:
-            knowledge = SoftTargets(self._config["soft_targets_dir"])
-            knowledge.check_classes(self._classes)
+        assert self._distill_settings is not None
         with self._strategy.scope():
-            self._export(self._distill(settings, knowledge))
+            self._export(self._distill(self._distill_settings))
 
-    def _distill(self, settings: DistillSettings, knowledge: SoftTargets | None) -> keras.Model:
-        teachers: list[keras.Model] = []
-        if knowledge is None:
-            teachers = [_load(path) for path in self._config["teacher_dirs"]]
+    def try_student(self, values: Mapping[str, Any], epochs: int | None) -> float:
+        """Train a student with other hyperparameters, of one generation, and keep nothing of it.
+
+        Args:
+          values: See `apply_hyperparameters`.
+          epochs: Upper bound, or None for the student's own.
+
+        Returns:
+          The lowest cross-entropy with the labels of the validation part, of all epochs.
+        """
+        model_settings, objective = apply_hyperparameters(
+            values, self._model_settings, self._distill_settings
+        )
+        train = model_settings.train
+        train = train.model_copy(update={"epochs": epochs or train.epochs})
+        with self._strategy.scope():
+            model = self._build(model_settings)
+            weights = self._config["teacher_weights"]
+            distiller = Distiller(model, objective, self._teachers, weights, train.epochs)
+            plan = dataclasses.replace(
+                self._plan(generation=1), settings=train, log_dir=None, state_dir=None
+            )
+            training.fit(distiller, self._taught_data, plan)
+        return min(distiller.history.history["val_hard_loss"])
+
+    @cached_property
+    def _teachers(self) -> list[keras.Model]:
+        """The models that teach in every step; none where their answers are cached."""
+        if self._config["soft_targets_dir"]:
+            return []
+        return [_load(path) for path in self._config["teacher_dirs"]]
+
+    @cached_property
+    def _taught_data(self) -> ExampleData:
+        """The examples with their cached soft targets, if there are any."""
+        if not self._config["soft_targets_dir"]:
+            return self._data(None)
+        knowledge = SoftTargets(self._config["soft_targets_dir"])
+        knowledge.check_classes(self._classes)
+        return self._data(knowledge)
+
+    def _distill(self, settings: DistillSettings) -> keras.Model:
+        teachers, data = self._teachers, self._taught_data
         weights: Sequence[float] = self._config["teacher_weights"]
         for generation in range(1, settings.generations + 1):
-            model = self._build()
+            model = self._build(self._model_settings)
             if settings.generations > 1:
                 _LOG.info("generation %d of %d", generation, settings.generations)
             _LOG.info(
@@ -86,32 +134,33 @@ class TrainerTask:
                 ", ".join(teacher.name for teacher in teachers) or "cached soft targets",
             )
             epochs = self._model_settings.train.epochs
-            self._fit(Distiller(model, settings, teachers, weights, epochs), knowledge, generation)
+            distiller = Distiller(model, settings, teachers, weights, epochs)
+            training.fit(distiller, data, self._plan(generation))
             # The next generation learns from this one (Furlanello et al. 2018), which no cache
             # can have known.
-            teachers, weights, knowledge = [model], [1.0], None
+            teachers, weights, data = [model], [1.0], self._data(None)
         return model
 
-    def _build(self) -> keras.Model:
+    def _build(self, settings: ModelSettings) -> keras.Model:
         # Seeded here, so that nothing that was loaded before changes the first weights: the
         # control must start from the same ones as the student.
         keras.utils.set_random_seed(self._seed)
         before = keras.config.dtype_policy()
-        if self._model_settings.train.mixed_precision:
+        if settings.train.mixed_precision:
             keras.config.set_dtype_policy("mixed_float16")
         try:
-            return model_zoo.build_model(
-                self._model_settings, self._data_settings.input_shape, self._classes
-            )
+            return model_zoo.build_model(settings, self._data_settings.input_shape, self._classes)
         finally:
             keras.config.set_dtype_policy(before)
 
-    def _fit(self, distiller: Distiller, knowledge: SoftTargets | None, generation: int) -> None:
-        data = ExampleData(self._fn_args.train_files, self._data_settings, knowledge)
+    def _data(self, knowledge: SoftTargets | None) -> ExampleData:
+        return ExampleData(self._fn_args.train_files, self._data_settings, knowledge)
+
+    def _plan(self, generation: int) -> training.Plan:
         view = None
         if self._augment.active:
             view = View(self._augment, int(self._config["views"]), self._seed, self._classes)
-        plan = training.Plan(
+        return training.Plan(
             settings=self._model_settings.train,
             seed=self._seed,
             log_dir=os.path.join(self._fn_args.model_run_dir, f"generation_{generation}"),
@@ -120,7 +169,6 @@ class TrainerTask:
             chief=is_chief(self._strategy),
             seconds_between_saves=float(self._config["checkpoint_seconds"]),
         )
-        training.fit(distiller, data, plan)
 
     def _state_dir(self, generation: int) -> str:
         """Where an interrupted run of the same inputs, configuration and code is found again.
@@ -132,7 +180,8 @@ class TrainerTask:
             [
                 {name: self._config[name] for name in sorted(self._config.keys() - _NOT_THE_MODEL)},
                 sorted(self._fn_args.train_files),
-                self._fn_args.transform_output,
+                self._fn_args.transform_graph_path,
+                self._tuned,
                 _code_digest(),
                 generation,
             ],

@@ -30,7 +30,7 @@ class Plan:
     Attributes:
       settings: Epochs, batch size, optimizer.
       seed: Of the order of the examples and of the views.
-      log_dir: For TensorBoard.
+      log_dir: For TensorBoard; None writes no logs and no lines of progress.
       state_dir: Where the run's state is saved to be taken up again, or None.
       view: The augmented views, or None.
       chief: Whether this process writes; of several workers one does.
@@ -39,7 +39,7 @@ class Plan:
 
     settings: TrainSettings
     seed: int
-    log_dir: str
+    log_dir: str | None
     state_dir: str | None = None
     view: View | None = None
     chief: bool = True
@@ -49,8 +49,8 @@ class Plan:
 def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     """Train `distiller.student` in place; it ends with the weights of the best epoch.
 
-    The best epoch is the one with the lowest loss on the validation part of the training split:
-    the eval split has no say in it. A run that was killed goes on behind its last saved epoch.
+    The best epoch is the one with the lowest cross-entropy on the validation part of the training
+    split: the eval split has no say in it. A run that was killed goes on behind its last saved epoch.
 
     Raises:
       DataError: The validation part is empty, or the cached knowledge is damaged.
@@ -144,7 +144,7 @@ def _fit(
         _FiniteLoss(),
         state,
     ]
-    if plan.chief:
+    if plan.chief and plan.log_dir is not None:
         callbacks += [
             keras.callbacks.TensorBoard(plan.log_dir, write_graph=False),
             _Progress(settings.epochs, state),
@@ -195,14 +195,14 @@ class _Progress(keras.callbacks.Callback):
         logs = logs or {}
         self._line = f"epoch {epoch + 1}/{self._epochs}  " + "  ".join(
             f"{name} {float(logs[name]):.4f}"
-            for name in ("loss", "accuracy", "val_loss", "val_accuracy")
+            for name in ("loss", "accuracy", "val_hard_loss", "val_accuracy")
         )
         if time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._flush()
-        _LOG.info("best epoch %d (val_loss %.4f)", self._state.best_epoch, self._state.best_loss)
+        _LOG.info("best epoch %d (val_hard_loss %.4f)", self._state.best_epoch, self._state.best_loss)
 
     def _flush(self) -> None:
         if self._line:

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from modules.errors import ConfigError
 from modules.methods import check_methods
 from modules.model_zoo import check_model
+from modules.search_space import check_tune
 from modules.settings import (
     AugmentSettings,
     DataSettings,
@@ -26,6 +27,7 @@ from modules.settings import (
     Settings,
     TeacherSettings,
     TFLiteVariant,
+    TuneSettings,
 )
 
 PRESETS_DIR = Path(__file__).parent / "presets"
@@ -53,6 +55,7 @@ class PipelineConfig(Settings):
     )
     student: ModelSettings
     distill: DistillSettings = DistillSettings()
+    tune: TuneSettings | None = Field(None, description="null: no search")
     export: ExportSettings = ExportSettings()
     latency: LatencySettings = LatencySettings()
     gate: GateSettings
@@ -135,6 +138,8 @@ def load_config(preset_or_file: str, overrides: Sequence[str] = ()) -> PipelineC
         check_model(teacher, f"more_teachers.{index}")
     check_model(config.student, "student")
     check_methods(config.distill)
+    if config.tune is not None:
+        check_tune(config.tune, config.student, config.distill)
     return config
 
 
@@ -218,7 +223,9 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
     """The keys of the section at a location."""
     model: type[BaseModel] = PipelineConfig
     for part in location:
-        annotation = model.model_fields[str(part)].annotation
+        annotation: Any = model.model_fields[str(part)].annotation
+        if type(None) in get_args(annotation):
+            annotation = get_args(annotation)[0]
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         model = annotation

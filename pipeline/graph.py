@@ -19,6 +19,7 @@ from components.exporter.component import Exporter
 from components.pusher.component import Pusher
 from components.soft_targets.component import SoftTargets
 from components.teacher_trainer import TeacherTrainer, Training, module_file
+from components.tuner import Tuner
 from pipeline.config import PipelineConfig
 
 
@@ -87,17 +88,24 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
         if config.distill.knowledge == "cached"
         else []
     )
-    student = Distiller(
-        training=training,
-        model=config.student,
-        distill=config.distill,
-        teachers=everything_taught,
-        teacher_weights=[config.teacher.weight, *(t.weight for t in config.more_teachers)],
-        soft_targets=knowledge[0].outputs["soft_targets"] if knowledge else None,
-    )
+    taught_student: dict[str, Any] = {
+        "training": training,
+        "model": config.student,
+        "distill": config.distill,
+        "teachers": everything_taught,
+        "teacher_weights": [config.teacher.weight, *(t.weight for t in config.more_teachers)],
+        "soft_targets": knowledge[0].outputs["soft_targets"] if knowledge else None,
+    }
+    tuner = [Tuner(**taught_student, tune=config.tune)] if config.tune else []
+    winner = tuner[0].outputs["best_hyperparameters"] if tuner else None
+    student = Distiller(**taught_student, hyperparameters=winner)
     # The same student without its teacher: what it lacks, distillation has brought.
     control = (
-        [TeacherTrainer(model=config.student, training=training).with_id("Control")]
+        [
+            TeacherTrainer(model=config.student, training=training, hyperparameters=winner).with_id(
+                "Control"
+            )
+        ]
         if config.distill.control
         else []
     )
@@ -145,6 +153,7 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
             transform,
             *teachers,
             *knowledge,
+            *tuner,
             student,
             *control,
             exporter,

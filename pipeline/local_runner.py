@@ -22,6 +22,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from modules import model_zoo
 from modules.distiller import Distiller
+from modules.search_space import choices
 from modules.sources import open_source
 from pipeline.config import PipelineConfig, load_config
 from pipeline.console import run_console
@@ -82,11 +83,13 @@ def preflight(config: PipelineConfig) -> None:
         model_zoo.build_model(model, shape, classes)
         for model in (config.teacher, config.student, *config.more_teachers)
     )
-    if config.distill.knowledge == "online":
-        # Finds the layers of feature methods; a later generation learns from a student.
-        Distiller(student, config.distill, [teacher])
-        if config.distill.generations > 1:
-            Distiller(student, config.distill, [student])
+    variants = choices(config.tune, config.student) if config.tune else []
+    for model in (student, *(model_zoo.build_model(each, shape, classes) for each in variants)):
+        if config.distill.knowledge == "online":
+            # Finds the layers of feature methods; a later generation learns from a student.
+            Distiller(model, config.distill, [teacher])
+            if config.distill.generations > 1:
+                Distiller(model, config.distill, [model])
 
 
 def run(config: PipelineConfig, output: Path) -> Outcome:

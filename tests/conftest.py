@@ -35,6 +35,8 @@ class MiniatureRun:
         "student.train.epochs=3",
         "latency={blocks: 5, queries_per_block: 10}",
         "gate={min_accuracy: 0.2, min_speedup: 0.01, max_tflite_accuracy_drop: 0.5}",
+        # After every epoch, so that a run can be killed at any time and taken up again.
+        "runtime.checkpoint_seconds=0",
     )
     uris: dict[str, str] = field(default_factory=dict)
     outcome: Outcome | None = None
@@ -53,7 +55,7 @@ class MiniatureRun:
         return local_runner.run(self.config(*changes), self.output)
 
     def artifacts(self) -> dict[str, Any]:
-        """MLMD artifacts `node.key` of every node's newest execution."""
+        """MLMD artifacts `node.key` of every node of the newest run."""
         with self._store() as store:
             return {
                 f"{node}.{event.path.steps[0].key}": store.get_artifacts_by_id([event.artifact_id])[
@@ -64,8 +66,25 @@ class MiniatureRun:
                 if event.type == event.OUTPUT
             }
 
+    def inputs(self, node: str, key: str) -> list[str]:
+        """The uris that a node of the newest run was given under a key, in their order."""
+        with self._store() as store:
+            events = store.get_events_by_execution_ids([self._newest(store)[node].id])
+            given = {
+                event.path.steps[1].index: store.get_artifacts_by_id([event.artifact_id])[0].uri
+                for event in events
+                if event.type == event.INPUT and event.path.steps[0].key == key
+            }
+        return [given[index] for index in sorted(given)]
+
+    def properties(self, node: str) -> dict[str, Any]:
+        """The execution properties of a node in the newest run."""
+        with self._store() as store:
+            properties = self._newest(store)[node].custom_properties
+            return {name: value.string_value for name, value in properties.items()}
+
     def states(self) -> dict[str, str]:
-        """The state of every node's newest execution, for example COMPLETE or CACHED."""
+        """The state of every node in the newest run, for example COMPLETE or CACHED."""
         with self._store() as store:
             return {
                 node: execution.State.Name(execution.last_known_state)
@@ -82,12 +101,17 @@ class MiniatureRun:
             yield handle.store
 
     def _newest(self, store: Any) -> dict[str, Any]:
-        return {
-            context.name.removeprefix("digits."): max(
-                store.get_executions_by_context(context.id), key=lambda execution: execution.id
+        """The executions of the newest run; another run may have had other nodes."""
+        newest = max(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
+        executions = {}
+        for execution in store.get_executions_by_context(newest.id):
+            (node,) = (
+                context.name.removeprefix("digits.")
+                for context in store.get_contexts_by_execution(execution.id)
+                if context.type == "node"
             )
-            for context in store.get_contexts_by_type("node")
-        }
+            executions[node] = execution
+        return executions
 
 
 @pytest.fixture(scope="session")

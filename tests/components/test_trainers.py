@@ -1,5 +1,6 @@
 """The Trainers of teacher, student and control, as TFX will cache and run them."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,38 +12,62 @@ from tfx.components.trainer.executor import GenericExecutor
 from tfx.types import standard_artifacts
 
 import modules
-from components.distiller import Distiller
-from components.teacher_trainer import TeacherTrainer
-from modules.settings import DataSettings, DistillSettings, ModelSettings, TrainSettings
+from components.artifacts import SoftTargets
+from components.distiller import Distiller, Executor
+from components.teacher_trainer import TeacherTrainer, Training
+from modules.settings import (
+    AugmentSettings,
+    DataSettings,
+    DistillSettings,
+    MethodSettings,
+    ModelSettings,
+    RuntimeSettings,
+    TeacherSettings,
+    TrainSettings,
+)
 from pipeline.config import load_config
 from pipeline.graph import Places, create_pipeline
 
 INPUTS = {
     "examples": standard_artifacts.Examples,
     "transform_graph": standard_artifacts.TransformGraph,
-    "statistics": standard_artifacts.ExampleStatistics,
 }
+KNOWLEDGE = {"teachers": standard_artifacts.Model, "soft_targets": SoftTargets}
 MODEL = ModelSettings(model="cnn_small", parameters={"filters": [4]})
 DATA = DataSettings(image_size=16)
+TRAINING = Training(
+    **{name: types.Channel(type=kind) for name, kind in INPUTS.items()},
+    data=DATA,
+    augment=AugmentSettings(),
+    views=1,
+    runtime=RuntimeSettings(),
+    seed=3,
+)
 
 
-def channels() -> dict[str, Any]:
-    return {name: types.Channel(type=kind) for name, kind in INPUTS.items()}
+def make_training(changes: dict[str, Any]) -> tuple[Training, dict[str, Any]]:
+    """What all Trainers share, with its part of the changes, and the others."""
+    shared = {name: value for name, value in changes.items() if hasattr(TRAINING, name)}
+    others = {name: value for name, value in changes.items() if name not in shared}
+    return dataclasses.replace(TRAINING, **shared), others
 
 
 def make_teacher(**changes: Any) -> TeacherTrainer:
-    return TeacherTrainer(**{**channels(), "model": MODEL, "data": DATA, "seed": 3, **changes})
+    training, others = make_training(changes)
+    return TeacherTrainer(**{"training": training, "model": MODEL, **others})
 
 
 def make_student(**changes: Any) -> Distiller:
+    training, others = make_training(changes)
     arguments = {
-        "teacher": types.Channel(type=standard_artifacts.Model),
+        "training": training,
         "model": MODEL,
         "distill": DistillSettings(),
-        "data": DATA,
-        "seed": 3,
+        "teachers": types.Channel(type=standard_artifacts.Model),
+        "teacher_weights": [1.0],
+        "soft_targets": types.Channel(type=SoftTargets),
     }
-    return Distiller(**{**channels(), **arguments, **changes})
+    return Distiller(**{**arguments, **others})
 
 
 def custom_config(component: Trainer) -> dict[str, Any]:
@@ -50,13 +75,18 @@ def custom_config(component: Trainer) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("make", "module"), [(make_teacher, "teacher_trainer"), (make_student, "distill_trainer")]
+    ("make", "module", "executor"),
+    [
+        (make_teacher, "teacher_trainer", GenericExecutor),
+        (make_student, "distill_trainer", Executor),
+    ],
 )
-def test_is_a_tfx_trainer_with_its_module_file(make: Any, module: str) -> None:
+def test_is_a_tfx_trainer_with_its_module_file(make: Any, module: str, executor: type) -> None:
     component = make()
     assert isinstance(component, Trainer)
     assert component.id == type(component).__name__
-    assert component.executor_spec.executor_class is GenericExecutor
+    assert component.executor_spec.executor_class is executor
+    assert issubclass(executor, GenericExecutor)
     assert set(component.outputs) == {"model", "model_run"}
     path = Path(component.exec_properties["module_file"])
     assert path == Path(modules.__path__[0]).absolute() / f"{module}.py"
@@ -65,8 +95,44 @@ def test_is_a_tfx_trainer_with_its_module_file(make: Any, module: str) -> None:
 
 def test_inputs() -> None:
     assert {key: channel.type for key, channel in make_teacher().inputs.items()} == INPUTS
-    with_teacher = {**INPUTS, "base_model": standard_artifacts.Model}
-    assert {key: channel.type for key, channel in make_student().inputs.items()} == with_teacher
+    with_knowledge = {**INPUTS, **KNOWLEDGE}
+    assert {key: channel.type for key, channel in make_student().inputs.items()} == with_knowledge
+
+
+def test_without_soft_targets_the_student_has_teachers_alone() -> None:
+    taken = {key: channel.type for key, channel in make_student(soft_targets=None).inputs.items()}
+    assert taken == {**INPUTS, "teachers": standard_artifacts.Model}
+
+
+def test_a_teacher_is_no_soft_targets() -> None:
+    with pytest.raises(TypeError, match="soft_targets"):
+        make_student(soft_targets=types.Channel(type=standard_artifacts.Model))
+
+
+def test_the_executor_hands_over_where_the_knowledge_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Teachers in the order of the artifacts, not of their names."""
+
+    class FnArgs:
+        def __init__(self) -> None:
+            self.custom_config: dict[str, Any] = {"seed": 1}
+
+    monkeypatch.setattr(GenericExecutor, "_GetFnArgs", lambda *arguments: FnArgs())
+    inputs: dict[str, list[types.Artifact]] = {"teachers": []}
+    for name in ("b", "a"):
+        model = standard_artifacts.Model()
+        model.uri = str(tmp_path / name)
+        inputs["teachers"].append(model)
+    executor = Executor()
+    given = executor._GetFnArgs(inputs, {}, {}).custom_config
+    teacher_dirs = [str(tmp_path / name / "Format-Serving") for name in ("b", "a")]
+    assert given == {"seed": 1, "teacher_dirs": teacher_dirs, "soft_targets_dir": None}
+
+    knowledge = SoftTargets()
+    knowledge.uri = str(tmp_path / "knowledge")
+    given = executor._GetFnArgs({**inputs, "soft_targets": [knowledge]}, {}, {}).custom_config
+    assert given["soft_targets_dir"] == str(tmp_path / "knowledge")
 
 
 def test_the_models_settings_travel_as_json() -> None:
@@ -74,21 +140,36 @@ def test_the_models_settings_travel_as_json() -> None:
     assert ModelSettings.model_validate_json(config["model"]) == MODEL
     assert DataSettings.model_validate_json(config["data"]) == DATA
     assert (config["seed"], config["builder_digest"]) == (3, "")
+    assert AugmentSettings.model_validate_json(config["augment"]) == AugmentSettings()
+    assert (config["views"], config["strategy"]) == (1, "auto")
+    assert config["checkpoint_seconds"] == RuntimeSettings().checkpoint_seconds
     assert "distill" not in config
 
 
 def test_the_objective_travels_without_what_the_student_does_not_obey() -> None:
-    config = custom_config(make_student(distill=DistillSettings(alpha=0.25, temperature=3)))
-    assert json.loads(config.pop("distill")) == {"alpha": 0.25, "temperature": 3.0}
+    methods = (MethodSettings(name="decoupled", non_target_weight=4),)
+    distill = DistillSettings(alpha=0.25, temperature=3, methods=methods, generations=2)
+    config = custom_config(make_student(distill=distill, teacher_weights=[1.0, 2.5]))
+    objective = json.loads(config.pop("distill"))
+    assert (objective["alpha"], objective["temperature"]) == (0.25, 3.0)
+    assert objective["methods"][0]["non_target_weight"] == 4
+    assert set(DistillSettings.model_fields) - set(objective) == {"control", "top_k"}
+    assert DistillSettings.model_validate(objective) == distill
+    assert config.pop("teacher_weights") == [1.0, 2.5]
     assert config == custom_config(make_teacher())
 
 
-def test_whether_there_is_a_control_does_not_train_the_student_again() -> None:
-    with_control, without = (
-        custom_config(make_student(distill=DistillSettings(control=control)))
-        for control in (True, False)
-    )
-    assert with_control == without
+@pytest.mark.parametrize("settings", [{"control": False}, {"top_k": 3}], ids=str)
+def test_what_does_not_concern_the_student_does_not_train_it_again(settings: Any) -> None:
+    """A control is another node's; what top_k changes comes with the soft targets."""
+    other = custom_config(make_student(distill=DistillSettings(**settings)))
+    assert other == custom_config(make_student())
+
+
+def test_a_teachers_share_does_not_train_it_again() -> None:
+    teachers = (TeacherSettings(**MODEL.model_dump(), weight=weight) for weight in (1, 2))
+    first, second = (custom_config(make_teacher(model=teacher)) for teacher in teachers)
+    assert first == second == custom_config(make_teacher())
 
 
 @pytest.mark.parametrize(
@@ -96,6 +177,8 @@ def test_whether_there_is_a_control_does_not_train_the_student_again() -> None:
     [
         {"seed": 4},
         {"data": DataSettings(image_size=32)},
+        {"augment": AugmentSettings(flip=True)},
+        {"runtime": RuntimeSettings(strategy="mirrored")},
         {"model": ModelSettings(model="cnn_small", parameters={"filters": [8]})},
         {"model": MODEL.model_copy(update={"train": TrainSettings(epochs=1)})},
         {"model": ModelSettings(model="components.code_digest:code_digest")},
@@ -128,7 +211,34 @@ def graph(*overrides: str) -> dict[str, Trainer]:
     return {node.id: node for node in pipeline.components if isinstance(node, Trainer)}
 
 
-@pytest.mark.parametrize("override", ["distill.alpha=0.75", "distill.temperature=9"])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("distill", DistillSettings(alpha=0.7)),
+        ("distill", DistillSettings(methods=(MethodSettings(name="dist"),))),
+        ("distill", DistillSettings(methods=(MethodSettings(name="soft_target", weight=2),))),
+        ("distill", DistillSettings(generations=2)),
+        ("distill", DistillSettings(knowledge="online")),
+        ("teacher_weights", [1.0, 2.0]),
+    ],
+)
+def test_what_changes_the_distillation_changes_the_students_cache_key(
+    name: str, change: Any
+) -> None:
+    assert custom_config(make_student(**{name: change})) != custom_config(make_student())
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "distill.alpha=0.75",
+        "distill.temperature=9",
+        "distill.methods=[{name: dist}]",
+        "distill.generations=2",
+        "distill.knowledge=online",
+        "teacher.weight=2",
+    ],
+)
 def test_the_objective_concerns_the_student_alone(override: str) -> None:
     before, after = graph(), graph(override)
     changed = [name for name in before if custom_config(before[name]) != custom_config(after[name])]
@@ -141,5 +251,6 @@ def test_control_is_the_student_without_its_teacher() -> None:
     assert isinstance(trainers["Control"], TeacherTrainer)
     assert control["seed"] == 11
     assert student.pop("distill")
+    assert student.pop("teacher_weights") == [1.0]
     assert control == student
     assert control["model"] != custom_config(trainers["TeacherTrainer"])["model"]

@@ -120,26 +120,33 @@ COUNT, FRACTION = 1200, 0.2
 SETTINGS = DataSettings(image_size=2, channels=3, validation_fraction=FRACTION)
 
 
-def _example(number):
-    pixels = np.full(12, number % 251, np.uint8).tobytes()
+def write_examples(directory, pixels, labels, numbers, files=1):
+    """Writes transformed examples as Transform does; an example's number decides its id.
+
+    Returns a pattern that matches the files.
+    """
+    os.makedirs(directory)
+    for index, part in enumerate(np.array_split(np.arange(len(numbers)), files)):
+        path = os.path.join(directory, f"part-{index:05d}.gz")
+        with tf.io.TFRecordWriter(path, "GZIP") as writer:
+            for row in part:
+                writer.write(_example(pixels[row], int(labels[row]), int(numbers[row])))
+    return os.path.join(directory, "part*")
+
+
+def _example(pixels, label, number):
+    values = {"image": pixels.tobytes(), "example_id": sources.example_id(b"%d" % number)}
     features = {
-        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[pixels])),
-        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[number])),
-        "example_id": tf.train.Feature(
-            bytes_list=tf.train.BytesList(value=[sources.example_id(b"%d" % number)])
-        ),
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        for name, value in values.items()
     }
+    features["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
 def _write(directory, numbers, files):
-    os.makedirs(directory)
-    for index, part in enumerate(np.array_split(np.asarray(numbers), files)):
-        path = str(directory / f"part-{index:05d}.gz")
-        with tf.io.TFRecordWriter(path, "GZIP") as writer:
-            for number in part:
-                writer.write(_example(int(number)))
-    return str(directory / "part*")
+    pixels = [np.full(12, number % 251, np.uint8) for number in numbers]
+    return write_examples(directory, pixels, numbers, numbers, files)
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +155,13 @@ def pattern(tmp_path_factory):
 
 
 def _numbers(dataset):
-    return [int(number) for _, y in dataset for number in y["label"]]
+    return [number for _, y in dataset for number in y["label"].numpy().tolist()]
 
 
 def _all_numbers(data, batch_size):
-    return [int(number) for _, labels, _ in data.everything(batch_size) for number in labels]
+    return [
+        number for _, labels, _ in data.everything(batch_size) for number in labels.numpy().tolist()
+    ]
 
 
 def _order(batch_size=64, seed=0):

@@ -1,15 +1,17 @@
 """Tests of modules.distiller: the objective against NumPy, and what training may touch."""
 
 import keras
+import losses_numpy as plain
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from modules.distiller import LABEL, TEACHER_LOGITS, Distiller
 from modules.errors import ModelError
-from modules.settings import DistillSettings, MethodSettings
+from modules.model_zoo import build_model
+from modules.settings import DistillSettings, MethodSettings, ModelSettings
 
 CLASSES, BATCH = 4, 12
 SOFT_TARGET = DistillSettings()
@@ -244,3 +246,159 @@ def test_sample_weights_reach_the_objective_through_fit(batch):
     logs = distiller.evaluate(data, verbose=0, return_dict=True)
     expected = _objective(student(pixels), teacher(pixels), labels, settings, weights)
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+# -- several teachers --
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize("shares", [(1, 1), (3, 1), (0.2, 0.5, 0.1)], ids=str)
+def test_teachers_are_combined_by_their_softened_probabilities(shares, temperature):
+    logits = np.random.default_rng(0).normal(scale=4, size=(BATCH, len(shares), CLASSES))
+    distiller = Distiller(_model(0), SOFT_TARGET, teacher_weights=shares)
+    combined = distiller._combine(tf.constant(logits, tf.float32), temperature)
+    weights = np.array(shares) / sum(shares)
+    expected = np.einsum("t,btc->bc", weights, softmax(logits / temperature, axis=2))
+    actual = softmax(np.asarray(combined, np.float64) / temperature, axis=1)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    # The mean of the logits would be something else.
+    mean = softmax(np.einsum("t,btc->bc", weights, logits) / temperature, axis=1)
+    assert np.abs(mean - expected).max() > 0.01
+
+
+def test_one_teacher_is_taken_as_it_is():
+    logits = np.random.default_rng(0).normal(size=(BATCH, 1, CLASSES)).astype(np.float32)
+    combined = Distiller(_model(0), SOFT_TARGET)._combine(tf.constant(logits), 3.0)
+    np.testing.assert_array_equal(combined, logits[:, 0])
+
+
+def test_objective_with_two_teachers_agrees_with_numpy(batch):
+    pixels, labels = batch
+    teachers = [_model(1, teacher=True), _model(2, teacher=True)]
+    settings = DistillSettings(alpha=0.2, temperature=3)
+    distiller = Distiller(_model(0), settings, teachers, teacher_weights=[1, 3])
+    logits = np.random.default_rng(1).normal(scale=3, size=(BATCH, CLASSES)).astype(np.float32)
+    loss = distiller.compute_loss(pixels, {LABEL: labels}, tf.constant(logits))
+    first, second = (
+        softmax(np.asarray(teacher(pixels), np.float64) / 3, axis=1) for teacher in teachers
+    )
+    combined = 3 * np.log(0.25 * first + 0.75 * second)
+    np.testing.assert_allclose(loss, _objective(logits, combined, labels, settings), rtol=1e-5)
+
+
+# -- knowledge that was computed before --
+
+
+@pytest.mark.parametrize(
+    "method",
+    [{"name": name} for name in ("soft_target", "standardized", "logit_mse", "decoupled", "dist")],
+    ids=lambda method: method["name"],
+)
+def test_cached_knowledge_gives_the_loss_of_online(batch, method):
+    pixels, labels = batch
+    settings = DistillSettings(methods=(MethodSettings(**method),), alpha=0.2)
+    teachers = [_model(1, teacher=True), _model(2, teacher=True)]
+    student, weights = _model(0), [1, 2]
+    online = Distiller(student, settings, teachers, weights)
+    cached = Distiller(student, settings, teacher_weights=weights)
+    answers = np.stack([teacher(pixels) for teacher in teachers], axis=1)
+    y = {LABEL: labels, TEACHER_LOGITS: answers.astype(np.float16)}
+    logits = student(pixels)
+    expected = online.compute_loss(pixels, {LABEL: labels}, logits)
+    loss = cached.compute_loss(pixels, y, logits)
+    assert float(loss) == pytest.approx(float(expected), rel=5e-3)
+    exact = cached.compute_loss(pixels, {**y, TEACHER_LOGITS: answers}, logits)
+    assert float(exact) == pytest.approx(float(expected), rel=1e-6)
+    # What is cached is preferred: the teachers are not asked again.
+    other = online.compute_loss(pixels, {**y, TEACHER_LOGITS: -answers}, logits)
+    assert float(other) != pytest.approx(float(expected), rel=1e-2)
+
+
+def test_without_any_teacher_it_says_so(batch):
+    with pytest.raises(ModelError, match="give teachers, or teacher_logits"):
+        Distiller(_model(0), SOFT_TARGET).compute_loss(
+            batch[0], {LABEL: batch[1]}, _model(0)(batch[0])
+        )
+
+
+def test_teacher_of_other_classes():
+    inputs = keras.Input((3, 3, 1), dtype="uint8")
+    teacher = keras.Model(inputs, layers.Dense(7)(layers.Flatten()(inputs)), name="wide")
+    with pytest.raises(ModelError, match="wide distinguishes 7 classes.* student 4") as caught:
+        Distiller(_model(0), SOFT_TARGET, [teacher])
+    assert "\n" not in str(caught.value)
+
+
+# -- labels --
+
+
+def test_decoupled_learns_from_the_labels(batch):
+    # The same logits with another label are another loss, by the labels alone.
+    pixels, labels = batch
+    settings = DistillSettings(methods=(MethodSettings(name="decoupled"),), alpha=0)
+    distiller = Distiller(_model(0), settings)
+    rng = np.random.default_rng(3)
+    student, teacher = rng.normal(size=(2, BATCH, CLASSES)).astype(np.float32)
+    y = {TEACHER_LOGITS: teacher[:, None]}
+    losses = []
+    for truth in (labels, (labels + 1) % CLASSES):
+        loss = distiller.compute_loss(pixels, {LABEL: truth, **y}, tf.constant(student))
+        expected = plain.decoupled_loss(
+            student.astype(float), teacher.astype(float), truth, 4, 1, 8
+        ).mean()
+        assert float(loss) == pytest.approx(expected, rel=1e-4)
+        losses.append(float(loss))
+    assert losses[0] != pytest.approx(losses[1], rel=1e-2)
+
+
+def test_soft_labels_agree_with_numpy(batch):
+    pixels, labels = batch
+    truth = np.random.default_rng(4).dirichlet(np.ones(CLASSES), BATCH).astype(np.float32)
+    distiller = Distiller(_model(0))
+    logits = np.random.default_rng(1).normal(scale=3, size=(BATCH, CLASSES)).astype(np.float32)
+    loss = distiller.compute_loss(pixels, {LABEL: truth}, tf.constant(logits))
+    expected = -(truth * log_softmax(logits.astype(float), axis=1)).sum(axis=1).mean()
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    # And a certain label is the class itself.
+    certain = distiller.compute_loss(
+        pixels, {LABEL: np.eye(CLASSES, dtype=np.float32)[labels]}, tf.constant(logits)
+    )
+    by_class = distiller.compute_loss(pixels, {LABEL: labels}, tf.constant(logits))
+    assert float(certain) == pytest.approx(float(by_class), rel=1e-6)
+    distiller.reset_metrics()
+    distiller.compute_metrics(pixels, {LABEL: truth}, tf.constant(logits))
+    hits = np.mean(truth.argmax(1) == logits.argmax(1))
+    assert float(distiller.get_metrics_result()["accuracy"]) == pytest.approx(hits)
+
+
+# -- mixed precision --
+
+
+@pytest.fixture
+def _mixed_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.usefixtures("_mixed_precision")
+def test_mixed_precision_trains_with_logits_in_float32(digit_pixels, digit_labels):
+    settings = ModelSettings(model="cnn_small", parameters={"filters": [8, 16]})
+    student, teacher = (build_model(settings, (8, 8, 1), 10) for _ in range(2))
+    assert student.get_layer("block1").compute_dtype == "float16"
+    names = {"student_layer": "block1", "teacher_layer": "block1"}
+    methods = (MethodSettings(name="soft_target"), MethodSettings(name="hint", **names))
+    objective = DistillSettings(methods=methods, knowledge="online")
+    distiller = Distiller(student, objective, [teacher])
+    before = _copy(student)
+    distiller.compile(keras.optimizers.AdamW(0.01), jit_compile=False)
+    data = tf.data.Dataset.from_tensor_slices((digit_pixels[:200], {LABEL: digit_labels[:200]}))
+    with distiller.recording_features():
+        history = distiller.fit(data.batch(50), epochs=3, verbose=0).history
+    assert student(digit_pixels[:2]).dtype == tf.float32
+    assert all(np.isfinite(value) for values in history.values() for value in values)
+    assert history["hard_loss"][-1] < history["hard_loss"][0]
+    assert not any(
+        np.array_equal(old, new) for old, new in zip(before, _copy(student), strict=True)
+    )
+    assert all(weight.dtype == np.float32 for weight in student.get_weights())

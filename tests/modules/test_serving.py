@@ -50,6 +50,7 @@ def expected(exported, digit_pixels):
     return logits
 
 
+@pytest.mark.slow
 def test_a_fresh_process_serves_it(exported, requests, expected, tmp_path):
     code = """
 import sys

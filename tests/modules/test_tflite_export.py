@@ -156,7 +156,6 @@ def test_ranges_come_from_the_calibration_examples_alone(tmp_path):
     for brightest in (40, 255):
         given = rng.integers(0, brightest, (20, 8, 8, 1), dtype=np.uint8)
         content = convert(model, "int8", given)
-        assert content == convert(model, "int8", given)
         spec = LiteRTModel(_write(tmp_path / "model.tflite", content)).spec()
         # Dim examples too leave the input as it is: raw pixels.
         assert spec["input"]["quantization"] == {"scale": 1.0, "zero_point": 0}

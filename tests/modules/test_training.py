@@ -9,20 +9,17 @@ import pytest
 import tensorflow as tf
 from scipy.special import log_softmax
 
+from test_data import write_examples
+
 from modules import training
+from modules.data import ExampleData
 from modules.distiller import Distiller
 from modules.errors import DataError, UserError
 from modules.model_zoo import build_model
-from modules.settings import ModelSettings, TrainSettings
+from modules.settings import DataSettings, DistillSettings, ModelSettings, TrainSettings
 
-SETTINGS = TrainSettings(epochs=6, learning_rate=0.02)
-
-
-def _digits(pixels, labels, start, stop, shuffle_seed=None):
-    data = tf.data.Dataset.from_tensor_slices((pixels[start:stop], labels[start:stop]))
-    if shuffle_seed is not None:
-        data = data.shuffle(1000, seed=shuffle_seed)
-    return data.batch(50)
+SETTINGS = TrainSettings(epochs=6, learning_rate=0.02, batch_size=50)
+DATA = DataSettings(validation_fraction=1 / 3)
 
 
 def _model(seed=0):
@@ -35,33 +32,55 @@ def _model(seed=0):
 
 
 @pytest.fixture(scope="module")
-def train(digit_pixels, digit_labels, tmp_path_factory):
-    """A function that trains on 400 digits, validates on 200 others, and tells what happened.
+def held_out(tmp_path_factory):
+    """Which of the numbers 0 … 599 fall into the validation part, as a mask."""
+    numbers = range(600)
+    directory = tmp_path_factory.mktemp("numbers") / "train"
+    pattern = write_examples(directory, np.zeros((600, 64), np.uint8), numbers, numbers)
+    mask = np.zeros(600, bool)
+    for _, y in ExampleData([pattern], DATA).validation(600):
+        mask[y["label"].numpy()] = True
+    return mask
+
+
+@pytest.fixture(scope="module")
+def digits(digit_pixels, digit_labels, held_out, tmp_path_factory):
+    """A function that writes digits to files; `wrong` is added to the labels of training."""
+
+    def write(chosen=None, wrong=0):
+        numbers = np.arange(600) if chosen is None else np.flatnonzero(chosen)
+        labels = np.where(held_out, digit_labels[:600], (digit_labels[:600] + wrong) % 10)
+        directory = tmp_path_factory.mktemp("digits") / "train"
+        pattern = write_examples(directory, digit_pixels[numbers], labels[numbers], numbers)
+        return ExampleData([pattern], DATA)
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def train(digits, digit_pixels, digit_labels, held_out, tmp_path_factory):
+    """A function that trains on some 400 digits, validates on 200 others, and tells what happened.
 
     With `wrong=1` every training label is one too high: the more it learns, the worse it gets.
     """
 
-    def run(settings, seed=0, model=None, teacher=None, wrong=0):
+    def run(settings, seed=0, model=None, teacher=None, wrong=0, **plan):
         model = model or _model(seed)
-        validation = slice(400, 600)
-        distiller = Distiller(model, teacher)
+        distiller = Distiller(model, DistillSettings(), [teacher]) if teacher else Distiller(model)
         log_dir = tmp_path_factory.mktemp("logs")
         training.fit(
-            distiller,
-            _digits(digit_pixels, (digit_labels + wrong) % 10, 0, 400, shuffle_seed=seed),
-            _digits(digit_pixels, digit_labels, validation.start, validation.stop),
-            settings,
-            str(log_dir),
+            distiller, digits(wrong=wrong), training.Plan(settings, seed, str(log_dir), **plan)
         )
         log_probabilities = log_softmax(
-            model.predict(digit_pixels[validation], verbose=0).astype(np.float64), axis=1
+            model.predict(digit_pixels[:600][held_out], verbose=0).astype(np.float64), axis=1
         )
+        labels = digit_labels[:600][held_out]
         return SimpleNamespace(
             model=model,
             weights=model.get_weights(),
             history=distiller.history.history if settings.epochs else None,
             log_dir=log_dir,
-            final_loss=-log_probabilities[np.arange(200), digit_labels[validation]].mean(),
+            final_loss=-log_probabilities[np.arange(len(labels)), labels].mean(),
         )
 
     return run
@@ -146,42 +165,45 @@ def test_zero_epochs_leave_the_weights(train):
     assert all(_equal(before, train(TrainSettings(epochs=0), model=model).weights))
 
 
+def test_only_the_chief_writes(train, tmp_path):
+    settings = TrainSettings(epochs=1)
+    state_dir = tmp_path / "state"
+    result = train(settings, chief=False, state_dir=str(state_dir), seconds_between_saves=0)
+    assert not list(result.log_dir.iterdir()) and not state_dir.exists()
+    assert len(result.history["val_loss"]) == 1  # it trained all the same
+
+
 # -- what is refused --
 
 
-def test_empty_validation_part(digit_pixels, digit_labels, tmp_path):
+def test_empty_validation_part(digits, held_out, tmp_path):
     model = _model()
     before = [weight.copy() for weight in model.get_weights()]
     with pytest.raises(DataError, match=r"validation part; raise data\.validation_fraction"):
-        training.fit(
-            Distiller(model),
-            _digits(digit_pixels, digit_labels, 0, 100),
-            _digits(digit_pixels, digit_labels, 0, 0),
-            SETTINGS,
-            str(tmp_path),
-        )
+        training.fit(Distiller(model), digits(~held_out), training.Plan(SETTINGS, 0, str(tmp_path)))
     assert all(_equal(before, model.get_weights()))
 
 
-@pytest.mark.xfail(
-    reason="bug: with no training example fit() warns, trains nothing and says it is done",
-    raises=pytest.fail.Exception,
-)
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_empty_training_part(digit_pixels, digit_labels, tmp_path):
-    with pytest.raises(DataError):
-        training.fit(
-            Distiller(_model()),
-            _digits(digit_pixels, digit_labels, 0, 0),
-            _digits(digit_pixels, digit_labels, 0, 100),
-            SETTINGS,
-            str(tmp_path),
-        )
+def test_empty_training_part(digits, held_out, tmp_path):
+    model = _model()
+    before = [weight.copy() for weight in model.get_weights()]
+    with pytest.raises(DataError, match=r"training part; lower data\.validation_fraction"):
+        training.fit(Distiller(model), digits(held_out), training.Plan(SETTINGS, 0, str(tmp_path)))
+    assert all(_equal(before, model.get_weights()))
 
 
-@pytest.mark.xfail(
-    reason="bug: fit() promises a DataError, but Keras' RuntimeError passes", raises=RuntimeError
-)
+def test_damaged_examples_are_one_line(digits, tmp_path):
+    data = digits()
+    with open(data.files[0], "rb") as file:
+        content = file.read()
+    with open(data.files[0], "wb") as file:
+        file.write(content[: len(content) // 2])
+    with pytest.raises(DataError, match="training data are damaged") as caught:
+        training.fit(Distiller(_model()), data, training.Plan(SETTINGS, 0, str(tmp_path)))
+    assert "\n" not in str(caught.value)
+
+
 def test_loss_that_is_not_finite(train):
-    with pytest.raises(UserError, match="learning_rate"):
+    with pytest.raises(UserError, match="learning_rate") as caught:
         train(TrainSettings(epochs=2, learning_rate=1e38))
+    assert "\n" not in str(caught.value)

@@ -163,9 +163,7 @@ WRONG_VALUES = {
     "more_teachers=[{model: cnn_small, weight: 0}]": (
         "more_teachers.0.weight: input should be greater than 0, got 0"
     ),
-    "student.weight=2": (
-        "student.weight: no such key; keys here: model, parameters, train"
-    ),
+    "student.weight=2": ("student.weight: no such key; keys here: model, parameters, train"),
     "runtime.strategy=tpu": (
         "runtime.strategy: input should be 'auto', 'mirrored' or 'multi_worker', got 'tpu'"
     ),

@@ -25,18 +25,20 @@ EDGES = {
     "TeacherTrainer": {
         "examples": ("Transform", "transformed_examples"),
         "transform_graph": ("Transform", "transform_graph"),
-        "statistics": ("StatisticsGen", "statistics"),
+    },
+    "SoftTargets": {
+        "examples": ("Transform", "transformed_examples"),
+        "teachers": ("TeacherTrainer", "model"),
     },
     "Control": {
         "examples": ("Transform", "transformed_examples"),
         "transform_graph": ("Transform", "transform_graph"),
-        "statistics": ("StatisticsGen", "statistics"),
     },
     "Distiller": {
         "examples": ("Transform", "transformed_examples"),
         "transform_graph": ("Transform", "transform_graph"),
-        "statistics": ("StatisticsGen", "statistics"),
-        "base_model": ("TeacherTrainer", "model"),
+        "teachers": ("TeacherTrainer", "model"),
+        "soft_targets": ("SoftTargets", "soft_targets"),
     },
     "Exporter": {
         "model": ("Distiller", "model"),
@@ -76,6 +78,17 @@ def edges(pipeline: Pipeline) -> dict[str, dict[str, tuple[str, str]]]:
         }
         for node in pipeline.components
     }
+
+
+def given_by(node: Any, key: str) -> list[tuple[str, str]]:
+    """Producer and output key of every channel of a compiled node's input, in order."""
+    inputs = node.inputs.inputs
+    names = list(inputs[key].mixed_inputs.input_keys) or [key]
+    return [
+        (channel.producer_node_query.id, channel.output_key)
+        for name in names
+        for channel in inputs[name].channels
+    ]
 
 
 def compiled(pipeline: Pipeline) -> dict[str, Any]:
@@ -119,6 +132,57 @@ def test_without_control_there_is_no_such_node_nor_input(tmp_path: Path) -> None
     assert "control_model" in compiled(graph(tmp_path))["Evaluator"].inputs.inputs
 
 
+def test_online_knowledge_is_not_computed_before(tmp_path: Path) -> None:
+    pipeline = graph(tmp_path, "distill.knowledge=online")
+    expected = {name: dict(inputs) for name, inputs in EDGES.items() if name != "SoftTargets"}
+    del expected["Distiller"]["soft_targets"]
+    assert edges(pipeline) == expected
+    nodes = compiled(pipeline)
+    assert set(nodes) == set(expected)
+    assert "soft_targets" not in nodes["Distiller"].inputs.inputs
+    assert given_by(nodes["Distiller"], "teachers") == [("TeacherTrainer", "model")]
+
+
+MORE_TEACHERS = (
+    "more_teachers=[{model: cnn_small, weight: 3, parameters: {filters: [4]}}, "
+    "{model: cnn_tutorial, weight: 0.5}]"
+)
+TEACHERS = ["TeacherTrainer", "TeacherTrainer_2", "TeacherTrainer_3"]
+
+
+@pytest.mark.parametrize("knowledge", ["cached", "online"])
+def test_all_teachers_reach_the_student_in_order(tmp_path: Path, knowledge: str) -> None:
+    nodes = compiled(graph(tmp_path, MORE_TEACHERS, f"distill.knowledge={knowledge}"))
+    assert [name for name in nodes if name.startswith("TeacherTrainer")] == TEACHERS
+    takers = {"Distiller", "SoftTargets"} if knowledge == "cached" else {"Distiller"}
+    for name in takers:
+        assert given_by(nodes[name], "teachers") == [(teacher, "model") for teacher in TEACHERS]
+        assert set(TEACHERS) <= set(nodes[name].upstream_nodes)
+    assert ("SoftTargets" in nodes) == (knowledge == "cached")
+
+
+def test_every_teacher_has_its_own_settings_and_its_share(tmp_path: Path) -> None:
+    pipeline = graph(tmp_path, MORE_TEACHERS, "teacher.weight=2")
+    configs = {
+        node.id: json.loads(node.exec_properties["custom_config"])
+        for node in pipeline.components
+        if "custom_config" in node.exec_properties and node.id != "Transform"
+    }
+    models = [json.loads(configs[name]["model"])["model"] for name in TEACHERS]
+    assert models == ["resnet_small", "cnn_small", "cnn_tutorial"]
+    assert configs["Distiller"]["teacher_weights"] == [2.0, 3.0, 0.5]
+
+
+def test_the_first_teacher_alone_is_the_baseline(tmp_path: Path) -> None:
+    nodes = compiled(graph(tmp_path, MORE_TEACHERS))
+    for name in ("Exporter", "Evaluator", "Pusher", "Control"):
+        taken = {key: given_by(nodes[name], key) for key in nodes[name].inputs.inputs}
+        assert taken == {key: [source] for key, source in EDGES[name].items()}
+    for name in TEACHERS:
+        taken = {key: given_by(nodes[name], key) for key in nodes[name].inputs.inputs}
+        assert taken == {key: [source] for key, source in EDGES["TeacherTrainer"].items()}
+
+
 def test_the_student_goes_where_the_runner_says(tmp_path: Path) -> None:
     assert push_directory(graph(tmp_path)) == str(tmp_path / "pushed")
 
@@ -135,7 +199,7 @@ def test_pipeline_is_the_configurations(tmp_path: Path) -> None:
     assert "--direct_num_workers=2" in pipeline.beam_pipeline_args
 
 
-@pytest.mark.parametrize("node", ["ExampleGen", "Exporter", "Evaluator", "Pusher"])
+@pytest.mark.parametrize("node", ["ExampleGen", "SoftTargets", "Exporter", "Evaluator", "Pusher"])
 def test_own_executors_know_the_code_they_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: str
 ) -> None:

@@ -5,18 +5,29 @@ All runs here share the output directory of the miniature run, each with a chang
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from click.testing import CliRunner
+import tensorflow as tf
+from click.testing import CliRunner, Result
 
+from modules import model_zoo
 from modules.errors import ConfigError, DataError, ModelError, UserError
+from modules.knowledge import SoftTargets
 from pipeline import local_runner
 from pipeline.cli import main
 from pipeline.config import PipelineConfig, load_config
-from pipeline.local_runner import Outcome, collect_outcome, preflight
+from pipeline.graph import create_pipeline
+from pipeline.local_runner import Outcome, Runner, collect_outcome, places, preflight
+
+COMMAND = Path(sys.executable).with_name("tfx-distill")
 
 NODES = {
     "ExampleGen",
@@ -25,6 +36,7 @@ NODES = {
     "ExampleValidator",
     "Transform",
     "TeacherTrainer",
+    "SoftTargets",
     "Control",
     "Distiller",
     "Exporter",
@@ -36,6 +48,28 @@ NODES = {
 def expect(run_again: set[str]) -> dict[str, str]:
     """The states of a run in which only these nodes were run."""
     return {node: "COMPLETE" if node in run_again else "CACHED" for node in NODES}
+
+
+def arguments_of(miniature_run: Any, *changes: str) -> list[str]:
+    """What the command line needs to run the miniature again with some changes."""
+    settings = [*miniature_run.overrides, *changes]
+    options = [part for setting in settings for part in ("--set", setting)]
+    return ["run", "digits", *options, "--output", str(miniature_run.output)]
+
+
+def invoke(miniature_run: Any, *changes: str) -> Result:
+    return CliRunner().invoke(main, arguments_of(miniature_run, *changes))
+
+
+def logged(log_dir: Path) -> set[str]:
+    """The names of the values in TensorBoard's files of a training."""
+    files = [str(path) for path in log_dir.glob("train/events*")]
+    return {
+        value.tag
+        for file in files
+        for event in tf.compat.v1.train.summary_iterator(file)
+        for value in event.summary.value
+    }
 
 
 def content(directory: Path) -> dict[str, bytes]:
@@ -92,11 +126,7 @@ def test_a_refused_student_is_not_pushed(
     miniature_run: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pushed = content(miniature_run.output / "pushed")
-    settings = [*miniature_run.overrides, "gate.min_accuracy=1"]
-    arguments = [part for setting in settings for part in ("--set", setting)]
-    result = CliRunner().invoke(
-        main, ["run", "digits", *arguments, "--output", str(miniature_run.output)]
-    )
+    result = invoke(miniature_run, "gate.min_accuracy=1")
     shown = capfd.readouterr().err.splitlines()
     assert result.exit_code == 3, result.output
 
@@ -154,6 +184,137 @@ def test_an_interrupted_evaluation_leaves_the_report_as_it_was(
     assert miniature_run.states() == expect({"Evaluator", "Pusher"})
     config = json.loads((outcome.report_dir / "report.json").read_text())["config"]
     assert config["gate"]["min_accuracy"] == 0.1
+
+
+@pytest.mark.slow
+def test_online_knowledge_with_features_ends_in_the_student_alone(miniature_run: Any) -> None:
+    """`features` is 24 wide in the student and 16 in the teacher, so that there is a projector."""
+    hint = "{name: hint, student_layer: features, teacher_layer: features, weight: 1}"
+    outcome = miniature_run.run(
+        "distill.knowledge=online", f"distill.methods=[{{name: soft_target}}, {hint}]"
+    )
+    expected = expect({"Distiller", "Exporter", "Evaluator", "Pusher"})
+    del expected["SoftTargets"]
+    assert miniature_run.states() == expected
+    assert outcome.blessed
+
+    uris = {name: Path(artifact.uri) for name, artifact in miniature_run.artifacts().items()}
+    tags = logged(uris["Distiller.model_run"] / "generation_1")
+    assert {"epoch_hint_loss", "epoch_soft_target_loss", "epoch_hard_loss"} <= tags
+    alone = Path(miniature_run.uris["Distiller.model"], "Format-Serving")
+    pushed = outcome.pushed_to / "saved_model" / outcome.pushed_version
+    assert variables_of(pushed) == variables_of(alone)
+    student = model_zoo.load_model(str(uris["Distiller.model"] / "Format-Keras"))
+    assert student.count_params() == 3094
+    assert [layer.name for layer in student.layers][-2:] == ["features", "logits"]
+    sizes = [
+        json.loads(path.read_text())["size_bytes"]
+        for path in (
+            uris["Exporter.tflite"] / "student/float32/spec.json",
+            Path(miniature_run.uris["Exporter.tflite"], "student/float32/spec.json"),
+        )
+    ]
+    assert sizes[0] == sizes[1]
+
+
+def variables_of(saved_model: Path) -> list[Any]:
+    return tf.train.list_variables(str(saved_model / "variables" / "variables"))
+
+
+@pytest.fixture(scope="session")
+def taught_by_two(miniature_run: Any) -> dict[str, Any]:
+    """A run with two teachers and two generations, as far as the student."""
+    config = miniature_run.config(
+        "teacher.weight=2",
+        "more_teachers=[{model: cnn_small, weight: 0.5, parameters: {filters: [4]}, "
+        "train: {epochs: 1}}]",
+        "distill.generations=2",
+        "student.train.epochs=2",
+    )
+    preflight(config)
+    pipeline = create_pipeline(config, places(miniature_run.output))
+    last = {"Control", "Exporter", "Evaluator", "Pusher"}
+    pipeline.components = [node for node in pipeline.components if node.id not in last]
+    Runner().run(pipeline)
+    return {
+        "states": miniature_run.states(),
+        "uris": {name: item.uri for name, item in miniature_run.artifacts().items()},
+        "given": {
+            node: miniature_run.inputs(node, "teachers") for node in ("SoftTargets", "Distiller")
+        },
+        "config": json.loads(miniature_run.properties("Distiller")["custom_config"]),
+    }
+
+
+@pytest.mark.slow
+def test_another_teacher_beside_the_first_leaves_it_as_it_was(taught_by_two: Any) -> None:
+    run_again = {"TeacherTrainer_2", "SoftTargets", "Distiller"}
+    states = taught_by_two["states"]
+    assert {node for node, state in states.items() if state == "COMPLETE"} == run_again
+    assert states["TeacherTrainer"] == "CACHED"
+
+
+@pytest.mark.slow
+def test_two_teachers_reach_the_student_in_order(taught_by_two: Any, read_examples: Any) -> None:
+    uris = taught_by_two["uris"]
+    teachers = [uris[f"{node}.model"] for node in ("TeacherTrainer", "TeacherTrainer_2")]
+    assert taught_by_two["given"] == {"SoftTargets": teachers, "Distiller": teachers}
+    assert taught_by_two["config"]["teacher_weights"] == [2.0, 0.5]
+
+    split = Path(uris["Transform.transformed_examples"], "Split-train")
+    features = [example.features.feature for example in read_examples(str(split))[:20]]
+    raw = b"".join(feature["image"].bytes_list.value[0] for feature in features)
+    pixels = np.frombuffer(raw, np.uint8).reshape(-1, 8, 8, 1)
+    knowledge = SoftTargets(uris["SoftTargets.soft_targets"])
+    records = tf.constant(list(knowledge.records().take(20).as_numpy_iterator()))
+    ids = tf.constant([feature["example_id"].bytes_list.value[0] for feature in features])
+    logits = knowledge.logits(records, ids, tf.fill([20], tf.constant(-1, tf.int64))).numpy()
+    for index, teacher in enumerate(teachers):
+        model = model_zoo.load_model(str(Path(teacher, "Format-Keras")))
+        expected = model.predict(pixels, verbose=0)
+        np.testing.assert_allclose(logits[:, index], expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.slow
+def test_every_generation_is_distilled(taught_by_two: Any) -> None:
+    runs = Path(taught_by_two["uris"]["Distiller.model_run"])
+    assert sorted(path.name for path in runs.iterdir()) == ["generation_1", "generation_2"]
+    for run in runs.iterdir():
+        assert "epoch_soft_target_loss" in logged(run)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("root_handlers")
+@pytest.mark.parametrize("damage", ["truncated", "a byte changed", "manifest gone"])
+def test_damaged_soft_targets_are_one_clear_line(
+    miniature_run: Any, capfd: pytest.CaptureFixture[str], damage: str
+) -> None:
+    directory = Path(miniature_run.uris["SoftTargets.soft_targets"])
+    (answers,) = directory.glob("*.answers")
+    file = directory / "manifest.json" if damage == "manifest gone" else answers
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    report = content(miniature_run.output / "report")
+    try:
+        if damage == "truncated":
+            file.write_bytes(whole[:middle])
+        elif damage == "a byte changed":
+            file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+        else:
+            file.unlink()
+        result = invoke(miniature_run, "distill.temperature=3")
+    finally:
+        file.write_bytes(whole)
+    (line,) = (row for row in capfd.readouterr().err.splitlines() if "error" in row.lower())
+    assert result.exit_code == 1, line
+    assert line.startswith("error: Distiller: ")
+    assert "soft targets" in line or "training data are damaged" in line
+    assert "Traceback" not in line
+    if damage != "a byte changed":
+        assert str(file) in line
+        assert "remove its execution's directory and run again" in line
+    assert miniature_run.states()["Distiller"] == "FAILED"
+    assert content(miniature_run.output / "report") == report
 
 
 def folder_config(root: Path, classes: dict[str, list[str]]) -> PipelineConfig:
@@ -262,6 +423,63 @@ def test_preflight_refuses_models(
     assert "\n" not in str(caught.value)
 
 
+HINT = "name: hint, student_layer: {}, teacher_layer: {}"
+
+
+@pytest.mark.parametrize(
+    ("student_layer", "teacher_layer", "message"),
+    [
+        (
+            "feature",
+            "features",
+            "distill.methods.0.student_layer must name a layer of cnn_small, got 'feature'; its "
+            "layers: features, ",
+        ),
+        (
+            "features",
+            "stage1",
+            "distill.methods.0.teacher_layer must name a layer of resnet_small, got 'stage1'; its "
+            "layers: stage1_",
+        ),
+    ],
+    ids=["student", "teacher"],
+)
+def test_an_unknown_layer_ends_the_run_before_it_begins(
+    tmp_path: Path, student_layer: str, teacher_layer: str, message: str
+) -> None:
+    hint = HINT.format(student_layer, teacher_layer)
+    config = load_config("digits", ["distill.knowledge=online", f"distill.methods=[{{{hint}}}]"])
+    with pytest.raises(ConfigError) as caught:
+        local_runner.run(config, tmp_path / "run")
+    found = str(caught.value)
+    assert found.startswith(message)
+    assert "\n" not in found
+    candidates = found.split("its layers: ")[1].split(", ")
+    assert {"image", "features", "logits"} <= set(candidates)
+    assert len(candidates) == len(set(candidates))
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_of_different_rank_end_the_run_before_it_begins(tmp_path: Path) -> None:
+    hint = HINT.format("features", "stage1_block1")
+    config = load_config("digits", ["distill.knowledge=online", f"distill.methods=[{{{hint}}}]"])
+    with pytest.raises(ConfigError, match="cannot be projected to teacher features"):
+        local_runner.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_next_generation_must_have_the_teachers_layers(tmp_path: Path) -> None:
+    """The student teaches then, and has no `stage1_block1`."""
+    hint = HINT.format("block1", "stage1_block1")
+    online = ["distill.knowledge=online", f"distill.methods=[{{{hint}}}]"]
+    preflight(load_config("digits", online))
+    with pytest.raises(ConfigError) as caught:
+        preflight(load_config("digits", [*online, "distill.generations=2"]))
+    assert str(caught.value).startswith(
+        "distill.methods.0.teacher_layer must name a layer of cnn_small, got 'stage1_block1'"
+    )
+
+
 def test_a_run_that_cannot_succeed_does_not_begin(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -270,3 +488,46 @@ def test_a_run_that_cannot_succeed_does_not_begin(
         local_runner.run(config, tmp_path / "run")
     assert "checking data and models" in caplog.messages
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_killed_training_is_taken_up_again(miniature_run: Any) -> None:
+    epochs = 60
+    command = [
+        COMMAND,
+        *arguments_of(
+            miniature_run,
+            f"student.train={{epochs: {epochs}, patience: {epochs}, learning_rate: 0.001}}",
+            "distill.control=false",
+        ),
+    ]
+    resume = miniature_run.output / "pipeline_root" / "Distiller" / "resume"
+    assert not list(resume.glob("*/*"))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as killed:
+        try:
+            deadline = time.monotonic() + 300
+            while not list(resume.glob("*/state.npz")):
+                assert killed.poll() is None, "the run ended before its first checkpoint"
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        finally:
+            killed.kill()
+        shown = killed.communicate()[1].decode()
+    assert killed.returncode == -9
+    assert "Exporter" not in shown
+    assert list(resume.glob("*/state.npz"))
+
+    log = miniature_run.output / "run.log"
+    before = log.stat().st_size
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode in (0, 3), done.stderr
+    said = log.read_bytes()[before:].decode()
+    (line,) = (line for line in said.splitlines() if "taken up again" in line)
+    assert 1 <= int(line.split("epoch ")[1]) < epochs
+    assert f"epoch {epochs}/{epochs}" in said
+    assert not list(resume.glob("*"))
+    # What was whole is not done again.
+    rows = [row.split() for row in done.stderr.splitlines()]
+    for node in ("ExampleGen", "Transform", "TeacherTrainer", "SoftTargets"):
+        assert [node, "cached"] in rows

@@ -1,0 +1,94 @@
+"""The search for the student's hyperparameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import types
+from tfx.components.tuner import component as tfx_component
+from tfx.components.tuner import executor as tfx_executor
+from tfx.dsl.components.base import executor_spec
+from tfx.proto import trainer_pb2
+from tfx.types import standard_artifacts, standard_component_specs
+from tfx.utils import json_utils
+
+from components.distiller import (
+    TEACHING_INPUTS,
+    Artifacts,
+    begin_component,
+    knowledge_paths,
+    student_config,
+)
+from components.teacher_trainer import Training, module_file
+from modules.settings import DistillSettings, ModelSettings, TuneSettings
+
+_CONFIG = standard_component_specs.CUSTOM_CONFIG_KEY
+
+
+class Executor(tfx_executor.Executor):
+    """TFX's Tuner executor, which hands the paths of the teachers' knowledge to `tuner_fn`."""
+
+    def Do(
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
+    ) -> None:
+        """Search, and write the best hyperparameters and the results of all trials."""
+        config = json_utils.loads(exec_properties[_CONFIG]) | knowledge_paths(input_dict)
+        tuner = tfx_executor.search(
+            input_dict,
+            {**exec_properties, _CONFIG: json_utils.dumps(config)},
+            self._get_tmp_dir(),
+            print_tuning_summary=False,
+        )
+        tfx_executor.write_best_hyperparameters(tuner, output_dict)
+
+
+class TunerSpec(standard_component_specs.TunerSpec):
+    """TFX's TunerSpec, with the teachers and their knowledge."""
+
+    INPUTS = {**standard_component_specs.TunerSpec.INPUTS, **TEACHING_INPUTS}
+
+
+class Tuner(tfx_component.Tuner):
+    """TFX's Tuner with `modules/tuner.py` as its module file.
+
+    Its output `best_hyperparameters` is what `Distiller` and the control take.
+
+    Args:
+      training: What all Trainers are given.
+      model: The student.
+      distill: The objective.
+      teachers: One or more models to learn from, in the order of their weights.
+      teacher_weights: Their shares.
+      soft_targets: Their knowledge, computed before; None runs them in every step.
+      tune: What is searched.
+    """
+
+    SPEC_CLASS = TunerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        *,
+        training: Training,
+        model: ModelSettings,
+        distill: DistillSettings,
+        teachers: types.BaseChannel,
+        teacher_weights: list[float],
+        soft_targets: types.BaseChannel | None,
+        tune: TuneSettings,
+    ):
+        config = student_config(model, training, distill, teacher_weights)
+        spec = TunerSpec(
+            examples=training.examples,
+            transform_graph=training.transform_graph,
+            teachers=teachers,
+            soft_targets=soft_targets,
+            train_args=trainer_pb2.TrainArgs(),
+            eval_args=trainer_pb2.EvalArgs(),
+            module_file=module_file("tuner"),
+            custom_config=json_utils.dumps(config | {"tune": tune.model_dump_json()}),
+            best_hyperparameters=types.Channel(type=standard_artifacts.HyperParameters),
+            tuner_results=types.Channel(type=standard_artifacts.TunerResults),
+        )
+        # TFX's own constructor would build TFX's own spec.
+        begin_component(self, spec)
