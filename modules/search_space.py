@@ -120,8 +120,8 @@ def _change_objective(values: dict[str, Any], distill: DistillSettings) -> Disti
 
 
 def _reweigh(term: Term, weights: Mapping[str, float]) -> MethodSettings:
-    changed = {"weight": weights[name] for name in _names(term) if name in weights}
-    return term.settings.model_copy(update=changed)
+    given = (weights[name] for name in _names(term) if name in weights)
+    return term.settings.model_copy(update={"weight": next(given, term.settings.weight)})
 
 
 def _names(term: Term) -> list[str]:

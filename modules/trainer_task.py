@@ -70,7 +70,7 @@ class TrainerTask:
         with self._strategy.scope():
             model = self._build(self._model_settings)
             _LOG.info("%s, %s parameters", self._model_settings.model, f"{model.count_params():,}")
-            training.fit(Distiller(model), self._data(None), self._plan(generation=1))
+            training.fit(Distiller(model), self._data(None), self._plan(1))
         self._export(model)
 
     def distill(self) -> None:
@@ -94,15 +94,13 @@ class TrainerTask:
         )
         train = model_settings.train
         train = train.model_copy(update={"epochs": epochs or train.epochs})
+        plan = dataclasses.replace(self._quiet_plan(), settings=train)
         with self._strategy.scope():
             model = self._build(model_settings)
             weights = self._config["teacher_weights"]
             distiller = Distiller(model, objective, self._teachers, weights, train.epochs)
-            plan = dataclasses.replace(
-                self._plan(generation=1), settings=train, log_dir=None, state_dir=None
-            )
             training.fit(distiller, self._taught_data, plan)
-        return min(distiller.history.history["val_hard_loss"])
+        return float(min(distiller.history.history["val_hard_loss"]))
 
     @cached_property
     def _teachers(self) -> list[keras.Model]:
@@ -157,14 +155,20 @@ class TrainerTask:
         return ExampleData(self._fn_args.train_files, self._data_settings, knowledge)
 
     def _plan(self, generation: int) -> training.Plan:
+        log_dir = os.path.join(self._fn_args.model_run_dir, f"generation_{generation}")
+        return dataclasses.replace(
+            self._quiet_plan(), log_dir=log_dir, state_dir=self._state_dir(generation)
+        )
+
+    def _quiet_plan(self) -> training.Plan:
+        """The plan of a training that leaves nothing behind."""
         view = None
         if self._augment.active:
             view = View(self._augment, int(self._config["views"]), self._seed, self._classes)
         return training.Plan(
             settings=self._model_settings.train,
             seed=self._seed,
-            log_dir=os.path.join(self._fn_args.model_run_dir, f"generation_{generation}"),
-            state_dir=self._state_dir(generation),
+            log_dir=None,
             view=view,
             chief=is_chief(self._strategy),
             seconds_between_saves=float(self._config["checkpoint_seconds"]),

@@ -202,7 +202,9 @@ class _Progress(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._flush()
-        _LOG.info("best epoch %d (val_hard_loss %.4f)", self._state.best_epoch, self._state.best_loss)
+        _LOG.info(
+            "best epoch %d (val_hard_loss %.4f)", self._state.best_epoch, self._state.best_loss
+        )
 
     def _flush(self) -> None:
         if self._line:

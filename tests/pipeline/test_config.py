@@ -13,8 +13,8 @@ from pipeline.config import PRESETS_DIR, check_local_paths, find_config, load_co
 
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
 SECTIONS = (
-    "name, seed, data, augment, teacher, more_teachers, student, distill, export, latency, gate, "
-    "push, runtime"
+    "name, seed, data, augment, teacher, more_teachers, student, distill, tune, export, latency, "
+    "gate, push, runtime"
 )
 METHODS = (
     "soft_target, standardized, logit_mse, decoupled, dist, hint, attention_transfer, "
