@@ -10,6 +10,8 @@ import hashlib
 import importlib.util
 import os
 
+from modules.errors import ConfigError
+
 _PACKAGES = ("modules", "components")
 
 
@@ -29,14 +31,25 @@ def code_digest() -> str:
 
 
 def builder_digest(model: str) -> str:
-    """SHA-256 of the file that defines a user's `package.module:function`; "" for the zoo's."""
+    """SHA-256 of the file that defines a user's `package.module:function`; "" for the zoo's.
+
+    Raises:
+      ConfigError: There is no such module.
+    """
     module_name, separator, _ = model.partition(":")
     if not separator:
         return ""
-    spec = importlib.util.find_spec(module_name)
+    try:
+        spec = importlib.util.find_spec(module_name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None or not spec.origin:
+        raise ConfigError(
+            f"model {model!r} must be package.module:function that Python can import, but there "
+            f"is no module {module_name!r}; install it, or run where it lies"
+        )
     digest = hashlib.sha256()
-    if spec is not None and spec.origin and os.path.isfile(spec.origin):
-        _add(digest, module_name, spec.origin)
+    _add(digest, module_name, spec.origin)
     return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,7 +78,14 @@ class TrainingState(keras.callbacks.Callback):
             for variable, array in zip(variables, arrays, strict=True):
                 if tuple(variable.shape) != array.shape:
                     raise ValueError(f"{variable.path} is {variable.shape}, saved {array.shape}")
-        except (OSError, ValueError, KeyError, EOFError, tf.errors.OpError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            zipfile.BadZipFile,
+            tf.errors.OpError,
+        ) as error:
             raise DataError(
                 f"{path}: the saved training cannot be taken up ({error}); remove the file to "
                 "train from the beginning"

@@ -12,20 +12,17 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from modules.settings import DataSettings
-
 IMAGE, LABEL, CLASS_NAME, EXAMPLE_ID = "image", "label", "class_name", "example_id"
 LABEL_VOCABULARY = "labels"
 
 
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
     """Called by TFX Transform with batches of raw features, shape `[batch, 1]` or sparse."""
-    settings = DataSettings.model_validate_json(custom_config["data"])
+    size = custom_config["image_size"]
+    shape = (size, size, custom_config["channels"])
     tft.vocabulary(_dense(inputs[CLASS_NAME], ""), vocab_filename=LABEL_VOCABULARY)
     encoded = _dense(inputs[IMAGE], "")
-    pixels = tf.map_fn(
-        lambda image: _decode(image, settings.input_shape), encoded, fn_output_signature=tf.string
-    )
+    pixels = tf.map_fn(lambda image: _decode(image, shape), encoded, fn_output_signature=tf.string)
     return {
         IMAGE: pixels,
         LABEL: _dense(inputs[LABEL], -1),

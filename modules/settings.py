@@ -19,7 +19,7 @@ Interval = tuple[FiniteFloat, FiniteFloat]
 class Settings(BaseModel):
     """Base of every configuration: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(Settings):
@@ -35,7 +35,7 @@ class DataSettings(Settings):
     validation_fraction: Fraction = Field(
         0.1, description="share of the training split held out for early stopping"
     )
-    split_seed: int = Field(0, ge=0, description="another seed, another train/eval split")
+    split_seed: int = Field(0, ge=0, lt=2**53, description="another seed, another train/eval split")
 
     @model_validator(mode="after")
     def _path_goes_with_image_folder(self) -> DataSettings:
@@ -93,7 +93,7 @@ class MethodSettings(BaseModel):
     The names, customary weights and settings of the methods are in `modules.methods`.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     name: str = Field(description="a method, for example soft_target")
     weight: float | None = Field(None, ge=0, description="null: the method's customary weight")

@@ -90,6 +90,11 @@ class ImageFolderSource:
     labels: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        if any(character in self.path for character in "*?[]"):
+            # TFX finds the files by a pattern, to notice when they change.
+            raise ConfigError(
+                f"data.path must not contain *, ?, [ or ], got {self.path!r}; rename the directory"
+            )
         if not _isdir(self.path):
             raise ConfigError(
                 f"data.path must be an existing directory, but {self.path!r} is none; "

@@ -50,7 +50,8 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     """Train `distiller.student` in place; it ends with the weights of the best epoch.
 
     The best epoch is the one with the lowest cross-entropy on the validation part of the training
-    split: the eval split has no say in it. A run that was killed goes on behind its last saved epoch.
+    split: the eval split has no say in it. A run that was killed goes on behind its last saved
+    epoch.
 
     Raises:
       DataError: The validation part is empty, or the cached knowledge is damaged.

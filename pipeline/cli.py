@@ -154,8 +154,11 @@ def _show(outcome: Any) -> int:
 def _make_directory(output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
+        for name in (".lock", "run.log"):
+            (output / name).open("a").close()
     except OSError as error:
-        _fail(ConfigError(f"--output: {output} cannot be made a directory: {error}"), EXIT_USAGE)
+        message = f"--output must be a directory that can be written to, got {output} ({error})"
+        _fail(ConfigError(f"{message}; choose another"), EXIT_USAGE)
 
 
 def _explain(message: str, code: int = EXIT_FAILED) -> int:

@@ -41,6 +41,16 @@ class PushSettings(Settings):
         None, description="a local directory; default: pushed/ in the output directory"
     )
 
+    @field_validator("destination")
+    @classmethod
+    def _destination_is_local(cls, destination: str | None) -> str | None:
+        if destination is not None and (not destination.strip() or "://" in destination):
+            raise ValueError(
+                f"push.destination must be a local directory, got {destination!r}; give a path "
+                "such as /srv/models, or leave it out"
+            )
+        return destination
+
 
 class PipelineConfig(Settings):
     """A whole experiment."""

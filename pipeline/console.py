@@ -84,6 +84,7 @@ def run_console(log_file: Path, debug: bool) -> Iterator[Console]:
 
     logging.captureWarnings(True)
     root = logging.getLogger()
+    before = root.level, list(root.handlers)
     root.setLevel(logging.INFO)
     absl_logging.set_verbosity(absl_logging.INFO)
     logging.getLogger("tfx_distill").setLevel(logging.INFO)
@@ -99,8 +100,10 @@ def run_console(log_file: Path, debug: bool) -> Iterator[Console]:
             yield console
         finally:
             for handler in handlers:
-                root.removeHandler(handler)
                 handler.close()
+            root.setLevel(before[0])
+            root.handlers[:] = before[1]
+            logging.captureWarnings(False)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tfx.components import SchemaGen, StatisticsGen, Transform
+from tfx.components import StatisticsGen, Transform
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2
 from tfx.types import channel_utils
@@ -17,6 +17,7 @@ from components.example_gen.component import example_gen
 from components.example_validator import ExampleValidator
 from components.exporter.component import Exporter
 from components.pusher.component import Pusher
+from components.schema_gen import SchemaGen
 from components.soft_targets.component import SoftTargets
 from components.teacher_trainer import TeacherTrainer, Training, module_file
 from components.tuner import Tuner
@@ -44,7 +45,12 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
     data = config.data
     examples = example_gen(data, digest)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
-    schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
+    schema = SchemaGen(
+        statistics=statistics.outputs["statistics"],
+        infer_feature_shape=True,
+        # What is odd in eval alone must not become part of what is expected.
+        exclude_splits=["eval"],
+    )
     validator = ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
@@ -52,7 +58,10 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
         module_file=module_file("preprocessing"),
-        custom_config={"data": data.model_dump_json()},
+        custom_config={
+            "image_size": data.image_size,
+            "channels": data.channels,
+        },
         disable_statistics=True,
     )
     # Nothing is trained on data that the validator refuses.

@@ -124,8 +124,13 @@ class _ReadExamples(beam.DoFn):
             image = self._source.read(item.name)
             labels, channels = self._source.labels, self._settings.channels
             check_image(item.name, image, item.label, labels, channels)
-        except (OSError, UserError) as error:
+        except UserError as error:
             yield beam.pvalue.TaggedOutput("problem", ("problem", str(error)))
+            return
+        except (OSError, tf.errors.OpError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            problem = f"{item.name}: the file cannot be read ({reason})"
+            yield beam.pvalue.TaggedOutput("problem", ("problem", problem))
             return
         identity = example_id(image)
         split = "eval" if in_eval_split(identity, self._settings) else "train"

@@ -46,7 +46,7 @@ def run_transform():
             for name, dtype in types.items()
         }
         metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
-        config = {"data": settings.model_dump_json()}
+        config = {"image_size": settings.image_size, "channels": settings.channels}
         options = beam.options.pipeline_options.PipelineOptions([])
         with (
             beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline,

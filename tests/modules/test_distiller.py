@@ -324,7 +324,7 @@ def test_without_any_teacher_it_says_so(batch):
 def test_teacher_of_other_classes():
     inputs = keras.Input((3, 3, 1), dtype="uint8")
     teacher = keras.Model(inputs, layers.Dense(7)(layers.Flatten()(inputs)), name="wide")
-    with pytest.raises(ModelError, match="wide distinguishes 7 classes.* student 4") as caught:
+    with pytest.raises(ModelError, match=r"wide distinguishes 7 classes.* student 4") as caught:
         Distiller(_model(0), SOFT_TARGET, [teacher])
     assert "\n" not in str(caught.value)
 

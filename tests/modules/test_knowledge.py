@@ -173,27 +173,25 @@ def test_every_example_gets_its_own_answer(pattern, files, tmp_path, layout):
     # Any augmentation makes views; the tests of soft_targets look at the pixels.
     view = View(AugmentSettings(cutout=1), layout.views, 7, 5)
     order = Order(16, 0, tf.Variable(0, dtype=tf.int64, trainable=False))
+    packed = pack(_answers(range(COUNT), layout), layout)
+    views = np.stack(
+        [unpack(_rows(packed, layout, index), layout) for index in range(layout.views + 1)], axis=1
+    )
     shown = {}
     for epoch in range(4):
         order.epoch.assign(epoch)
         for pixels, y in data.training(order, view):
             # One pixel is grey, most are the number.
-            for image, answer in zip(pixels.numpy(), y[TEACHER_LOGITS].numpy(), strict=True):
-                number = int(np.median(image))
-                views = _answers([number], layout)[0]
-                rows = unpack(_rows(pack(views[None], layout), layout, 0), layout).numpy()
-                alike = []
-                for candidate in range(layout.views + 1):
-                    packed = pack(views[None], layout)
-                    rows = unpack(_rows(packed, layout, candidate), layout).numpy()
-                    alike.append(np.array_equal(rows[0], answer))
-                assert sum(alike) == 1 and not alike[-1]
-                shown.setdefault(number, []).append(alike.index(True))
+            numbers = np.median(pixels.numpy().reshape(-1, 12), axis=1).astype(int)
+            for number, answer in zip(numbers, y[TEACHER_LOGITS].numpy(), strict=True):
+                alike = (views[number] == answer).all(axis=(1, 2))
+                assert alike.sum() == 1 and not alike[-1]
+                shown.setdefault(number, []).append(alike.argmax())
     # All views in turn, wherever the example begins, and again from there.
     assert len(shown) == data.training_count()
-    for views in shown.values():
-        assert views == [(views[0] + epoch) % layout.views for epoch in range(4)]
-    assert {views[0] for views in shown.values()} == set(range(layout.views))
+    for seen in shown.values():
+        assert seen == [(seen[0] + epoch) % layout.views for epoch in range(4)]
+    assert {seen[0] for seen in shown.values()} == set(range(layout.views))
     for pixels, y in data.validation(32):
         packed = pack(_answers(pixels[:, 0, 0, 0].numpy(), layout), layout)
         expected = unpack(_rows(packed, layout, layout.views), layout)

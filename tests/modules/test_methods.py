@@ -76,7 +76,7 @@ def test_feature_methods_need_the_teacher_itself(name):
 @pytest.mark.parametrize("knowledge", ["cached", "online"])
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.features])
 def test_logit_methods_do_with_either_knowledge(name, knowledge):
-    own = {setting: 0 for setting in METHODS[name].settings}
+    own = dict.fromkeys(METHODS[name].settings, 0)
     check_methods(_settings({"name": name, "weight": 0.5, **own}, knowledge=knowledge))
 
 

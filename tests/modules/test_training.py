@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.special import log_softmax
-
 from test_data import write_examples
 
 from modules import training

@@ -149,7 +149,8 @@ def test_output_below_a_file(tmp_path: Path) -> None:
     file.write_text("mine")
     result = invoke("run", "digits", "--output", file / "out")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"error: --output: {file / 'out'} cannot be made a directory")
+    wanted = f"error: --output must be a directory that can be written to, got {file / 'out'} ("
+    assert result.stderr.startswith(wanted)
 
 
 def test_second_run_in_the_same_directory(tmp_path: Path) -> None:

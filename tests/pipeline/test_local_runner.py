@@ -439,7 +439,7 @@ HINT = "name: hint, student_layer: {}, teacher_layer: {}"
             "features",
             "stage1",
             "distill.methods.0.teacher_layer must name a layer of resnet_small, got 'stage1'; its "
-            "layers: stage1_",
+            "layers: stage",
         ),
     ],
     ids=["student", "teacher"],
