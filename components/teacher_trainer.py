@@ -23,7 +23,7 @@ class Training:
       transform_graph: Carries the class names and the preprocessing.
       data: The input of the models.
       augment: The views of training images.
-      views: How many views of an example there are.
+      views: How many views of an example there are; 0: another one in every epoch.
       runtime: Strategy, and where checkpoints are kept.
       seed: Of weights, order and views.
     """

@@ -133,9 +133,7 @@ class TrainingState(keras.callbacks.Callback):
             "best_loss": self.best_loss,
             "best_count": len(self._best_weights),
         }
-        arrays = {
-            f"v{index}": np.array(value) for index, value in _numbered(_variables(self.model))
-        }
+        arrays = {f"v{index}": value.numpy() for index, value in _numbered(_variables(self.model))}
         arrays[_META] = np.array(json.dumps(meta))
         arrays |= {f"b{index}": weights for index, weights in enumerate(self._best_weights)}
         buffer = io.BytesIO()

@@ -55,7 +55,8 @@ class View:
 
     Attributes:
       settings: What is changed.
-      count: How many views there are of an example; epoch e shows view `(e + its id) % count`.
+      count: How many views there are of an example; epoch e shows view `(e + its id) % count`. 0:
+        another one in every epoch, without end.
       seed: Of the views; the same for SoftTargets and the training.
       classes: Number of classes, for mixup's labels.
     """
@@ -108,7 +109,7 @@ class ExampleData:
             if view is not None:
                 ids = features[EXAMPLE_ID]
                 offset = tf.strings.to_hash_bucket_fast(ids, 1 << 30)
-                shown = (offset + epoch) % view.count
+                shown = (offset + epoch) % view.count if view.count else offset + epoch
                 pixels = augment(pixels, ids, shown, view.settings, view.seed)
                 if view.settings.mixup:
                     keys = view_keys(ids, shown + view.count * epoch, view.seed)

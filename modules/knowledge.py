@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from modules.errors import DataError
 
+ID_MISMATCH = "the soft targets' ids are not those of the examples"
 _MANIFEST = "manifest.json"
 _ID_BYTES = 64
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -167,7 +168,7 @@ class SoftTargets:
           views: Which view, `[b]`; -1 is the image as it is.
         """
         found = tf.strings.substr(records, 0, _ID_BYTES)
-        alike = tf.debugging.assert_equal(found, ids, message=_MISMATCH)
+        alike = tf.debugging.assert_equal(found, ids, message=ID_MISMATCH)
         layout = self.layout
         with tf.control_dependencies([alike]):
             view = tf.cast(tf.where(views < 0, tf.cast(layout.views, views.dtype), views), tf.int32)
@@ -176,7 +177,6 @@ class SoftTargets:
         return unpack(row, layout)
 
 
-_MISMATCH = "the soft targets' ids are not those of the examples"
 _REMEDY = "remove its execution's directory and run again to compute them anew"
 
 

@@ -15,6 +15,7 @@ from modules.checkpoint import TrainingState
 from modules.data import ExampleData, Order, View
 from modules.distiller import Distiller
 from modules.errors import DataError, ModelError
+from modules.knowledge import ID_MISMATCH
 from modules.settings import TrainSettings
 
 _LOG = logging.getLogger("tfx_distill.training")
@@ -61,8 +62,7 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     if settings.epochs == 0:
         _LOG.info("epochs: 0, the weights stay as built")
         return
-    validation = data.validation(settings.batch_size)
-    _check_data(data, validation)
+    validation = _checked_validation(data, settings.batch_size)
     compile_distiller(distiller, settings)
     state = TrainingState(
         settings.patience, plan.state_dir, plan.seconds_between_saves, saves=plan.chief
@@ -110,15 +110,14 @@ def learning_rate(settings: TrainSettings, epoch: int) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
 
 
-def _check_data(data: ExampleData, validation: tf.data.Dataset) -> None:
-    """Reads all data once before the first step."""
+def _checked_validation(data: ExampleData, batch_size: int) -> tf.data.Dataset:
+    """The validation part, after all data have been read once before the first step."""
     try:
         examples = data.training_count()
-        held_out = int(validation.reduce(0, lambda count, _: count + 1))
+        validation = data.validation(batch_size)
+        held_out = int(validation.cardinality())
     except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-        raise DataError(
-            f"the training data are damaged: {error.message.splitlines()[0]}"
-        ) from error
+        raise DataError(f"the training data are damaged: {_reason(error)}") from error
     for count, part, remedy in (
         (examples, "training", "lower"),
         (held_out, "validation", "raise"),
@@ -128,6 +127,14 @@ def _check_data(data: ExampleData, validation: tf.data.Dataset) -> None:
                 f"no example of the training split falls into the {part} part; {remedy} "
                 "data.validation_fraction or add examples"
             )
+    return validation
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """What is wrong, out of a message that begins with the place in the graph."""
+    if ID_MISMATCH in error.message:
+        return ID_MISMATCH
+    return " ".join(error.message.split("}} ")[-1].split())[:200]
 
 
 def _fit(
@@ -161,13 +168,9 @@ def _fit(
                 callbacks=callbacks,
             )
         except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-            if "soft targets" not in error.message and not isinstance(
-                error, tf.errors.DataLossError
-            ):
+            if ID_MISMATCH not in error.message and not isinstance(error, tf.errors.DataLossError):
                 raise
-            raise DataError(
-                f"the cached soft targets are damaged: {error.message.splitlines()[0]}"
-            ) from error
+            raise DataError(f"the training data are damaged: {_reason(error)}") from error
 
 
 class _FiniteLoss(keras.callbacks.Callback):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tfx.components import StatisticsGen, Transform
@@ -72,10 +72,13 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
         transform_graph=transform.outputs["transform_graph"],
         data=data,
         augment=config.augment,
-        views=config.distill.views,
+        views=0,
         runtime=config.runtime,
         seed=config.seed,
     )
+    # Student and control see what the cached knowledge is about; the teacher is not bound to it.
+    taught_views = config.distill.views if config.distill.knowledge == "cached" else 0
+    student_training = replace(training, views=taught_views)
     teachers = [TeacherTrainer(model=config.teacher, training=training)]
     for index, settings in enumerate(config.more_teachers):
         another = TeacherTrainer(model=settings, training=training)
@@ -98,7 +101,7 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
         else []
     )
     taught_student: dict[str, Any] = {
-        "training": training,
+        "training": student_training,
         "model": config.student,
         "distill": config.distill,
         "teachers": everything_taught,
@@ -111,9 +114,9 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
     # The same student without its teacher: what it lacks, distillation has brought.
     control = (
         [
-            TeacherTrainer(model=config.student, training=training, hyperparameters=winner).with_id(
-                "Control"
-            )
+            TeacherTrainer(
+                model=config.student, training=student_training, hyperparameters=winner
+            ).with_id("Control")
         ]
         if config.distill.control
         else []

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner, Result
+from tfx.orchestration.pipeline import RunOptions
 
 from modules import model_zoo
 from modules.errors import ConfigError, DataError, ModelError, UserError
@@ -214,7 +215,8 @@ def test_online_knowledge_with_features_ends_in_the_student_alone(miniature_run:
             Path(miniature_run.uris["Exporter.tflite"], "student/float32/spec.json"),
         )
     ]
-    assert sizes[0] == sizes[1]
+    # A projector has 24 * 16 weights; names and alignment are a matter of a few bytes.
+    assert abs(sizes[0] - sizes[1]) < 24 * 16
 
 
 def variables_of(saved_model: Path) -> list[Any]:
@@ -233,9 +235,7 @@ def taught_by_two(miniature_run: Any) -> dict[str, Any]:
     )
     preflight(config)
     pipeline = create_pipeline(config, places(miniature_run.output))
-    last = {"Control", "Exporter", "Evaluator", "Pusher"}
-    pipeline.components = [node for node in pipeline.components if node.id not in last]
-    Runner().run(pipeline)
+    Runner().run(pipeline, run_options=RunOptions(to_nodes=["Distiller"]))
     return {
         "states": miniature_run.states(),
         "uris": {name: item.uri for name, item in miniature_run.artifacts().items()},
@@ -286,9 +286,7 @@ def test_every_generation_is_distilled(taught_by_two: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("root_handlers")
 @pytest.mark.parametrize("damage", ["truncated", "a byte changed", "manifest gone"])
-def test_damaged_soft_targets_are_one_clear_line(
-    miniature_run: Any, capfd: pytest.CaptureFixture[str], damage: str
-) -> None:
+def test_damaged_soft_targets_are_one_clear_line(miniature_run: Any, damage: str) -> None:
     directory = Path(miniature_run.uris["SoftTargets.soft_targets"])
     (answers,) = directory.glob("*.answers")
     file = directory / "manifest.json" if damage == "manifest gone" else answers
@@ -305,7 +303,7 @@ def test_damaged_soft_targets_are_one_clear_line(
         result = invoke(miniature_run, "distill.temperature=3")
     finally:
         file.write_bytes(whole)
-    (line,) = (row for row in capfd.readouterr().err.splitlines() if "error" in row.lower())
+    (line,) = (row for row in result.stderr.splitlines() if row.startswith("error: "))
     assert result.exit_code == 1, line
     assert line.startswith("error: Distiller: ")
     assert "soft targets" in line or "training data are damaged" in line
