@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from modules.errors import DataError
 
-ID_MISMATCH = "the soft targets' ids are not those of the examples"
+ID_MISMATCH = "the soft targets have other ids than the examples"
 _MANIFEST = "manifest.json"
 _ID_BYTES = 64
 _FLOAT16_MAX = float(np.finfo(np.float16).max)

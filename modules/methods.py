@@ -61,6 +61,11 @@ def check_methods(settings: DistillSettings, argument: str = "distill") -> None:
     Raises:
       ConfigError: What is wrong, and with which method.
     """
+    if not settings.methods:
+        raise ConfigError(
+            f"{argument}.methods must name at least one method, got none; leave it out for "
+            "soft_target, or set distill.alpha: 1 to learn from the labels alone"
+        )
     for index, method in enumerate(settings.methods):
         place = f"{argument}.methods.{index}"
         if method.name not in METHODS:
@@ -76,7 +81,7 @@ def check_methods(settings: DistillSettings, argument: str = "distill") -> None:
                     f"{place}.{name}: {method.name} has no such setting"
                     f"{_nearest(name, known)}; it has {', '.join(known)}"
                 )
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
                 raise ConfigError(f"{place}.{name} must be a number of at least 0, got {value!r}")
         _check_layers(method, entry, place)
         if entry.features and settings.knowledge == "cached":

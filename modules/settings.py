@@ -112,7 +112,7 @@ class DistillSettings(Settings):
     alpha: float = Field(0.1, ge=0, le=1, description="weight of the hard-label loss")
     temperature: float = Field(4.0, gt=0, description="softens teacher and student logits")
     methods: tuple[MethodSettings, ...] = Field(
-        (MethodSettings(name="soft_target"),), min_length=1, description="the distillation losses"
+        (MethodSettings(name="soft_target"),), description="the distillation losses"
     )
     knowledge: Literal["cached", "online"] = Field(
         "cached", description="teacher logits computed once (SoftTargets), or in every step"

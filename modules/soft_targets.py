@@ -51,11 +51,7 @@ def compute(
       DataError: A teacher's answer is not finite.
     """
     classes = teachers[0].output_shape[-1]
-    if request.top_k is not None and request.top_k >= classes:
-        raise ConfigError(
-            f"distill.top_k must be below the number of classes, {classes}, got {request.top_k}; "
-            "leave it out to keep all logits"
-        )
+    check_top_k(request.top_k, classes)
     layout = Layout(classes, len(teachers), request.views, request.top_k)
     answer = _answering(teachers, request)
     writer = Writer(directory, layout)
@@ -78,6 +74,19 @@ def compute(
         time.monotonic() - started,
     )
     return layout
+
+
+def check_top_k(top_k: int | None, classes: int) -> None:
+    """Refuse to keep more logits than there are.
+
+    Raises:
+      ConfigError: `top_k` is not below the number of classes.
+    """
+    if top_k is not None and top_k >= classes:
+        raise ConfigError(
+            f"distill.top_k must be below the number of classes, {classes}, got {top_k}; "
+            "leave it out to keep all logits"
+        )
 
 
 def _answering(teachers: Sequence[keras.Model], request: Request) -> tf.types.experimental.Callable:

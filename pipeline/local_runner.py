@@ -20,7 +20,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.proto.orchestration import pipeline_pb2
 
-from modules import model_zoo
+from modules import model_zoo, soft_targets
 from modules.distiller import Distiller
 from modules.search_space import choices
 from modules.sources import open_source
@@ -85,11 +85,12 @@ def preflight(config: PipelineConfig) -> None:
     )
     variants = choices(config.tune, config.student) if config.tune else []
     for model in (student, *(model_zoo.build_model(each, shape, classes) for each in variants)):
-        if config.distill.knowledge == "online":
-            # Finds the layers of feature methods; a later generation learns from a student.
-            Distiller(model, config.distill, [teacher])
-            if config.distill.generations > 1:
-                Distiller(model, config.distill, [model])
+        soft_targets.check_top_k(config.distill.top_k, classes)
+    if config.distill.knowledge == "online":
+        # Finds the layers of feature methods; a later generation learns from a student.
+        Distiller(model, config.distill, [teacher])
+        if config.distill.generations > 1:
+            Distiller(model, config.distill, [model])
 
 
 def run(config: PipelineConfig, output: Path) -> Outcome:

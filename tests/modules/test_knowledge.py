@@ -222,7 +222,7 @@ def test_answers_to_other_examples(pattern, files, tmp_path):
     knowledge = _artifact(tmp_path / "soft", files, shift=1)
     with pytest.raises(DataError) as caught:
         _fit(pattern, knowledge, tmp_path)
-    _one_line(caught, "damaged", "the soft targets' ids are not those of the examples")
+    _one_line(caught, "damaged", "the soft targets have other ids than the examples")
 
 
 def _answer_file(directory):
