@@ -83,14 +83,14 @@ def preflight(config: PipelineConfig) -> None:
         model_zoo.build_model(model, shape, classes)
         for model in (config.teacher, config.student, *config.more_teachers)
     )
+    soft_targets.check_top_k(config.distill.top_k, classes)
     variants = choices(config.tune, config.student) if config.tune else []
     for model in (student, *(model_zoo.build_model(each, shape, classes) for each in variants)):
-        soft_targets.check_top_k(config.distill.top_k, classes)
-    if config.distill.knowledge == "online":
-        # Finds the layers of feature methods; a later generation learns from a student.
-        Distiller(model, config.distill, [teacher])
-        if config.distill.generations > 1:
-            Distiller(model, config.distill, [model])
+        if config.distill.knowledge == "online":
+            # Finds the layers of feature methods; a later generation learns from a student.
+            Distiller(model, config.distill, [teacher])
+            if config.distill.generations > 1:
+                Distiller(model, config.distill, [model])
 
 
 def run(config: PipelineConfig, output: Path) -> Outcome:
