@@ -22,6 +22,13 @@ _LOG = logging.getLogger("tfx_distill.training")
 _SECONDS_BETWEEN_LINES = 2.0
 # Steps run in one call of the compiled function. Small models gain; the progress is per epoch.
 _STEPS_PER_EXECUTION = 16
+# What a collective operation raises where another worker does not answer any more.
+_LOST_WORKER = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
 
     Raises:
       DataError: The validation part is empty, or the cached knowledge is damaged.
-      ModelError: The loss is not finite.
+      ModelError: The loss is not finite, or another worker was lost.
     """
     settings = plan.settings
     if settings.epochs == 0:
@@ -171,6 +178,11 @@ def _fit(
             if ID_MISMATCH not in error.message and not isinstance(error, tf.errors.DataLossError):
                 raise
             raise DataError(f"the training data are damaged: {_reason(error)}") from error
+        except _LOST_WORKER as error:
+            raise ModelError(
+                f"another worker was lost ({_reason(error)}); start all workers again, training "
+                "goes on behind its last saved epoch"
+            ) from error
 
 
 class _FiniteLoss(keras.callbacks.Callback):
