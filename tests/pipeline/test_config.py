@@ -283,7 +283,8 @@ def test_bounds_of_a_methods_settings(file: Path, setting: str, message: str) ->
 
 
 def test_methods_must_not_be_none_at_all(file: Path) -> None:
-    assert error_of(file, "distill.methods=[]").startswith(f"{file}: distill.methods: ")
+    wanted = "distill.methods must name at least one method, got none; leave it out"
+    assert error_of(file, "distill.methods=[]").startswith(wanted)
 
 
 def test_methods_with_their_settings(file: Path) -> None:
