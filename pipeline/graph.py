@@ -77,7 +77,8 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
         seed=config.seed,
     )
     # Student and control see what the cached knowledge is about; the teacher is not bound to it.
-    taught_views = config.distill.views if config.distill.knowledge == "cached" else 0
+    cached_views = config.augment.active and config.distill.knowledge == "cached"
+    taught_views = config.distill.views if cached_views else 0
     student_training = replace(training, views=taught_views)
     teachers = [TeacherTrainer(model=config.teacher, training=training)]
     for index, settings in enumerate(config.more_teachers):
