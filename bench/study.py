@@ -48,7 +48,7 @@ TEACHER = ModelSettings(
 )
 STUDENT = ModelSettings(
     model="cnn_small",
-    parameters={"filters": [4, 8]},
+    parameters={"filters": [8, 16]},
     train=TrainSettings(epochs=40, learning_rate=0.01, patience=40),
 )
 ALPHA = 0.5
