@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tfx.components import StatisticsGen, Transform
+from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2
 from tfx.types import channel_utils
@@ -42,8 +43,22 @@ class Places:
 def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
     """The graph of an experiment: data, teacher, student, control, judgement, push."""
     digest = code_digest()
-    data = config.data
-    examples = example_gen(data, digest)
+    data = _data_nodes(config, digest)
+    taught = _training_nodes(config, data[-1], digest)
+    shipped = _shipping_nodes(config, data, taught, places, digest)
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=places.pipeline_root,
+        components=[*data, *taught.values(), *shipped],
+        enable_cache=True,
+        metadata_connection_config=places.metadata,
+        beam_pipeline_args=list(config.runtime.beam),
+    )
+
+
+def _data_nodes(config: PipelineConfig, digest: str) -> list[BaseComponent]:
+    """From the source to transformed examples; ExampleGen first, Transform last."""
+    examples = example_gen(config.data, digest)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
     schema = SchemaGen(
         statistics=statistics.outputs["statistics"],
@@ -58,122 +73,111 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
         module_file=module_file("preprocessing"),
-        custom_config={
-            "image_size": data.image_size,
-            "channels": data.channels,
-        },
+        custom_config={"image_size": config.data.image_size, "channels": config.data.channels},
         disable_statistics=True,
     )
     # Nothing is trained on data that the validator refuses.
     transform.add_upstream_node(validator)
+    return [examples, statistics, schema, validator, transform]
 
+
+def _training_nodes(
+    config: PipelineConfig, transform: BaseComponent, digest: str
+) -> dict[str, BaseComponent]:
+    """Teachers, their knowledge, the search, the student and its control, by node id."""
     training = Training(
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
-        data=data,
+        data=config.data,
         augment=config.augment,
         views=0,
         runtime=config.runtime,
         seed=config.seed,
     )
-    # Student and control see what the cached knowledge is about; the teacher is not bound to it.
-    cached_views = config.augment.active and config.distill.knowledge == "cached"
-    taught_views = config.distill.views if cached_views else 0
-    student_training = replace(training, views=taught_views)
-    teachers = [TeacherTrainer(model=config.teacher, training=training)]
+    nodes: list[BaseComponent] = [TeacherTrainer(model=config.teacher, training=training)]
     for index, settings in enumerate(config.more_teachers):
         another = TeacherTrainer(model=settings, training=training)
-        teachers.append(another.with_id(f"TeacherTrainer_{index + 2}"))
-    taught = [teacher.outputs["model"] for teacher in teachers]
-    everything_taught = taught[0] if len(taught) == 1 else channel_utils.union(taught)
-    knowledge = (
-        [
-            SoftTargets(
-                examples=training.examples,
-                teachers=everything_taught,
-                distill=config.distill,
-                augment=config.augment,
-                data=data,
-                seed=config.seed,
-                code_digest=digest,
-            )
-        ]
-        if config.distill.knowledge == "cached"
-        else []
-    )
-    taught_student: dict[str, Any] = {
-        "training": student_training,
+        nodes.append(another.with_id(f"TeacherTrainer_{index + 2}"))
+    models = [teacher.outputs["model"] for teacher in nodes]
+    teachers = models[0] if len(models) == 1 else channel_utils.union(models)
+    cached = config.distill.knowledge == "cached"
+    soft_targets = None
+    if cached:
+        knowledge = SoftTargets(
+            examples=training.examples,
+            teachers=teachers,
+            distill=config.distill,
+            augment=config.augment,
+            data=config.data,
+            seed=config.seed,
+            code_digest=digest,
+        )
+        nodes.append(knowledge)
+        soft_targets = knowledge.outputs["soft_targets"]
+    # Student and control see what the cached knowledge is about; the teacher is not bound to it.
+    views = config.distill.views if cached and config.augment.active else 0
+    taught: dict[str, Any] = {
+        "training": replace(training, views=views),
         "model": config.student,
         "distill": config.distill,
-        "teachers": everything_taught,
+        "teachers": teachers,
         "teacher_weights": [config.teacher.weight, *(t.weight for t in config.more_teachers)],
-        "soft_targets": knowledge[0].outputs["soft_targets"] if knowledge else None,
+        "soft_targets": soft_targets,
     }
-    tuner = [Tuner(**taught_student, tune=config.tune)] if config.tune else []
-    winner = tuner[0].outputs["best_hyperparameters"] if tuner else None
-    student = Distiller(**taught_student, hyperparameters=winner)
-    # The same student without its teacher: what it lacks, distillation has brought.
-    control = (
-        [
-            TeacherTrainer(
-                model=config.student, training=student_training, hyperparameters=winner
-            ).with_id("Control")
-        ]
-        if config.distill.control
-        else []
-    )
+    winner = None
+    if config.tune:
+        nodes.append(Tuner(**taught, tune=config.tune))
+        winner = nodes[-1].outputs["best_hyperparameters"]
+    nodes.append(Distiller(**taught, hyperparameters=winner))
+    if config.distill.control:
+        # The same student without its teacher: what it lacks, distillation has brought.
+        control = TeacherTrainer(
+            model=config.student, training=taught["training"], hyperparameters=winner
+        )
+        nodes.append(control.with_id("Control"))
+    return {node.id: node for node in nodes}
+
+
+def _shipping_nodes(
+    config: PipelineConfig,
+    data: list[BaseComponent],
+    taught: dict[str, BaseComponent],
+    places: Places,
+    digest: str,
+) -> list[BaseComponent]:
+    """TFLite files, the judgement, the push."""
+    examples, transform = data[0].outputs["examples"], data[-1].outputs
+    student, teacher = (taught[name].outputs["model"] for name in ("Distiller", "TeacherTrainer"))
     exporter = Exporter(
-        model=student.outputs["model"],
-        teacher_model=taught[0],
-        examples=transform.outputs["transformed_examples"],
-        transform_graph=transform.outputs["transform_graph"],
+        model=student,
+        teacher_model=teacher,
+        examples=transform["transformed_examples"],
+        transform_graph=transform["transform_graph"],
         export=config.export,
-        data=data,
+        data=config.data,
         code_digest=digest,
     )
     evaluator = Evaluator(
-        examples=examples.outputs["examples"],
-        transformed_examples=transform.outputs["transformed_examples"],
-        transform_graph=transform.outputs["transform_graph"],
-        model=student.outputs["model"],
-        baseline_model=taught[0],
-        control_model=control[0].outputs["model"] if control else None,
+        examples=examples,
+        transformed_examples=transform["transformed_examples"],
+        transform_graph=transform["transform_graph"],
+        model=student,
+        baseline_model=teacher,
+        control_model=taught["Control"].outputs["model"] if "Control" in taught else None,
         tflite=exporter.outputs["tflite"],
         config=config.model_dump_json(),
         code_digest=digest,
     )
+    destination = config.push.destination or places.push_destination
     pusher = Pusher(
-        model=student.outputs["model"],
+        model=student,
         model_blessing=evaluator.outputs["blessing"],
         tflite=exporter.outputs["tflite"],
         evaluation=evaluator.outputs["evaluation"],
         push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(
-                base_directory=config.push.destination or places.push_destination
-            )
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=destination)
         ),
         tflite_variant=config.push.tflite,
         code_digest=digest,
     )
-    return Pipeline(
-        pipeline_name=config.name,
-        pipeline_root=places.pipeline_root,
-        components=[
-            examples,
-            statistics,
-            schema,
-            validator,
-            transform,
-            *teachers,
-            *knowledge,
-            *tuner,
-            student,
-            *control,
-            exporter,
-            evaluator,
-            pusher,
-        ],
-        enable_cache=True,
-        metadata_connection_config=places.metadata,
-        beam_pipeline_args=list(config.runtime.beam),
-    )
+    return [exporter, evaluator, pusher]

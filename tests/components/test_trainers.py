@@ -207,7 +207,9 @@ def test_a_users_builder_is_part_of_the_cache_key(
 
 
 def graph(*overrides: str) -> dict[str, Trainer]:
-    pipeline = create_pipeline(load_config("digits", overrides), Places("/root", "/pushed"))
+    pipeline = create_pipeline(
+        load_config("digits", overrides), Places("/pipeline_root", "/pushed")
+    )
     return {node.id: node for node in pipeline.components if isinstance(node, Trainer)}
 
 

@@ -87,7 +87,9 @@ def test_checking_the_search_loads_nothing_heavy() -> None:
 def graph(*overrides: str) -> dict[str, Any]:
     from pipeline.graph import Places, create_pipeline
 
-    pipeline = create_pipeline(load_config("digits", overrides), Places("/root", "/pushed"))
+    pipeline = create_pipeline(
+        load_config("digits", overrides), Places("/pipeline_root", "/pushed")
+    )
     return {node.id: node for node in pipeline.components}
 
 
