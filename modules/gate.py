@@ -11,7 +11,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, with_config
 
@@ -22,6 +22,8 @@ from modules.settings import GateSettings
 TOLERANCE = 1e-9
 TEXT_WIDTH = 100  # columns of a terminal
 
+Verdict = Literal["passed", "failed", "inconclusive"]
+
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
@@ -29,11 +31,16 @@ class Check:
     """One limit, held against the evidence.
 
     Attributes:
-        name: key of `GateSettings`, with the TFLite variant in brackets where there is one.
+        name: key of `GateSettings`, or the number of one of its `limits`; with the TFLite variant
+            or the slice in brackets where there is one.
         value: what the evidence says, None where it says nothing.
         threshold: the limit, None if none was set.
-        passed: whether the limit is kept.
+        passed: whether the limit is kept for certain.
         reason: a sentence with both numbers, or one that says what is missing.
+        verdict: `inconclusive` where the limit lies within the value's interval.
+        low: lower bound of the value, None where it is exact or missing.
+        high: upper bound.
+        variant: the TFLite variant that alone is judged here, or None: the student as a whole.
     """
 
     name: str
@@ -41,15 +48,30 @@ class Check:
     threshold: int | float | None
     passed: bool
     reason: str
+    verdict: Verdict
+    low: float | None = None
+    high: float | None = None
+    variant: str | None = None
 
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class GateResult:
-    """The verdict; `blessed` only if there are checks and all of them passed."""
+    """The verdict.
+
+    Attributes:
+        blessed: whether the student may ship: there are checks, none of the student's own was
+            anything but passed, and there is a variant to ship.
+        verdict: `failed` if a check that counts failed, else `inconclusive` if one was, else
+            `passed`.
+        checks: all of them. A variant that is not to ship counts neither for nor against.
+        tflite: the variants that ship, chosen by `push.tflite`; empty if not blessed.
+    """
 
     blessed: bool
+    verdict: Verdict
     checks: list[Check]
+    tflite: list[str]
 
 
 def judge(evidence: Mapping[str, Any], settings: GateSettings) -> GateResult:

@@ -1,4 +1,8 @@
-"""The schema of report.json, for writing as for reading."""
+"""The schema of report.json, for writing as for reading.
+
+An interval is `[low, high]` at the level `confidence`. A part's `intervals` hold those of its own
+numbers, by key; a number without one is exact (a size, a count) or was measured once (a load time).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from modules.gate import GateResult
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def _null_unless_finite(value: object) -> object:
@@ -20,6 +24,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # JSON has no NaN. The loss of a diverged model becomes null, and its report can still be read.
 Measured = Annotated[float | None, BeforeValidator(_null_unless_finite)]
+Interval = tuple[Measured, Measured]
+Role = Literal["teacher", "student", "control"]
 
 
 class Part(BaseModel):
@@ -29,7 +35,11 @@ class Part(BaseModel):
 
 
 class Latency(Part):
-    """As `modules.latency.Timing.summary` returns it: milliseconds, inferences per second."""
+    """One model on one runtime, in milliseconds per query; throughput in examples per second.
+
+    Percentiles are those of MLPerf's single-stream scenario. `distribution_ms` are the 0th to the
+    100th percentile, in steps of one: 101 values.
+    """
 
     p50_ms: Positive
     p90_ms: Positive
@@ -37,29 +47,96 @@ class Latency(Part):
     throughput: Positive
     runtime: str
     threads: int = Field(ge=1)
+    batch_size: int = Field(1, ge=1)
+    queries: int = Field(ge=1)
+    distribution_ms: list[Positive] = Field(min_length=101, max_length=101)
+    intervals: dict[str, Interval] = {}
+
+
+class FreshProcess(Part):
+    """A file in a process that has just begun, with limited memory and time.
+
+    Attributes:
+        runtime: `saved_model` (TensorFlow) or `litert`.
+        load_ms: from the file on disk to its first answer, without the runtime's own import.
+        peak_memory_bytes: largest resident memory of the process.
+        runtime_memory_bytes: resident memory of the process before the file was loaded.
+        canaries: number of examples it was asked.
+        max_difference: largest difference of a logit from the one that was judged; null if
+            there was no answer.
+        passed: whether it answered all of them as judged.
+        problem: one line that says what went wrong, or null.
+    """
+
+    runtime: str
+    load_ms: Measured
+    peak_memory_bytes: int | None
+    runtime_memory_bytes: int | None
+    canaries: int = Field(ge=1)
+    max_difference: Measured
+    passed: bool
+    problem: str | None
+
+
+class Change(Part):
+    """A number minus the same number of another model, on the same examples."""
+
+    value: Measured
+    low: Measured
+    high: Measured
 
 
 class Entry(Part):
-    """One model on the eval split; `size_bytes` of its SavedModel directory or its TFLite file."""
+    """One model on the eval split; `size_bytes` of its SavedModel directory or its TFLite file.
+
+    Attributes:
+        top_k: share of examples whose label is among the k most probable classes, by k.
+        intervals: of `accuracy`, `loss`, `ece` and `top_k.<k>`.
+        against: by role and number (`accuracy`, `loss`, `ece`), the paired change from it.
+        latency: single examples on LiteRT, what a device pays; null if not timed.
+        latencies: every way it was timed, by `<runtime>_batch_<size>`; `latency` is among them.
+        fresh: by runtime.
+    """
 
     accuracy: Share
     loss: Measured
     ece: Measured
+    top_k: dict[str, Share] = {}
     parameters: int = Field(ge=0)
     size_bytes: int = Field(gt=0)
+    intervals: dict[str, Interval] = {}
+    against: dict[str, dict[str, Change]] = {}
     latency: Latency | None
+    latencies: dict[str, Latency] = {}
+    fresh: dict[str, FreshProcess] = {}
+
+
+class LayerError(Part):
+    """How far a quantised layer's output is from the float32 file's.
+
+    `error` is the root mean square difference over calibration examples, divided by the root mean
+    square of the float32 output.
+    """
+
+    layer: str
+    operation: str
+    error: Measured
 
 
 class Variant(Entry):
-    """One TFLite file of the student; `compression` is against the teacher's float32 file."""
+    """One TFLite file of the student; `compression` is against the teacher's float32 file.
+
+    `layer_errors` are largest first, and looked at only where a quantised file fails the gate.
+    """
 
     file: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     compression: Positive
+    layer_errors: list[LayerError] = []
 
 
 class Speedup(Part):
-    """As `modules.latency.speedup` returns it: teacher time / student time."""
+    """As `modules.latency.speedup` returns it: one model's time / another's."""
 
     median: Positive
     ci_low: Positive
@@ -69,13 +146,27 @@ class Speedup(Part):
 
 
 class Comparison(Part):
-    """The student against its teacher and its control; see `compare`."""
+    """The student against its teacher and its control; see `modules.report.compare`.
+
+    Attributes:
+        agreement_teacher_right: agreement where the teacher is right; null if it never is.
+        agreement_teacher_wrong: where it is wrong.
+        speedup: teacher / student, float32, single examples on LiteRT: the one that is judged.
+        speedups: by way of timing, then by model (`student` or a variant): teacher / model.
+        aa_control: by way of timing: the teacher against itself. It has to be 1; how far it is
+            off is the measurement's own error.
+    """
 
     accuracy_change: float
     agreement: Share
+    agreement_teacher_right: Share | None = None
+    agreement_teacher_wrong: Share | None = None
     distillation_gain: float | None
     speedup: Speedup | None
+    speedups: dict[str, dict[str, Speedup]] = {}
+    aa_control: dict[str, Speedup] = {}
     compression: Positive
+    intervals: dict[str, Interval] = {}
 
 
 class ClassAccuracy(Part):
@@ -87,6 +178,97 @@ class ClassAccuracy(Part):
     student_accuracy: Measured
 
 
+class SliceEntry(Part):
+    """One model on a slice; the values are TFMA's."""
+
+    accuracy: Share
+    loss: Measured
+    top_k: dict[str, Share] = {}
+    intervals: dict[str, Interval] = {}
+
+
+class Slice(Part):
+    """The eval examples whose features have these values."""
+
+    slice: dict[str, str]
+    count: int = Field(ge=1)
+    teacher: SliceEntry
+    student: SliceEntry
+    accuracy_change: Change
+
+
+class ConfusionCell(Part):
+    """How often a class (by index) was predicted as another; cells of zero are left out."""
+
+    label: int = Field(ge=0)
+    predicted: int = Field(ge=0)
+    count: int = Field(ge=1)
+
+
+class ReliabilityBin(Part):
+    """The examples with a confidence in `(low, high]`; a bin without examples is left out."""
+
+    low: Share
+    high: Share
+    count: int = Field(ge=1)
+    confidence: Measured
+    accuracy: Share
+
+
+class Disagreement(Part):
+    """An example on which teacher and student differ; classes by index."""
+
+    example_id: str
+    label: int
+    teacher: int
+    student: int
+    teacher_confidence: Measured
+    student_confidence: Measured
+
+
+class FeatureSummary(Part):
+    """One raw feature of a split; `minimum` to `mean` of numbers, `unique` of texts."""
+
+    name: str
+    type: str
+    missing: int = Field(ge=0)
+    minimum: Measured = None
+    maximum: Measured = None
+    mean: Measured = None
+    unique: int | None = None
+
+
+class SplitSummary(Part):
+    """What StatisticsGen counted in a split."""
+
+    examples: int = Field(ge=0)
+    classes: dict[str, int]
+    features: list[FeatureSummary]
+
+
+class DataSummary(Part):
+    """The data's statistics, by split, and what ExampleValidator found."""
+
+    splits: dict[str, SplitSummary]
+    anomalies: list[str]
+
+
+class ArtifactReference(Part):
+    """An artifact that the judgement rests on."""
+
+    role: str
+    type: str
+    id: int
+    uri: str
+
+
+class Lineage(Part):
+    """What the judgement rests on; `code_digest` is of this project's code."""
+
+    artifacts: list[ArtifactReference]
+    code_digest: str
+
+
 class Examples(Part):
     """Number of examples that judged."""
 
@@ -94,9 +276,9 @@ class Examples(Part):
 
 
 class Push(Part):
-    """What is pushed once blessed: names of TFLite variants."""
+    """What is to be pushed once blessed: `smallest`, `fastest` or names of TFLite variants."""
 
-    tflite: list[str]
+    tflite: Literal["smallest", "fastest"] | list[str]
 
 
 class Environment(Part):
@@ -110,9 +292,23 @@ class Environment(Part):
 
 
 class Evidence(Part):
-    """Everything in a report but the verdict."""
+    """Everything in a report but the verdict.
 
-    schema_version: Literal[1] = 1
+    Attributes:
+        created: when it was measured, ISO 8601, UTC.
+        confidence: level of all intervals.
+        pushed: `student` and `variants` of the last pushed student as its manifest has them,
+            with its `version`; null where nothing was pushed or the gate does not ask.
+        confusion: by role, in the order of label and prediction.
+        reliability: by role, and by variant.
+        curves: by role and name of the value, one for each epoch; null where it was not finite.
+        tuned: what the search has found, by dotted name; empty without a search.
+    """
+
+    schema_version: Literal[2] = 2
+    name: str
+    created: str
+    confidence: Share
     labels: list[str]
     examples: Examples
     teacher: Entry
@@ -120,7 +316,16 @@ class Evidence(Part):
     control: Entry | None
     variants: dict[str, Variant]
     per_class: list[ClassAccuracy]
+    slices: list[Slice] = []
     comparison: Comparison
+    pushed: dict[str, Any] | None = None
+    confusion: dict[str, list[ConfusionCell]] = {}
+    reliability: dict[str, list[ReliabilityBin]] = {}
+    disagreements: list[Disagreement] = []
+    curves: dict[str, dict[str, list[Measured]]] = {}
+    data: DataSummary | None = None
+    lineage: Lineage | None = None
+    tuned: dict[str, Any] = {}
     push: Push
     environment: Environment
     config: dict[str, Any]

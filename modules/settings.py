@@ -9,10 +9,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-TFLiteVariant = Literal["float32", "int8"]
+TFLiteVariant = Literal["float32", "float16", "dynamic_range", "int8"]
 Interval = tuple[FiniteFloat, FiniteFloat]
 
 
@@ -221,19 +229,110 @@ class ExportSettings(Settings):
         200, ge=1, description="training examples that calibrate int8 and check every file"
     )
 
+    @field_validator("tflite")
+    @classmethod
+    def _variants_differ(cls, variants: tuple[TFLiteVariant, ...]) -> tuple[TFLiteVariant, ...]:
+        if len(set(variants)) != len(variants):
+            raise ValueError(
+                f"export.tflite must name each variant once, got {list(variants)}; "
+                "remove the repeated ones"
+            )
+        return variants
+
+
+class EvaluateSettings(Settings):
+    """What the student is judged on, beside latency."""
+
+    confidence: Fraction = Field(0.95, description="level of every interval in the report")
+    top_k: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        (3,), description="also count an answer as right among the k most probable"
+    )
+    slices: tuple[tuple[str, ...], ...] = Field(
+        (("class_name",),),
+        description="features of the examples, each alone or crossed: [[class_name], [a, b]]",
+    )
+    disagreements: int = Field(
+        24, ge=0, description="examples shown on which teacher and student differ"
+    )
+    canary_examples: int = Field(
+        16, ge=1, description="eval examples that every file must answer alike in a fresh process"
+    )
+    memory_limit_mb: int = Field(4096, ge=256, description="of such a process, in MiB")
+    time_limit_s: float = Field(120.0, gt=0, description="of such a process, in seconds")
+
+    @field_validator("slices", mode="before")
+    @classmethod
+    def _one_name_is_a_slice(cls, slices: Any) -> Any:
+        if isinstance(slices, list | tuple):
+            return [[each] if isinstance(each, str) else each for each in slices]
+        return slices
+
+    @field_validator("slices")
+    @classmethod
+    def _slices_name_features(cls, slices: tuple[tuple[str, ...], ...]) -> Any:
+        for features in slices:
+            if not features or len(set(features)) != len(features):
+                raise ValueError(
+                    f"evaluate.slices must list names of features, each once, got "
+                    f"{[list(each) for each in slices]}; for example [[class_name]]"
+                )
+        return slices
+
 
 class LatencySettings(Settings):
-    """How teacher and student are timed: single examples, interleaved blocks."""
+    """How models are timed: in interleaved blocks, in several fresh processes."""
 
-    blocks: int = Field(20, ge=5, description="blocks per model; the bootstrap resamples them")
-    queries_per_block: int = Field(50, ge=10, description="single-example inferences in a block")
+    engine: Literal["blocks", "loadgen"] = Field(
+        "blocks", description="our own interleaved blocks, or MLPerf LoadGen for single examples"
+    )
+    processes: int = Field(
+        5, ge=2, description="fresh processes that time all models; the bootstrap resamples them"
+    )
+    blocks: int = Field(10, ge=2, description="blocks per model and process")
+    queries_per_block: int = Field(50, ge=10, description="inferences in a block")
     warmup_queries: int = Field(20, ge=1, description="unmeasured inferences per model first")
-    threads: int = Field(1, ge=1, description="LiteRT threads, the same for every model")
-    confidence: Fraction = Field(0.95, description="level of the speed-up's interval")
+    batch_size: int = Field(32, ge=2, description="examples in a query of the throughput batch")
+    threads: int = Field(1, ge=1, description="threads of the runtime, the same for every model")
+
+
+class Limit(Settings):
+    """What one number of report.json must keep to; judged on its confidence bound."""
+
+    number: str = Field(
+        description="dotted, for example student.ece or variants.int8.latency.p99_ms; "
+        "`*` is every variant"
+    )
+    min: FiniteFloat | None = Field(None, description="the number must reach this")
+    max: FiniteFloat | None = Field(None, description="the number must not exceed this")
+    against: Literal["teacher", "control", "student", "pushed"] | None = Field(
+        None, description="judge the number minus that model's; pushed: the last pushed student's"
+    )
+    relative: bool = Field(False, description="with against: the number divided by that model's")
+    slice: dict[str, str] | None = Field(
+        None, description="judge on these examples alone, for example {class_name: '3'}"
+    )
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Limit:
+        if self.min is None and self.max is None:
+            raise ValueError(f"the limit of {self.number} must set min, max or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(
+                f"the limit of {self.number} must have min at or below max, "
+                f"got {self.min:g} and {self.max:g}"
+            )
+        if self.relative and self.against is None:
+            raise ValueError(
+                f"the limit of {self.number} is relative, but to nothing; set against"
+            )
+        return self
 
 
 class GateSettings(Settings):
-    """What the student must reach; a key left out (null) is not checked."""
+    """What the student must reach; a key left out (null) is not checked.
+
+    The first five are short forms of the commonest `limits`.
+    """
 
     min_accuracy: float | None = Field(None, ge=0, le=1, description="student, eval split")
     max_accuracy_drop: float | None = Field(
@@ -243,9 +342,65 @@ class GateSettings(Settings):
         None, ge=0, le=1, description="student accuracy - TFLite accuracy, every variant"
     )
     min_speedup: float | None = Field(
-        None, gt=0, description="teacher time / student time on LiteRT, lower confidence bound"
+        None, gt=0, description="teacher time / student time on LiteRT, single examples"
     )
-    max_size_bytes: int | None = Field(None, ge=1, description="the TFLite file that is pushed")
+    max_size_bytes: int | None = Field(None, ge=1, description="a TFLite file that is pushed")
+    limits: tuple[Limit, ...] = Field((), description="limits on any number of the report")
+
+
+class VertexRegistrySettings(Settings):
+    """Registration of a pushed SavedModel in the Vertex AI Model Registry."""
+
+    project: str = Field(description="Google Cloud project")
+    region: str = Field(description="for example europe-west4")
+    display_name: str | None = Field(None, description="null: the pipeline's name")
+    serving_image: str = Field(
+        "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest",
+        description="container image that serves the SavedModel",
+    )
+
+
+class PushSettings(Settings):
+    """What is pushed, and where to."""
+
+    tflite: Literal["smallest", "fastest"] | tuple[TFLiteVariant, ...] = Field(
+        "smallest", description="of the variants that pass; or the names of those that must pass"
+    )
+    destination: str | None = Field(
+        None, description="a directory, or a URL TFX can write; null: pushed/ in the output"
+    )
+    keep: int | None = Field(
+        None, ge=2, description="versions kept at the destination; null: all of them"
+    )
+    vertex: VertexRegistrySettings | None = Field(
+        None, description="also register the SavedModel; null: no"
+    )
+
+    @field_validator("tflite", mode="before")
+    @classmethod
+    def _one_name_is_a_list(cls, tflite: Any) -> Any:
+        known = ("smallest", "fastest")
+        return [tflite] if isinstance(tflite, str) and tflite not in known else tflite
+
+    @field_validator("tflite")
+    @classmethod
+    def _names_something(cls, tflite: Any) -> Any:
+        if not isinstance(tflite, str) and (not tflite or len(set(tflite)) != len(tflite)):
+            raise ValueError(
+                f"push.tflite must be smallest, fastest or a list of variants, each once, "
+                f"got {list(tflite)}"
+            )
+        return tflite
+
+    @field_validator("destination")
+    @classmethod
+    def _destination_is_named(cls, destination: str | None) -> str | None:
+        if destination is not None and not destination.strip():
+            raise ValueError(
+                "push.destination must be a directory or a URL, got an empty text; "
+                "remove the key for the output directory's pushed/"
+            )
+        return destination
 
 
 class RuntimeSettings(Settings):

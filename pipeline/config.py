@@ -19,37 +19,19 @@ from modules.settings import (
     AugmentSettings,
     DataSettings,
     DistillSettings,
+    EvaluateSettings,
     ExportSettings,
     GateSettings,
     LatencySettings,
     ModelSettings,
+    PushSettings,
     RuntimeSettings,
     Settings,
     TeacherSettings,
-    TFLiteVariant,
     TuneSettings,
 )
 
 PRESETS_DIR = Path(__file__).parent / "presets"
-
-
-class PushSettings(Settings):
-    """What is pushed, and where to."""
-
-    tflite: TFLiteVariant = Field("int8", description="the variant that is pushed")
-    destination: str | None = Field(
-        None, description="a local directory; default: pushed/ in the output directory"
-    )
-
-    @field_validator("destination")
-    @classmethod
-    def _destination_is_local(cls, destination: str | None) -> str | None:
-        if destination is not None and (not destination.strip() or "://" in destination):
-            raise ValueError(
-                f"push.destination must be a local directory, got {destination!r}; give a path "
-                "such as /srv/models, or leave it out"
-            )
-        return destination
 
 
 class PipelineConfig(Settings):
@@ -67,6 +49,7 @@ class PipelineConfig(Settings):
     distill: DistillSettings = DistillSettings()
     tune: TuneSettings | None = Field(None, description="null: no search")
     export: ExportSettings = ExportSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
     latency: LatencySettings = LatencySettings()
     gate: GateSettings
     push: PushSettings = PushSettings()
@@ -75,7 +58,7 @@ class PipelineConfig(Settings):
     @field_validator("gate")
     @classmethod
     def _gate_limits_something(cls, gate: GateSettings) -> GateSettings:
-        if not gate.model_dump(exclude_none=True):
+        if not any(gate.model_dump(exclude_none=True).values()):
             raise ValueError(
                 "gate must set at least one limit, or no student could be judged; "
                 f"set one of {', '.join(GateSettings.model_fields)}"
@@ -111,10 +94,13 @@ class PipelineConfig(Settings):
                 "export.tflite must include float32, on which teacher and student are timed, "
                 f"got {list(self.export.tflite)}; add float32"
             )
-        if self.push.tflite not in self.export.tflite:
+        if isinstance(self.push.tflite, str):
+            return self
+        missing = [name for name in self.push.tflite if name not in self.export.tflite]
+        if missing:
             raise ValueError(
-                f"push.tflite must be one of export.tflite {list(self.export.tflite)}, "
-                f"got {self.push.tflite!r}; add it to export.tflite or push another"
+                f"push.tflite must be among export.tflite {list(self.export.tflite)}, "
+                f"got {list(self.push.tflite)}; add {', '.join(missing)} to export.tflite"
             )
         return self
 
