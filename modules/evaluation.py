@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from modules import latency, metrics, model_zoo, report, report_schema, serving
-from modules.data import ExampleData
+from modules import evidence, fresh, latency, model_zoo, quantization, report, serving
+from modules.eval_split import EvalSplit
+from modules.evidence import Statistics
 from modules.metrics import Predictions
-from modules.preprocessing import LABEL
-from modules.settings import DataSettings, GateSettings, LatencySettings
+from modules.report_schema import (
+    DataSummary,
+    Evidence,
+    Examples,
+    FreshProcess,
+    LayerError,
+    Lineage,
+    Push,
+    Report,
+    Slice,
+    Variant,
+)
+from modules.settings import EvaluateSettings, GateSettings, LatencySettings, PushSettings
 from modules.tflite_export import LiteRTModel, sha256
 
 _LOG = logging.getLogger("tfx_distill.evaluation")
-_BATCH = 256
 # Real examples that the timed models cycle through.
 _TIMED_EXAMPLES = 32
-_TIMED_FORMAT = "float32"
+_REFERENCE = "float32"
+_SAVED_MODEL, _LITERT = "saved_model", "litert"
+# Slices beyond these stay in TFMA's results; a report with thousands is read by nobody.
+_MAX_SLICES = 500
+
+# Accuracy, loss and top-k of one model by slice; a slice is pairs of feature and value.
+SliceNumbers = Mapping[tuple[tuple[str, str], ...], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -40,128 +59,104 @@ class Subjects:
     control: str | None
     tflite: str
 
+    @property
+    def saved_models(self) -> dict[str, str]:
+        """Directories of SavedModels by role, the teacher first."""
+        models = {"teacher": self.teacher, "student": self.student}
+        return models | ({"control": self.control} if self.control else {})
 
-@dataclass(frozen=True)
-class EvalSplit:
-    """The examples that are kept for judging.
+    @property
+    def variants(self) -> dict[str, str]:
+        """The student's TFLite files by variant, float32 first."""
+        names = os.listdir(os.path.join(self.tflite, "student"))
+        ordered = sorted(names, key=lambda name: (name != _REFERENCE, name))
+        return {name: self.tflite_file("student", name) for name in ordered}
 
-    Attributes:
-      raw: File patterns of the serialized examples that a server would be sent.
-      transformed: File patterns of the same examples after Transform.
-      data: Their settings.
-      labels: Class names by label.
-    """
-
-    raw: Sequence[str]
-    transformed: Sequence[str]
-    data: DataSettings
-    labels: Sequence[str]
+    def tflite_file(self, role: str, variant: str) -> str:
+        """Where the Exporter put a file."""
+        return os.path.join(self.tflite, role, variant, "model.tflite")
 
 
 @dataclass(frozen=True)
 class Rules:
     """How the judgement is made: the parts of the configuration that it obeys, and all of it."""
 
+    evaluate: EvaluateSettings
     latency: LatencySettings
     gate: GateSettings
-    push_tflite: Sequence[str]
+    push: PushSettings
     seed: int
     config: dict[str, Any]
 
 
-def evaluate(subjects: Subjects, split: EvalSplit, rules: Rules) -> report_schema.Report:
-    """Measure everything the report holds and have the gate judge it."""
-    models = {"teacher": subjects.teacher, "student": subjects.student}
-    if subjects.control:
-        models["control"] = subjects.control
-    answers = {role: predict_saved_model(path, split.raw) for role, path in models.items()}
-    timings = measure_latency(subjects.tflite, split, rules)
-    entries = {
-        role: report.describe(
-            answers[role],
-            parameters=model_zoo.count_parameters(serving.keras_directory(path)),
-            size_bytes=directory_bytes(path),
-            latency=timings[role].summary() if role in timings else None,
-        )
-        for role, path in models.items()
-    }
-    speedup = latency.speedup(
-        timings["teacher"], timings["student"], rules.latency.confidence, rules.seed
-    )
-    evidence = report_schema.Evidence(
-        labels=list(split.labels),
-        examples=report_schema.Examples(eval=len(answers["student"])),
-        teacher=entries["teacher"],
-        student=entries["student"],
-        control=entries.get("control"),
-        variants=_judge_variants(subjects.tflite, split, entries["student"], timings),
-        per_class=report.per_class(split.labels, answers["teacher"], answers["student"]),
-        comparison=report.compare(
-            entries["teacher"],
-            entries["student"],
-            entries.get("control"),
-            metrics.agreement(answers["teacher"], answers["student"]),
-            speedup,
-        ),
-        push=report_schema.Push(tflite=list(rules.push_tflite)),
-        environment=report.environment(
-            [device.name for device in tf.config.list_physical_devices("GPU")]
-        ),
-        config=rules.config,
-    )
-    return report.build_report(evidence, rules.gate)
+@dataclass(frozen=True)
+class Record:
+    """What else the report tells, from the nodes before.
+
+    Attributes:
+      curves: Of each training, by role and name.
+      data: The data's statistics.
+      lineage: The artifacts that are judged.
+      tuned: What the search has found, by dotted name.
+      pushed: The last pushed student, if the gate asks for it.
+      log_dir: Where a latency engine keeps its logs.
+    """
+
+    curves: dict[str, dict[str, Any]]
+    data: DataSummary
+    lineage: Lineage
+    tuned: dict[str, Any]
+    pushed: dict[str, Any] | None
+    log_dir: str
 
 
-def predict_saved_model(serving_dir: str, raw_patterns: Sequence[str]) -> Predictions:
-    """A SavedModel's answers to serialized examples, through its `serving_default`."""
-    files = sorted(file for pattern in raw_patterns for file in tf.io.gfile.glob(pattern))
-    records = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH)
+def evaluate(
+    subjects: Subjects,
+    split: EvalSplit,
+    rules: Rules,
+    record: Record,
+    tfma: Mapping[str, SliceNumbers],
+) -> tuple[Report, dict[str, bytes]]:
+    """Measure everything the report holds and have the gate judge it.
+
+    Args:
+      subjects: What is judged.
+      split: What it is judged on.
+      rules: How.
+      record: What else is told.
+      tfma: Of `teacher` and `student`; the empty slice is the whole split.
+
+    Returns:
+      The report, and the PNG files of its `disagreements` by example id.
+
+    Raises:
+      RuntimeError: TFMA counts another accuracy than we do.
+    """
+    measured = _Measured(subjects, split, rules)
+    parts = measured.evidence(record, _slices(tfma, measured, split, rules))
+    judged = report.build_report(parts, rules.gate)
+    check_against_tfma(judged, tfma)
+    judged = report.build_report(_explain(parts, judged, subjects, split), rules.gate)
+    return judged, split.images([each.example_id for each in judged.disagreements])
+
+
+def predict_saved_model(serving_dir: str, split: EvalSplit) -> Predictions:
+    """A SavedModel's answers to serialized examples, in the common order of the examples."""
     predictor = serving.SavedModelPredictor(serving_dir)
-    batches = []
-    for serialized in records:
-        spec = {LABEL: tf.io.FixedLenFeature([], tf.int64)}
-        labels = tf.io.parse_example(serialized, spec)[LABEL].numpy()
-        batches.append(Predictions.from_logits(labels, predictor.logits(serialized)))
-    return Predictions.concatenate(batches)
+    answers = [
+        Predictions.from_logits(labels, predictor.logits(serialized))
+        for labels, serialized in split.serialized()
+    ]
+    return Predictions.concatenate(answers).select(split.raw_order)
 
 
 def predict_tflite(path: str, split: EvalSplit) -> Predictions:
-    """A TFLite file's answers to transformed pixels, in LiteRT."""
+    """A TFLite file's answers to transformed pixels, in the common order of the examples."""
     lite = LiteRTModel(path)
-    data = ExampleData(split.transformed, split.data).everything(_BATCH)
-    return Predictions.concatenate(
-        [
-            Predictions.from_logits(labels.numpy(), lite.logits(pixels.numpy()))
-            for pixels, labels, _ in data
-        ]
-    )
-
-
-def measure_latency(tflite_dir: str, split: EvalSplit, rules: Rules) -> dict[str, latency.Timing]:
-    """Times in one interleaved measurement: `teacher`, `student` (both float32), each variant.
-
-    A variant that the student was not asked for is absent. `student` is the float32 variant.
-    """
-    data = ExampleData(split.transformed, split.data).everything(_TIMED_EXAMPLES)
-    pixels = next(iter(data))[0].numpy()
-    paths = {"teacher": tflite_path(tflite_dir, "teacher", _TIMED_FORMAT)}
-    for variant in _variants(tflite_dir):
-        role = "student" if variant == _TIMED_FORMAT else variant
-        paths[role] = tflite_path(tflite_dir, "student", variant)
-    _LOG.info(
-        "timing %s: %d blocks of %d queries each",
-        ", ".join(paths),
-        rules.latency.blocks,
-        rules.latency.queries_per_block,
-    )
-    threads = rules.latency.threads
-    runners = {role: latency.litert_runner(path, threads, pixels) for role, path in paths.items()}
-    return latency.measure(runners, rules.latency, rules.seed)
-
-
-def tflite_path(tflite_dir: str, role: str, variant: str) -> str:
-    """Where the Exporter put a file."""
-    return os.path.join(tflite_dir, role, variant, "model.tflite")
+    answers = [
+        Predictions.from_logits(labels, lite.logits(pixels)) for pixels, labels in split.pixels()
+    ]
+    return Predictions.concatenate(answers).select(split.transformed_order)
 
 
 def directory_bytes(directory: str) -> int:
@@ -173,47 +168,223 @@ def directory_bytes(directory: str) -> int:
     )
 
 
-def check_against_tfma(ours: report_schema.Report, tfma_accuracy: dict[str, float]) -> None:
+def check_against_tfma(ours: Report, tfma: Mapping[str, SliceNumbers]) -> None:
     """Two ways to the same number must agree, or one of them cannot be trusted.
 
     Args:
       ours: The report.
-      tfma_accuracy: Accuracy by model name as TFMA computed it, in float32.
+      tfma: TFMA's numbers by role and slice, in float32.
 
     Raises:
       RuntimeError: They differ by more than float32 rounding.
     """
-    for role, accuracy in tfma_accuracy.items():
-        expected = getattr(ours, role).accuracy
-        if abs(expected - accuracy) > 1e-5:
+    for role, slices in tfma.items():
+        theirs, expected = slices[()]["accuracy"], getattr(ours, role).accuracy
+        if abs(expected - theirs) > 1e-5:
             raise RuntimeError(
-                f"{role} accuracy is {expected:.6f} by our count but {accuracy:.6f} by TFMA's"
+                f"{role} accuracy is {expected:.6f} by our count but {theirs:.6f} by TFMA's"
             )
 
 
-def _judge_variants(
-    tflite_dir: str,
-    split: EvalSplit,
-    student: report_schema.Entry,
-    timings: dict[str, latency.Timing],
-) -> dict[str, report_schema.Variant]:
-    teacher_bytes = os.path.getsize(tflite_path(tflite_dir, "teacher", _TIMED_FORMAT))
-    variants = {}
-    for variant in _variants(tflite_dir):
-        path = tflite_path(tflite_dir, "student", variant)
-        timing = timings["student" if variant == _TIMED_FORMAT else variant]
-        entry = report.describe(
-            predict_tflite(path, split),
-            parameters=student.parameters,
-            size_bytes=os.path.getsize(path),
-            latency=timing.summary(),
+class _Measured:
+    """Everything that is measured on the models."""
+
+    def __init__(self, subjects: Subjects, split: EvalSplit, rules: Rules):
+        self._subjects, self._split, self._rules = subjects, split, rules
+        settings = rules.evaluate
+        top_k = [k for k in settings.top_k if k < len(split.labels)]
+        self.statistics = Statistics(top_k, settings.confidence, rules.seed)
+        _LOG.info("asking %s", ", ".join([*subjects.saved_models, *subjects.variants]))
+        self.answers = {
+            role: predict_saved_model(path, split) for role, path in subjects.saved_models.items()
+        }
+        self._variant_answers = {
+            name: predict_tflite(path, split) for name, path in subjects.variants.items()
+        }
+
+    def evidence(self, record: Record, slices: list[Slice]) -> Evidence:
+        """All parts of the report but the verdict."""
+        timed = self._time(record.log_dir)
+        confidence = self._rules.evaluate.confidence
+        latencies = timed.summaries(confidence)
+        found = self._fresh()
+        entries = {
+            role: self.statistics.describe(
+                self.answers[role],
+                self._references(role),
+                parameters=self._parameters(role),
+                size_bytes=directory_bytes(path),
+                **_latencies(latencies.get(role, {})),
+                fresh=found.get(role, {}),
+            )
+            for role, path in self._subjects.saved_models.items()
+        }
+        split, rules = self._split, self._rules
+        both = {role: self.answers[role] for role in ("teacher", "student")}
+        return Evidence(
+            name=rules.config["name"],
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            confidence=confidence,
+            labels=list(split.labels),
+            examples=Examples(eval=len(both["student"])),
+            teacher=entries["teacher"],
+            student=entries["student"],
+            control=entries.get("control"),
+            variants={
+                name: self._variant(name, latencies, found.get(name, {}))
+                for name in self._subjects.variants
+            },
+            per_class=evidence.per_class(split.labels, both["teacher"], both["student"]),
+            slices=slices,
+            comparison=self.statistics.compare(
+                entries, self.answers, timed.speedups(confidence), timed.aa_control(confidence)
+            ),
+            pushed=record.pushed,
+            confusion=evidence.confusion(both),
+            reliability=evidence.reliability(both | self._variant_answers),
+            disagreements=evidence.disagreements(
+                split.ids, both["teacher"], both["student"], rules.evaluate.disagreements
+            ),
+            curves=record.curves,
+            data=record.data,
+            lineage=record.lineage,
+            tuned=record.tuned,
+            push=Push(tflite=_listed(rules.push.tflite)),
+            environment=evidence.environment(
+                [device.name for device in tf.config.list_physical_devices("GPU")]
+            ),
+            config=rules.config,
         )
-        file = os.path.relpath(path, tflite_dir)
-        variants[variant] = report.describe_variant(entry, file, sha256(path), teacher_bytes)
-    return variants
+
+    def _variant(self, name: str, latencies: Any, found: Any) -> Variant:
+        path = self._subjects.variants[name]
+        entry = self.statistics.describe(
+            self._variant_answers[name],
+            self._references(name),
+            parameters=self._parameters("student"),
+            size_bytes=os.path.getsize(path),
+            **_latencies(
+                {
+                    way: timing
+                    for way, timing in latencies.get(_timed_as(name), {}).items()
+                    if way.startswith(_LITERT)
+                }
+            ),
+            fresh=found,
+        )
+        teacher_bytes = os.path.getsize(self._subjects.tflite_file("teacher", _REFERENCE))
+        file = os.path.relpath(path, self._subjects.tflite)
+        return evidence.describe_variant(entry, file, sha256(path), teacher_bytes)
+
+    def _references(self, name: str) -> dict[str, Predictions]:
+        """What a model is held against: those of whose role it is not."""
+        return {role: answers for role, answers in self.answers.items() if role != name}
+
+    def _parameters(self, role: str) -> int:
+        directory = serving.keras_directory(self._subjects.saved_models[role])
+        return model_zoo.count_parameters(directory)
+
+    def _time(self, log_dir: str) -> latency.Measurements:
+        subjects, settings = self._subjects, self._rules.latency
+        timed = [
+            latency.Subject(role, _SAVED_MODEL, subjects.saved_models[role])
+            for role in ("teacher", "student")
+        ]
+        timed.append(latency.Subject("teacher", _LITERT, subjects.tflite_file("teacher", _REFERENCE)))
+        # The student itself is timed in the format that the teacher has.
+        timed += [
+            latency.Subject(_timed_as(name), _LITERT, path)
+            for name, path in subjects.variants.items()
+        ]
+        pixels = self._split.first_pixels(_TIMED_EXAMPLES)
+        serialized = self._split.first_serialized(_TIMED_EXAMPLES)
+        return latency.measure(timed, pixels, serialized, settings, self._rules.seed, log_dir)
+
+    def _fresh(self) -> dict[str, dict[str, FreshProcess]]:
+        """By model and runtime: loaded in a process of its own, with canary examples."""
+        settings = self._rules.evaluate
+        serialized = self._split.first_serialized(settings.canary_examples)
+        pixels = self._split.first_pixels(settings.canary_examples)
+        subjects = self._subjects
+        probes = []
+        for role in ("teacher", "student"):
+            path = subjects.saved_models[role]
+            expected = serving.SavedModelPredictor(path).logits(tf.constant(serialized))
+            probes.append(fresh.Probe(role, _SAVED_MODEL, path, serialized, expected))
+        files = {"teacher": subjects.tflite_file("teacher", _REFERENCE), **subjects.variants}
+        for name, path in files.items():
+            expected = LiteRTModel(path).logits(pixels)
+            probes.append(fresh.Probe(name, _LITERT, path, pixels, expected))
+        found: dict[str, dict[str, FreshProcess]] = {}
+        for probe, result in zip(probes, fresh.run(probes, settings), strict=True):
+            by_runtime = found.setdefault(probe.role, {})
+            by_runtime[probe.runtime] = FreshProcess.model_validate(result)
+        return found
 
 
-def _variants(tflite_dir: str) -> list[str]:
-    """The student's variants, float32 first."""
-    names = os.listdir(os.path.join(tflite_dir, "student"))
-    return sorted(names, key=lambda name: (name != _TIMED_FORMAT, name))
+def _slices(
+    tfma: Mapping[str, SliceNumbers], measured: _Measured, split: EvalSplit, rules: Rules
+) -> list[Slice]:
+    """TFMA's slices, the largest first, each with intervals."""
+    names = {name for features in rules.evaluate.slices for name in features}
+    texts = split.texts(sorted(names))
+    found = []
+    for key in tfma["student"]:
+        if not key:
+            continue
+        mask = np.logical_and.reduce([texts[feature] == value for feature, value in key])
+        found.append((key, mask))
+    found.sort(key=lambda each: (-each[1].sum(), each[0]))
+    if len(found) > _MAX_SLICES:
+        _LOG.info("%d slices, of which the report has the largest %d", len(found), _MAX_SLICES)
+    return [
+        measured.statistics.describe_slice(
+            dict(key),
+            {role: tfma[role][key] for role in ("teacher", "student")},
+            {role: measured.answers[role].select(mask) for role in ("teacher", "student")},
+        )
+        for key, mask in found[:_MAX_SLICES]
+    ]
+
+
+def _explain(evidence: Evidence, judged: Report, subjects: Subjects, split: EvalSplit) -> Evidence:
+    """The evidence with the worst layers of every quantised variant that has not passed."""
+    blamed = {
+        check.variant
+        for check in judged.gate.checks
+        if check.variant and not check.passed and check.variant != _REFERENCE
+    }
+    if not blamed:
+        return evidence
+    pixels = split.first_pixels(_TIMED_EXAMPLES)
+    reference = subjects.variants[_REFERENCE]
+    explained = {
+        name: variant.model_copy(
+            update={
+                "layer_errors": [
+                    LayerError.model_validate(error)
+                    for error in quantization.layer_errors(
+                        reference, subjects.variants[name], pixels
+                    )
+                ]
+            }
+        )
+        if name in blamed
+        else variant
+        for name, variant in evidence.variants.items()
+    }
+    return evidence.model_copy(update={"variants": explained})
+
+
+def _timed_as(variant: str) -> str:
+    """The role under which a variant is timed."""
+    return "student" if variant == _REFERENCE else variant
+
+
+def _latencies(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields `latency` and `latencies` of an entry."""
+    return {"latency": found.get(f"{_LITERT}_batch_1"), "latencies": dict(found)}
+
+
+def _listed(tflite: str | tuple[str, ...]) -> Any:
+    return tflite if isinstance(tflite, str) else list(tflite)

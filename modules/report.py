@@ -1,169 +1,31 @@
 """report.json: what was measured on teacher and student, and what the gate made of it.
 
-Its schema is `modules.report_schema`. A report is made in three steps:
-`describe` and `compare` turn measurements into parts, `Evidence` holds all parts, and
-`build_report` has the gate judge exactly this evidence, so that verdict and numbers belong
-together. Imports neither TensorFlow nor SciPy: the command line reads reports, too.
+Its schema is `modules.report_schema`. `modules.evidence` turns measurements into parts, `Evidence`
+holds all parts, and `build_report` has the gate judge exactly this evidence, so that verdict and
+numbers belong together. Imports neither TensorFlow nor SciPy: the command line reads reports, too.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from tabulate import tabulate
 
-from modules import metrics
 from modules.errors import UserError
 from modules.gate import TEXT_WIDTH, judge, verdict_lines
-from modules.metrics import Predictions
-from modules.report_schema import (
-    SCHEMA_VERSION,
-    ClassAccuracy,
-    Comparison,
-    Entry,
-    Environment,
-    Evidence,
-    Latency,
-    Report,
-    Speedup,
-    Variant,
-)
+from modules.report_schema import SCHEMA_VERSION, Entry, Evidence, Latency, Report
 from modules.settings import GateSettings
 
 REPORT_JSON, REPORT_MARKDOWN = "report.json", "report.md"
-# Whose versions decide what comes out of a run.
-DISTRIBUTIONS = ("tensorflow", "keras", "tfx", "tensorflow-model-analysis", "ai-edge-litert")
+REPORT_HTML, MODEL_CARD = "index.html", "model_card.md"
+REPORT_FILES = (REPORT_MARKDOWN, REPORT_HTML, MODEL_CARD, REPORT_JSON)
 _HEADERS = ("model", "accuracy", "loss", "ECE", "params", "size", "p50 ms", "p99 ms", "speed-up")
-
-
-def describe(
-    predictions: Predictions,
-    parameters: int,
-    size_bytes: int,
-    latency: Mapping[str, Any] | None = None,
-) -> Entry:
-    """One model's entry.
-
-    Args:
-        predictions: of the model on the eval split.
-        parameters: number of weights.
-        size_bytes: of the SavedModel directory, or of the TFLite file.
-        latency: `Timing.summary()`, or None if the model was not timed.
-    """
-    return Entry(
-        accuracy=metrics.accuracy(predictions),
-        loss=metrics.mean_loss(predictions),
-        ece=metrics.expected_calibration_error(predictions),
-        parameters=parameters,
-        size_bytes=size_bytes,
-        latency=None if latency is None else Latency.model_validate(latency),
-    )
-
-
-def describe_variant(entry: Entry, file: str, sha256: str, teacher_tflite_bytes: int) -> Variant:
-    """The entry of a TFLite file: what was measured on it, and which file that was.
-
-    Args:
-        entry: made by `describe` from the answers and the size of this file.
-        file: its path within the export.
-        sha256: its hexadecimal digest.
-        teacher_tflite_bytes: size of the teacher's float32 TFLite file.
-    """
-    return Variant(
-        **entry.model_dump(),
-        file=file,
-        sha256=sha256,
-        compression=teacher_tflite_bytes / entry.size_bytes,
-    )
-
-
-def compare(
-    teacher: Entry,
-    student: Entry,
-    control: Entry | None,
-    agreement: float,
-    speedup: Mapping[str, Any] | None,
-) -> Comparison:
-    """The student against its teacher and its control.
-
-    Args:
-        teacher: entry of the teacher's SavedModel.
-        student: entry of the student's SavedModel.
-        control: entry of the same student trained without the teacher, or None.
-        agreement: of teacher and student, from `metrics.agreement`.
-        speedup: what `latency.speedup` returned, or None if nothing was timed.
-
-    Returns:
-        `accuracy_change` is student - teacher, `distillation_gain` student - control,
-        `compression` teacher bytes / student bytes.
-    """
-    return Comparison(
-        accuracy_change=student.accuracy - teacher.accuracy,
-        agreement=agreement,
-        distillation_gain=None if control is None else student.accuracy - control.accuracy,
-        speedup=None if speedup is None else Speedup.model_validate(speedup),
-        compression=teacher.size_bytes / student.size_bytes,
-    )
-
-
-def per_class(
-    labels: Sequence[str], teacher: Predictions, student: Predictions
-) -> list[ClassAccuracy]:
-    """Accuracy of both models on each class, in the order of `labels`."""
-    counts, teacher_shares = metrics.per_class_accuracy(teacher, len(labels))
-    _, student_shares = metrics.per_class_accuracy(student, len(labels))
-    return [
-        ClassAccuracy(label=label, count=count, teacher_accuracy=first, student_accuracy=second)
-        for label, count, first, second in zip(
-            labels, counts.tolist(), teacher_shares.tolist(), student_shares.tolist(), strict=True
-        )
-    ]
-
-
-def environment(accelerators: Sequence[str] = ()) -> Environment:
-    """Versions, processor and accelerators of this machine.
-
-    Args:
-        accelerators: names of the GPUs in use; the caller knows, this module stays light.
-    """
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for name in DISTRIBUTIONS:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    return Environment(
-        versions=versions,
-        platform=platform.platform(),
-        cpu=_cpu_name(),
-        cpu_count=_cpu_count(),
-        accelerators=list(accelerators),
-    )
-
-
-def _cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The model name Linux gives, else what Python knows (on ARM, for one, there is none)."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine() or "unknown"
-
-
-def _cpu_count() -> int:
-    """CPUs this process may use, which in a container can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def build_report(evidence: Evidence, limits: GateSettings) -> Report:
@@ -172,11 +34,12 @@ def build_report(evidence: Evidence, limits: GateSettings) -> Report:
     return Report.model_validate({**parts, "gate": judge(parts, limits)})
 
 
-def write_report(report: Report, directory: str | Path) -> None:
-    """Writes report.json and, for people, report.md; each appears whole or not at all.
+def write_report(report: Report, images: Mapping[str, bytes], directory: str | Path) -> None:
+    """Writes `REPORT_FILES`, report.json last; each appears whole or not at all.
 
     Args:
         report: what `build_report` returned.
+        images: PNG files of `report.disagreements`, by example id.
         directory: a local directory, made if it is not there.
 
     Raises:
@@ -184,14 +47,20 @@ def write_report(report: Report, directory: str | Path) -> None:
     """
     if "://" in str(directory):
         raise ValueError(f"directory must be local, got {directory}; copy the files from there")
+    # Charts take a second to import, and whoever only reads a report needs none.
+    from modules import html_report, model_card
+
     Path(directory).mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        (REPORT_MARKDOWN, markdown_table(report)),
-        (REPORT_JSON, report.model_dump_json(indent=2) + "\n"),
-    ):
+    texts = {
+        REPORT_MARKDOWN: markdown_table(report),
+        REPORT_HTML: html_report.render(report, images),
+        MODEL_CARD: model_card.render(report),
+        REPORT_JSON: report.model_dump_json(indent=2) + "\n",
+    }
+    for name in REPORT_FILES:
         aside = Path(directory, f".{name}.{os.getpid()}")
         try:
-            aside.write_text(text, encoding="utf-8")
+            aside.write_text(texts[name], encoding="utf-8")
             os.replace(aside, Path(directory, name))
         finally:
             aside.unlink(missing_ok=True)

@@ -7,7 +7,9 @@ in `_SOURCES`.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,16 +21,27 @@ from modules.errors import ConfigError, DataError
 from modules.settings import DataSettings
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+# Optional, in the directory of an image folder; the name and its column are Hugging Face's.
+METADATA_FILE, _FILE_COLUMN = "metadata.csv", "file_name"
+# What every example has anyway; a column of the same name would replace it.
+_RESERVED = ("image", "label", "class_name", "example_id")
 # The first bytes of the two formats that can be decoded; the suffix alone proves nothing.
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
 @dataclass(frozen=True)
 class Item:
-    """A reference to one image: `name` finds and names it, `label` indexes `Source.labels`."""
+    """A reference to one image.
+
+    Attributes:
+      name: Finds and names it.
+      label: An index of `Source.labels`.
+      features: Values of `Source.features`, in their order.
+    """
 
     name: str
     label: int
+    features: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -37,6 +50,10 @@ class Source(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names; an item's label is a position among them."""
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Further features of every example, by which the judgement can be sliced."""
 
     def items(self) -> list[Item]:
         """Every image, in a fixed order."""
@@ -50,6 +67,7 @@ class DigitsSource:
     """scikit-learn's 1,797 handwritten digits, 8x8 grey levels 0 to 16, as PNG with 0 to 255."""
 
     labels: tuple[str, ...] = tuple(str(digit) for digit in range(10))
+    features: tuple[str, ...] = ()
 
     def items(self) -> list[Item]:
         """One item per digit; the name is its index in the data set."""
@@ -84,10 +102,14 @@ class ImageFolderSource:
 
     Hidden entries and files beside the class folders are passed over; so are files of other
     types inside them. Any filesystem that TensorFlow can read will do (`gs://`, ...).
+
+    A file `path/metadata.csv` gives every image further features, as texts: its column `file_name`
+    has paths relative to `path`, every other column is a feature.
     """
 
     path: str
     labels: tuple[str, ...] = field(init=False)
+    features: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         if any(character in self.path for character in "*?[]"):
@@ -117,14 +139,16 @@ class ImageFolderSource:
                     f"data.path: the class folder {name!r} has a line break in its name; rename it"
                 )
         object.__setattr__(self, "labels", names)
+        object.__setattr__(self, "features", self._read_metadata()[0])
 
     def items(self) -> list[Item]:
         """All images by class, then by file name.
 
         Raises:
-          DataError: A class folder holds no PNG or JPEG file.
+          DataError: A class folder holds no PNG or JPEG file, or an image no row of metadata.
         """
         items = []
+        metadata = self._read_metadata()[1]
         for label, class_name in enumerate(self.labels):
             folder = os.path.join(self.path, class_name)
             files = [
@@ -137,18 +161,46 @@ class ImageFolderSource:
                     f"data.path: the class folder {folder!r} holds no .png, .jpg or .jpeg file; "
                     "add images or remove the folder"
                 )
-            items += [Item(os.path.join(folder, name), label) for name in files]
+            for name in files:
+                values = metadata.get(f"{class_name}/{name}", ()) if self.features else ()
+                if len(values) != len(self.features):
+                    raise DataError(
+                        f"data.path: {METADATA_FILE} must have a row for every image, but "
+                        f"{class_name}/{name} has none; add it or remove the image"
+                    )
+                items.append(Item(os.path.join(folder, name), label, values))
         return items
+
+    def _read_metadata(self) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+        """The names of the features, and their values by file."""
+        path = os.path.join(self.path, METADATA_FILE)
+        if METADATA_FILE not in _listdir(self.path):
+            return (), {}
+        try:
+            rows = list(csv.DictReader(io.StringIO(self.read(path).decode("utf-8-sig"))))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"{path} must be a CSV file in UTF-8 ({error}); mend it") from error
+        columns = list(rows[0]) if rows else []
+        if _FILE_COLUMN not in columns:
+            raise DataError(
+                f"{path} must have rows with a column {_FILE_COLUMN}, but its columns are "
+                f"{columns}; add the images' paths relative to {self.path}"
+            )
+        names = tuple(name for name in columns if name != _FILE_COLUMN)
+        wrong = [str(name) for name in names if name in _RESERVED or not str(name).isidentifier()]
+        if wrong or len(set(names)) != len(names):
+            raise DataError(
+                f"{path}: columns must be different names of letters, digits and _, other than "
+                f"{', '.join(_RESERVED)}, got {', '.join(wrong) or columns}; rename them"
+            )
+        short = [row[_FILE_COLUMN] for row in rows if None in row.values()]
+        if short:
+            raise DataError(f"{path}: the row of {short[0]!r} has too few values; complete it")
+        return names, {row[_FILE_COLUMN]: tuple(row[name] for name in names) for row in rows}
 
     def read(self, name: str) -> bytes:
         """The file's bytes."""
-        if _is_remote(name):
-            import tensorflow as tf
-
-            with tf.io.gfile.GFile(name, "rb") as file:
-                return file.read()
-        with open(name, "rb") as file:
-            return file.read()
+        return _read(name)
 
 
 _SOURCES: dict[str, Callable[[DataSettings], Source]] = {
@@ -165,6 +217,15 @@ def open_source(settings: DataSettings) -> Source:
       DataError: The class folders are not usable.
     """
     return _SOURCES[settings.source](settings)
+
+
+def read_metadata(settings: DataSettings) -> bytes:
+    """The file of further features as it is; empty where there is none."""
+    if not settings.path or not _isdir(settings.path):
+        return b""
+    if METADATA_FILE not in _listdir(settings.path):
+        return b""
+    return _read(os.path.join(settings.path, METADATA_FILE))
 
 
 def example_id(image: bytes) -> bytes:
@@ -211,6 +272,16 @@ def check_image(
 
 def _is_remote(path: str) -> bool:
     return "://" in path
+
+
+def _read(path: str) -> bytes:
+    if _is_remote(path):
+        import tensorflow as tf
+
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return bytes(file.read())
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _isdir(path: str) -> bool:

@@ -8,12 +8,11 @@ from typing import Any
 from tfx.components import StatisticsGen, Transform
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import pusher_pb2
 from tfx.types import channel_utils
 
 from components.code_digest import code_digest
 from components.distiller import Distiller
-from components.evaluator.component import Evaluator
+from components.evaluator.component import Evaluator, Judged
 from components.example_gen.component import example_gen
 from components.example_validator import ExampleValidator
 from components.exporter.component import Exporter
@@ -22,6 +21,7 @@ from components.schema_gen import SchemaGen
 from components.soft_targets.component import SoftTargets
 from components.teacher_trainer import TeacherTrainer, Training, module_file
 from components.tuner import Tuner
+from modules.settings import GateSettings
 from pipeline.config import PipelineConfig
 
 
@@ -44,20 +44,20 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
     """The graph of an experiment: data, teacher, student, control, judgement, push."""
     digest = code_digest()
     data = _data_nodes(config, digest)
-    taught = _training_nodes(config, data[-1], digest)
+    taught = _training_nodes(config, data["Transform"], digest)
     shipped = _shipping_nodes(config, data, taught, places, digest)
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=places.pipeline_root,
-        components=[*data, *taught.values(), *shipped],
+        components=[*data.values(), *taught.values(), *shipped],
         enable_cache=True,
         metadata_connection_config=places.metadata,
         beam_pipeline_args=list(config.runtime.beam),
     )
 
 
-def _data_nodes(config: PipelineConfig, digest: str) -> list[BaseComponent]:
-    """From the source to transformed examples; ExampleGen first, Transform last."""
+def _data_nodes(config: PipelineConfig, digest: str) -> dict[str, BaseComponent]:
+    """From the source to transformed examples, by node id."""
     examples = example_gen(config.data, digest)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
     schema = SchemaGen(
@@ -78,7 +78,7 @@ def _data_nodes(config: PipelineConfig, digest: str) -> list[BaseComponent]:
     )
     # Nothing is trained on data that the validator refuses.
     transform.add_upstream_node(validator)
-    return [examples, statistics, schema, validator, transform]
+    return {node.id: node for node in (examples, statistics, schema, validator, transform)}
 
 
 def _training_nodes(
@@ -140,44 +140,62 @@ def _training_nodes(
 
 def _shipping_nodes(
     config: PipelineConfig,
-    data: list[BaseComponent],
+    data: dict[str, BaseComponent],
     taught: dict[str, BaseComponent],
     places: Places,
     digest: str,
 ) -> list[BaseComponent]:
     """TFLite files, the judgement, the push."""
-    examples, transform = data[0].outputs["examples"], data[-1].outputs
-    student, teacher = (taught[name].outputs["model"] for name in ("Distiller", "TeacherTrainer"))
+    transform = data["Transform"].outputs
+    student, teacher = taught["Distiller"].outputs, taught["TeacherTrainer"].outputs
+    control = taught["Control"].outputs if "Control" in taught else {}
     exporter = Exporter(
-        model=student,
-        teacher_model=teacher,
+        model=student["model"],
+        teacher_model=teacher["model"],
         examples=transform["transformed_examples"],
         transform_graph=transform["transform_graph"],
         export=config.export,
         data=config.data,
-        code_digest=digest,
-    )
-    evaluator = Evaluator(
-        examples=examples,
-        transformed_examples=transform["transformed_examples"],
-        transform_graph=transform["transform_graph"],
-        model=student,
-        baseline_model=teacher,
-        control_model=taught["Control"].outputs["model"] if "Control" in taught else None,
-        tflite=exporter.outputs["tflite"],
-        config=config.model_dump_json(),
+        seed=config.seed,
         code_digest=digest,
     )
     destination = config.push.destination or places.push_destination
+    evaluator = Evaluator(
+        judged=Judged(
+            examples=data["ExampleGen"].outputs["examples"],
+            transformed_examples=transform["transformed_examples"],
+            transform_graph=transform["transform_graph"],
+            model=student["model"],
+            baseline_model=teacher["model"],
+            tflite=exporter.outputs["tflite"],
+            statistics=data["StatisticsGen"].outputs["statistics"],
+            anomalies=data["ExampleValidator"].outputs["anomalies"],
+            teacher_run=teacher["model_run"],
+            student_run=student["model_run"],
+            control_model=control.get("model"),
+            control_run=control.get("model_run"),
+            hyperparameters=taught["Tuner"].outputs["best_hyperparameters"]
+            if "Tuner" in taught
+            else None,
+        ),
+        evaluate=config.evaluate,
+        config=config.model_dump_json(),
+        compare_with_pushed=destination if asks_for_pushed(config.gate) else "",
+        code_digest=digest,
+    )
     pusher = Pusher(
-        model=student,
+        model=student["model"],
         model_blessing=evaluator.outputs["blessing"],
         tflite=exporter.outputs["tflite"],
         evaluation=evaluator.outputs["evaluation"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=destination)
-        ),
-        tflite_variant=config.push.tflite,
+        push=config.push,
+        destination=destination,
+        pipeline_name=config.name,
         code_digest=digest,
     )
     return [exporter, evaluator, pusher]
+
+
+def asks_for_pushed(gate: GateSettings) -> bool:
+    """Whether the gate compares with the last pushed student."""
+    return any(limit.against == "pushed" for limit in gate.limits)

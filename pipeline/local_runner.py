@@ -22,28 +22,34 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from modules import model_zoo, soft_targets
 from modules.distiller import Distiller
+from modules.errors import ConfigError
+from modules.report import REPORT_FILES
 from modules.search_space import choices
-from modules.sources import open_source
+from modules.sources import METADATA_FILE, open_source
 from pipeline.config import PipelineConfig, load_config
 from pipeline.console import run_console
-from pipeline.graph import Places, create_pipeline
+from pipeline.graph import Places, asks_for_pushed, create_pipeline
 
 _LOG = logging.getLogger("tfx_distill.run")
-_REPORT_FILES = ("report.json", "report.md")
 _FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
 
 class Runner(LocalDagRunner):
-    """LocalDagRunner that never answers the Pusher from the cache.
+    """LocalDagRunner that never answers from the cache what depends on the push destination.
 
     A cached push would report success whatever has since become of the destination. The Pusher
-    itself finds out whether its version is still there, and copies nothing if it is.
+    itself finds out whether its version is still there, and copies nothing if it is. A gate that
+    compares with the last pushed student has to look for it every time.
     """
+
+    def __init__(self, config: PipelineConfig):
+        super().__init__()
+        self._uncached = {"Pusher"} | ({"Evaluator"} if asks_for_pushed(config.gate) else set())
 
     def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: Any = None) -> None:
         """Runs a compiled pipeline, nodes one after another."""
         for node in pipeline.nodes:
-            if node.pipeline_node.node_info.id == "Pusher":
+            if node.pipeline_node.node_info.id in self._uncached:
                 node.pipeline_node.execution_options.caching_options.enable_cache = False
         super().run_with_ir(pipeline, run_options)
 
@@ -78,6 +84,7 @@ def preflight(config: PipelineConfig) -> None:
     """
     source = open_source(config.data)
     source.items()
+    _check_slices(config, ("class_name", "label", *source.features))
     shape, classes = config.data.input_shape, len(source.labels)
     teacher, student, *_ = (
         model_zoo.build_model(model, shape, classes)
@@ -93,6 +100,17 @@ def preflight(config: PipelineConfig) -> None:
                 Distiller(model, config.distill, [model])
 
 
+def _check_slices(config: PipelineConfig, known: tuple[str, ...]) -> None:
+    for features in config.evaluate.slices:
+        for name in features:
+            if name not in known:
+                raise ConfigError(
+                    f"evaluate.slices: {name!r} must be a feature of the examples, which are "
+                    f"{', '.join(known)}; further ones are the columns of {METADATA_FILE} in "
+                    "data.path"
+                )
+
+
 def run(config: PipelineConfig, output: Path) -> Outcome:
     """Run the whole pipeline; an identical earlier run in `output` is served from the cache.
 
@@ -103,7 +121,7 @@ def run(config: PipelineConfig, output: Path) -> Outcome:
     preflight(config)
     where = places(output)
     os.makedirs(where.pipeline_root, exist_ok=True)
-    Runner().run(create_pipeline(config, where))
+    Runner(config).run(create_pipeline(config, where))
     return collect_outcome(config.name, output)
 
 
@@ -115,7 +133,7 @@ def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
         pushed = _latest_output(handle.store, pipeline_name, "Pusher", "pushed_model")
     report_dir = output / "report"
     report_dir.mkdir(parents=True, exist_ok=True)
-    for name in _REPORT_FILES:
+    for name in REPORT_FILES:
         aside = report_dir / f".{name}"
         shutil.copyfile(Path(evaluation.uri) / name, aside)
         os.replace(aside, report_dir / name)
@@ -153,4 +171,4 @@ if __name__ == "__main__":
     OUTPUT = Path("runs") / CONFIG.name
     OUTPUT.mkdir(parents=True, exist_ok=True)
     with run_console(OUTPUT / "run.log", debug=False):
-        Runner().run(create_pipeline(CONFIG, places(OUTPUT)))
+        Runner(CONFIG).run(create_pipeline(CONFIG, places(OUTPUT)))

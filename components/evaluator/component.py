@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
 from tfx.components.evaluator import component as tfx_evaluator
 from tfx.dsl.components.base import base_component, executor_spec
@@ -14,8 +13,8 @@ from tfx.utils import json_utils
 
 from components.artifacts import TFLiteModels
 from components.evaluator.executor import Executor
-from modules.preprocessing import CLASS_NAME, LABEL
-from modules.serving import SIGNATURE
+from components.evaluator.tfma_config import tfma_config
+from modules.settings import EvaluateSettings
 
 
 class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
@@ -24,6 +23,7 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
     PARAMETERS = {
         **standard_component_specs.EvaluatorSpec.PARAMETERS,
         "config": ExecutionParameter(type=str),
+        "compare_with_pushed": ExecutionParameter(type=str),
         "code_digest": ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -32,22 +32,62 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
         "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
         "control_model": ChannelParameter(type=standard_artifacts.Model, optional=True),
         "tflite": ChannelParameter(type=TFLiteModels),
+        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies),
+        "teacher_run": ChannelParameter(type=standard_artifacts.ModelRun),
+        "student_run": ChannelParameter(type=standard_artifacts.ModelRun),
+        "control_run": ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
+        "hyperparameters": ChannelParameter(
+            type=standard_artifacts.HyperParameters, optional=True
+        ),
     }
 
 
-class Evaluator(tfx_evaluator.Evaluator):
-    """Outputs `evaluation` (TFMA's results, report.json, report.md) and the usual `blessing`.
+@dataclass(frozen=True)
+class Judged:
+    """The artifacts that the Evaluator is given.
 
-    Args:
+    Attributes:
       examples: Raw examples; the split eval is judged on.
       transformed_examples: The same after Transform, for the TFLite files.
       transform_graph: Carries the class names.
       model: The student, TFMA's candidate.
       baseline_model: The teacher, TFMA's baseline.
-      control_model: The student trained without the teacher, or None.
       tflite: The Exporter's files.
-      config: The PipelineConfig as JSON; `latency`, `gate`, `push` and `seed` are obeyed, the
-        whole of it goes into the report.
+      statistics: Of the raw examples.
+      anomalies: What ExampleValidator found in them.
+      teacher_run: TensorBoard's logs of the teacher's training.
+      student_run: Of the student's.
+      control_model: The student trained without the teacher, or None.
+      control_run: TensorBoard's logs of its training, or None.
+      hyperparameters: The Tuner's winner, or None.
+    """
+
+    examples: types.BaseChannel
+    transformed_examples: types.BaseChannel
+    transform_graph: types.BaseChannel
+    model: types.BaseChannel
+    baseline_model: types.BaseChannel
+    tflite: types.BaseChannel
+    statistics: types.BaseChannel
+    anomalies: types.BaseChannel
+    teacher_run: types.BaseChannel
+    student_run: types.BaseChannel
+    control_model: types.BaseChannel | None = None
+    control_run: types.BaseChannel | None = None
+    hyperparameters: types.BaseChannel | None = None
+
+
+class Evaluator(tfx_evaluator.Evaluator):
+    """Outputs `evaluation` (TFMA's results and the report's files) and the usual `blessing`.
+
+    Args:
+      judged: What it is given.
+      evaluate: Slices and top-k, for TFMA.
+      config: The PipelineConfig as JSON; `evaluate`, `latency`, `gate`, `push` and `seed` are
+        obeyed, the whole of it goes into the report.
+      compare_with_pushed: The push destination, if the gate compares with the last pushed
+        student; else empty.
       code_digest: Of this project's code, for the cache.
     """
 
@@ -57,62 +97,23 @@ class Evaluator(tfx_evaluator.Evaluator):
     def __init__(
         self,
         *,
-        examples: types.BaseChannel,
-        transformed_examples: types.BaseChannel,
-        transform_graph: types.BaseChannel,
-        model: types.BaseChannel,
-        baseline_model: types.BaseChannel,
-        control_model: types.BaseChannel | None,
-        tflite: types.BaseChannel,
+        judged: Judged,
+        evaluate: EvaluateSettings,
         config: str,
+        compare_with_pushed: str,
         code_digest: str,
     ):
-        optional: dict[str, Any] = {"control_model": control_model} if control_model else {}
+        channels = {name: channel for name, channel in vars(judged).items() if channel is not None}
         spec = EvaluatorSpec(
-            examples=examples,
-            transformed_examples=transformed_examples,
-            transform_graph=transform_graph,
-            model=model,
-            baseline_model=baseline_model,
-            tflite=tflite,
-            eval_config=tfma_config(),
+            **channels,
+            eval_config=tfma_config(evaluate),
             example_splits=json_utils.dumps(["eval"]),
             fairness_indicator_thresholds=json_utils.dumps(None),
             config=config,
+            compare_with_pushed=compare_with_pushed,
             code_digest=code_digest,
             evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
             blessing=types.Channel(type=standard_artifacts.ModelBlessing),
-            **optional,
         )
         # TFX's own constructor would build TFX's own spec.
         base_component.BaseComponent.__init__(self, spec=spec)
-
-
-def tfma_config() -> config_pb2.EvalConfig:
-    """Student as candidate, teacher as baseline; overall and for every class.
-
-    It has no thresholds: the gate decides, and on more than TFMA measures.
-    """
-
-    def model_spec(name: str, **options: Any) -> config_pb2.ModelSpec:
-        return config_pb2.ModelSpec(
-            name=name,
-            signature_name=SIGNATURE,
-            prediction_key="probabilities",
-            label_key=LABEL,
-            **options,
-        )
-
-    metrics = ("ExampleCount", "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy")
-    return config_pb2.EvalConfig(
-        model_specs=[model_spec("student"), model_spec("teacher", is_baseline=True)],
-        slicing_specs=[
-            config_pb2.SlicingSpec(),
-            config_pb2.SlicingSpec(feature_keys=[CLASS_NAME]),
-        ],
-        metrics_specs=[
-            config_pb2.MetricsSpec(
-                metrics=[config_pb2.MetricConfig(class_name=name) for name in metrics]
-            )
-        ],
-    )

@@ -12,14 +12,26 @@ import tensorflow_transform as tft
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as tfx_executor
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import io_utils, path_utils
+from tfx.utils import io_utils, path_utils, proto_utils
 
-from modules import evaluation, report
+from components.evaluator.tfma_config import slice_numbers, tfma_config
+from modules import evaluation, push, report, run_history
+from modules.eval_split import EvalSplit
 from modules.preprocessing import class_names
-from modules.settings import DataSettings, GateSettings, LatencySettings
+from modules.report_schema import ArtifactReference, Lineage
+from modules.settings import (
+    DataSettings,
+    EvaluateSettings,
+    GateSettings,
+    LatencySettings,
+    PushSettings,
+)
 
 _LOG = logging.getLogger("tfx_distill.evaluation")
+_LOADGEN_LOGS = "loadgen"
+_MODEL_RUNS = {"teacher": "teacher_run", "student": "student_run", "control": "control_run"}
 
 Artifacts = dict[str, list[types.Artifact]]
 
@@ -30,26 +42,33 @@ class Executor(tfx_executor.Executor):
     def Do(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        """Writes TFMA's results, report.json and report.md, and blesses or does not."""
-        _LOG.info("TFMA: student against teacher, overall and by class")
-        super().Do(input_dict, output_dict, exec_properties)
-        directory = artifact_utils.get_single_uri(output_dict[constants.EVALUATION_KEY])
-        result = evaluation.evaluate(
-            _subjects(input_dict), _eval_split(input_dict, exec_properties), _rules(exec_properties)
+        """Writes TFMA's results and the report's files, and blesses or does not."""
+        split = _eval_split(input_dict, exec_properties)
+        rules = _rules(exec_properties)
+        # Only here is it known how many classes there are.
+        config = tfma_config(rules.evaluate, classes=len(split.labels))
+        _LOG.info("TFMA: student against teacher, overall and by %s", _sliced_by(rules.evaluate))
+        super().Do(
+            input_dict,
+            output_dict,
+            {
+                **exec_properties,
+                standard_component_specs.EVAL_CONFIG_KEY: proto_utils.proto_to_json(config),
+            },
         )
-        evaluation.check_against_tfma(result, tfma_accuracy(directory))
-        report.write_report(result, directory)
-        _bless(input_dict, output_dict, result.gate.blessed)
-
-
-def tfma_accuracy(directory: str) -> dict[str, float]:
-    """The overall accuracy by model name, from TFMA's results."""
-    accuracies = {}
-    for name in ("student", "teacher"):
-        result = tfma.load_eval_result(directory, model_name=name)
-        overall = next(metrics for slice_key, metrics in result.slicing_metrics if not slice_key)
-        accuracies[name] = overall[""][""]["sparse_categorical_accuracy"]["doubleValue"]
-    return accuracies
+        directory = artifact_utils.get_single_uri(output_dict[constants.EVALUATION_KEY])
+        judged, images = evaluation.evaluate(
+            _subjects(input_dict),
+            split,
+            rules,
+            _record(input_dict, exec_properties, split, os.path.join(directory, _LOADGEN_LOGS)),
+            {
+                role: slice_numbers(tfma.load_eval_result(directory, model_name=role))
+                for role in ("teacher", "student")
+            },
+        )
+        report.write_report(judged, images, directory)
+        _bless(input_dict, output_dict, judged.gate.blessed)
 
 
 def _subjects(input_dict: Artifacts) -> evaluation.Subjects:
@@ -64,14 +83,14 @@ def _subjects(input_dict: Artifacts) -> evaluation.Subjects:
     )
 
 
-def _eval_split(input_dict: Artifacts, exec_properties: dict[str, Any]) -> evaluation.EvalSplit:
+def _eval_split(input_dict: Artifacts, exec_properties: dict[str, Any]) -> EvalSplit:
     def patterns(key: str) -> list[str]:
         uris = artifact_utils.get_split_uris(input_dict[key], "eval")
         return [io_utils.all_files_pattern(uri) for uri in uris]
 
     graph = tft.TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"]))
     config = json.loads(exec_properties["config"])
-    return evaluation.EvalSplit(
+    return EvalSplit(
         raw=patterns("examples"),
         transformed=patterns("transformed_examples"),
         data=DataSettings.model_validate(config["data"]),
@@ -82,12 +101,62 @@ def _eval_split(input_dict: Artifacts, exec_properties: dict[str, Any]) -> evalu
 def _rules(exec_properties: dict[str, Any]) -> evaluation.Rules:
     config = json.loads(exec_properties["config"])
     return evaluation.Rules(
+        evaluate=EvaluateSettings.model_validate(config["evaluate"]),
         latency=LatencySettings.model_validate(config["latency"]),
         gate=GateSettings.model_validate(config["gate"]),
-        push_tflite=[config["push"]["tflite"]],
+        push=PushSettings.model_validate(config["push"]),
         seed=config["seed"],
         config=config,
     )
+
+
+def _sliced_by(settings: EvaluateSettings) -> str:
+    return ", ".join(" x ".join(features) for features in settings.slices) or "nothing"
+
+
+def _record(
+    input_dict: Artifacts, exec_properties: dict[str, Any], split: EvalSplit, log_dir: str
+) -> evaluation.Record:
+    """What the nodes before have left behind."""
+
+    def by_split(key: str, file_name: str) -> dict[str, str]:
+        artifact = artifact_utils.get_single_instance(input_dict[key])
+        return {
+            name: os.path.join(artifact_utils.get_split_uri([artifact], name), file_name)
+            for name in artifact_utils.decode_split_names(artifact.split_names)
+        }
+
+    pushed_to = exec_properties["compare_with_pushed"]
+    tuned = input_dict.get("hyperparameters")
+    return evaluation.Record(
+        curves={
+            role: run_history.training_curves(artifact_utils.get_single_uri(input_dict[key]))
+            for role, key in _MODEL_RUNS.items()
+            if input_dict.get(key)
+        },
+        data=run_history.summarise_data(
+            by_split("statistics", "FeatureStats.pb"),
+            by_split("anomalies", "SchemaDiff.pb"),
+            list(split.labels),
+        ),
+        lineage=Lineage(
+            artifacts=[
+                ArtifactReference(role=key, type=each.type_name, id=each.id, uri=each.uri)
+                for key, artifacts in sorted(input_dict.items())
+                for each in artifacts
+            ],
+            code_digest=exec_properties["code_digest"],
+        ),
+        tuned=_tuned(artifact_utils.get_single_uri(tuned)) if tuned else {},
+        pushed=push.last_pushed(pushed_to, fileio) if pushed_to else None,
+        log_dir=log_dir,
+    )
+
+
+def _tuned(directory: str) -> dict[str, Any]:
+    """The values that the Tuner has found."""
+    text = io_utils.read_string_file(os.path.join(directory, "best_hyperparameters.txt"))
+    return dict(json.loads(text)["values"])
 
 
 def _bless(input_dict: Artifacts, output_dict: Artifacts, blessed: bool) -> None:

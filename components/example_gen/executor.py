@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -26,6 +27,7 @@ from modules.sources import (
     example_id,
     in_eval_split,
     open_source,
+    read_metadata,
 )
 
 _PROBLEMS_SHOWN = 5
@@ -39,7 +41,11 @@ def pack_settings(settings: DataSettings, code_digest: str) -> example_gen_pb2.C
         include={"source", "path", "channels", "eval_fraction", "split_seed"}
     )
     struct = struct_pb2.Struct()
-    json_format.ParseDict({"data": relevant, "code_digest": code_digest}, struct)
+    # TFX notices changed images by itself, but not a file beside the class folders.
+    metadata = hashlib.sha256(read_metadata(settings)).hexdigest()
+    json_format.ParseDict(
+        {"data": relevant, "metadata": metadata, "code_digest": code_digest}, struct
+    )
     config = example_gen_pb2.CustomConfig()
     config.custom_config.Pack(struct)
     return config
@@ -141,6 +147,8 @@ class _ReadExamples(beam.DoFn):
             "class_name": _bytes(class_name),
             "example_id": _bytes(identity),
         }
+        for name, value in zip(self._source.features, item.features, strict=True):
+            features[name] = _bytes(value.encode())
         example = tf.train.Example(features=tf.train.Features(feature=features))
         yield beam.pvalue.TaggedOutput(split, example.SerializeToString(deterministic=True))
         yield beam.pvalue.TaggedOutput("count", ("count", f"{split}/{item.label}"))
