@@ -180,6 +180,13 @@ class ImageFolderSource:
             rows = list(csv.DictReader(io.StringIO(self.read(path).decode("utf-8-sig"))))
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{path} must be a CSV file in UTF-8 ({error}); mend it") from error
+        # What is too much comes under the key None, what is missing as the value None.
+        for row in rows:
+            if None in row or None in row.values():
+                raise DataError(
+                    f"{path}: the row of {row.get(_FILE_COLUMN)!r} must have as many values as "
+                    "there are columns; mend it"
+                )
         columns = list(rows[0]) if rows else []
         if _FILE_COLUMN not in columns:
             raise DataError(
@@ -187,15 +194,12 @@ class ImageFolderSource:
                 f"{columns}; add the images' paths relative to {self.path}"
             )
         names = tuple(name for name in columns if name != _FILE_COLUMN)
-        wrong = [str(name) for name in names if name in _RESERVED or not str(name).isidentifier()]
+        wrong = [name for name in names if name in _RESERVED or not name.isidentifier()]
         if wrong or len(set(names)) != len(names):
             raise DataError(
                 f"{path}: columns must be different names of letters, digits and _, other than "
                 f"{', '.join(_RESERVED)}, got {', '.join(wrong) or columns}; rename them"
             )
-        short = [row[_FILE_COLUMN] for row in rows if None in row.values()]
-        if short:
-            raise DataError(f"{path}: the row of {short[0]!r} has too few values; complete it")
         return names, {row[_FILE_COLUMN]: tuple(row[name] for name in names) for row in rows}
 
     def read(self, name: str) -> bytes:

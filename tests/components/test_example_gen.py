@@ -291,6 +291,7 @@ def test_few_problems_are_all_named() -> None:
 class BadSource:
     """A source with labels that are no class, and with a file that is gone."""
 
+    features = ()
     labels: tuple[str, ...] = ("a", "b")
 
     def items(self) -> list[Item]:
@@ -388,3 +389,29 @@ def test_node_is_called_example_gen_and_has_our_executor(settings: DataSettings)
     assert component.id == "ExampleGen"
     assert component.executor_spec.executor_class is Executor
     assert list(component.outputs) == ["examples"]
+
+
+def test_metadata_become_features_of_the_examples(
+    generate: Any, read_examples: Any, tmp_path: Path
+) -> None:
+    settings = DataSettings(source="image_folder", path="unused", eval_fraction=0.5)
+    images = [*images_of("train", 2, settings), *images_of("eval", 1, settings)]
+    settings = folder(tmp_path / "images", a=images[::2], b=[images[1]])
+    rows = {"a/0.png": "day", "a/1.png": "night", "b/0.png": "day"}
+    lines = ["file_name,light", *(f"{name},{light}" for name, light in rows.items())]
+    (tmp_path / "images" / "metadata.csv").write_text("\n".join(lines))
+    generate(settings, tmp_path / "examples")
+    found = {}
+    for split in ("train", "eval"):
+        for example in read_examples(f"{tmp_path}/examples/Split-{split}"):
+            features = example.features.feature
+            (light,) = features["light"].bytes_list.value
+            found[features["image"].bytes_list.value[0]] = light.decode()
+    assert found == {images[0]: "day", images[2]: "night", images[1]: "day"}
+
+
+def test_changed_metadata_are_part_of_the_cache_key(tmp_path: Path) -> None:
+    settings = folder(tmp_path, a=[png()], b=[png()])
+    before = pack_settings(settings, "digest")
+    (tmp_path / "metadata.csv").write_text("file_name,light\na/0.png,day\nb/0.png,day\n")
+    assert pack_settings(settings, "digest") != before

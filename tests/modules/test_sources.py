@@ -126,6 +126,60 @@ def test_line_break_in_a_class_name(tmp_path, name):
         ImageFolderSource(path)
 
 
+# -- metadata.csv --
+
+
+def _with_metadata(tmp_path, text, encoding="utf-8"):
+    path = _folder(tmp_path, {"a": {"1.png": _png(1)}, "b": {"2.png": _png(2)}})
+    (tmp_path / "metadata.csv").write_text(text, encoding=encoding)
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_metadata_give_every_image_its_features(tmp_path, scheme, encoding):
+    text = 'light,file_name,site\nday,b/2.png,"Rhône, left"\nnight,a/1.png,\nday,c/3.png,x\n'
+    source = ImageFolderSource(scheme + _with_metadata(tmp_path, text, encoding))
+    assert source.features == ("light", "site")
+    assert [item.features for item in source.items()] == [("night", ""), ("day", "Rhône, left")]
+
+
+def test_without_metadata_there_are_no_features(tmp_path):
+    source = ImageFolderSource(_folder(tmp_path, {"a": {"1.png": _png()}, "b": {"2.png": _png()}}))
+    assert source.features == ()
+    assert [item.features for item in source.items()] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"metadata\.csv must have rows with a column file_name.*columns are \[\]"),
+        ("file,light\na/1.png,day\n", r"column file_name.*\['file', 'light'\]"),
+        ("file_name,label\na/1.png,1\n", r"columns must be.*other than image, label.*got label"),
+        ("file_name,a b\na/1.png,1\n", r"columns must be.*got a b;"),
+        ("file_name,light,site\na/1.png,day\n", r"the row of 'a/1\.png' must have as many"),
+        ("file_name,light\na/1.png,day,extra\n", r"the row of 'a/1\.png' must have as many"),
+    ],
+)
+def test_unusable_metadata_are_refused(tmp_path, text, message):
+    with pytest.raises(DataError, match=message) as caught:
+        ImageFolderSource(_with_metadata(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_image_without_metadata_is_named(tmp_path):
+    source = ImageFolderSource(_with_metadata(tmp_path, "file_name,light\na/1.png,day\n"))
+    with pytest.raises(DataError, match=r"row for every image, but b/2\.png has none"):
+        source.items()
+
+
+def test_metadata_that_are_no_text(tmp_path):
+    path = _folder(tmp_path, {"a": {"1.png": _png(1)}, "b": {"2.png": _png(2)}})
+    (tmp_path / "metadata.csv").write_bytes(b"file_name,x\na/1.png,\xff\n")
+    with pytest.raises(DataError, match=r"metadata\.csv must be a CSV file in UTF-8"):
+        ImageFolderSource(path)
+
+
 # -- ids and splits --
 
 
