@@ -34,7 +34,10 @@ def training_curves(model_run_dir: str) -> dict[str, list[float]]:
     newest = max(generations, key=lambda path: int(path.rstrip("/").rsplit("_", 1)[1]))
     curves = {}
     for part, prefix in _PARTS.items():
-        events = EventAccumulator(os.path.join(newest, part), size_guidance={"tensors": 0})
+        directory = os.path.join(newest, part)
+        if not tf.io.gfile.isdir(directory):
+            continue
+        events = EventAccumulator(directory, size_guidance={"tensors": 0})
         events.Reload()
         for tag in events.Tags()["tensors"]:
             if tag.startswith(_PREFIX):
