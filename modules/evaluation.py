@@ -12,14 +12,22 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from modules import evidence, fresh, latency, model_zoo, quantization, report, serving
+from modules import (
+    evidence,
+    fresh,
+    latency,
+    model_zoo,
+    quantization,
+    report,
+    report_schema,
+    serving,
+)
 from modules.eval_split import EvalSplit
 from modules.evidence import Statistics
 from modules.metrics import Predictions
 from modules.report_schema import (
     DataSummary,
     Evidence,
-    Examples,
     FreshProcess,
     LayerError,
     Lineage,
@@ -28,6 +36,7 @@ from modules.report_schema import (
     Slice,
     Variant,
 )
+from modules.runtimes import LITERT, SAVED_MODEL, Examples
 from modules.settings import EvaluateSettings, GateSettings, LatencySettings, PushSettings
 from modules.tflite_export import LiteRTModel, sha256
 
@@ -35,7 +44,6 @@ _LOG = logging.getLogger("tfx_distill.evaluation")
 # Real examples that the timed models cycle through.
 _TIMED_EXAMPLES = 32
 _REFERENCE = "float32"
-_SAVED_MODEL, _LITERT = "saved_model", "litert"
 # Slices beyond these stay in TFMA's results; a report with thousands is read by nobody.
 _MAX_SLICES = 500
 
@@ -226,7 +234,7 @@ class _Measured:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             confidence=confidence,
             labels=list(split.labels),
-            examples=Examples(eval=len(both["student"])),
+            examples=report_schema.Examples(eval=len(both["student"])),
             teacher=entries["teacher"],
             student=entries["student"],
             control=entries.get("control"),
@@ -267,7 +275,7 @@ class _Measured:
                 {
                     way: timing
                     for way, timing in latencies.get(_timed_as(name), {}).items()
-                    if way.startswith(_LITERT)
+                    if way.startswith(LITERT)
                 }
             ),
             fresh=found,
@@ -287,18 +295,20 @@ class _Measured:
     def _time(self, log_dir: str) -> latency.Measurements:
         subjects, settings = self._subjects, self._rules.latency
         timed = [
-            latency.Subject(role, _SAVED_MODEL, subjects.saved_models[role])
+            latency.Subject(role, SAVED_MODEL, subjects.saved_models[role])
             for role in ("teacher", "student")
         ]
-        timed.append(latency.Subject("teacher", _LITERT, subjects.tflite_file("teacher", _REFERENCE)))
+        timed.append(latency.Subject("teacher", LITERT, subjects.tflite_file("teacher", _REFERENCE)))
         # The student itself is timed in the format that the teacher has.
         timed += [
-            latency.Subject(_timed_as(name), _LITERT, path)
+            latency.Subject(_timed_as(name), LITERT, path)
             for name, path in subjects.variants.items()
         ]
-        pixels = self._split.first_pixels(_TIMED_EXAMPLES)
-        serialized = self._split.first_serialized(_TIMED_EXAMPLES)
-        return latency.measure(timed, pixels, serialized, settings, self._rules.seed, log_dir)
+        examples = Examples(
+            self._split.first_pixels(_TIMED_EXAMPLES),
+            self._split.first_serialized(_TIMED_EXAMPLES),
+        )
+        return latency.measure(timed, examples, settings, self._rules.seed, log_dir)
 
     def _fresh(self) -> dict[str, dict[str, FreshProcess]]:
         """By model and runtime: loaded in a process of its own, with canary examples."""
@@ -310,11 +320,11 @@ class _Measured:
         for role in ("teacher", "student"):
             path = subjects.saved_models[role]
             expected = serving.SavedModelPredictor(path).logits(tf.constant(serialized))
-            probes.append(fresh.Probe(role, _SAVED_MODEL, path, serialized, expected))
+            probes.append(fresh.Probe(role, SAVED_MODEL, path, serialized, expected))
         files = {"teacher": subjects.tflite_file("teacher", _REFERENCE), **subjects.variants}
         for name, path in files.items():
             expected = LiteRTModel(path).logits(pixels)
-            probes.append(fresh.Probe(name, _LITERT, path, pixels, expected))
+            probes.append(fresh.Probe(name, LITERT, path, pixels, expected))
         found: dict[str, dict[str, FreshProcess]] = {}
         for probe, result in zip(probes, fresh.run(probes, settings), strict=True):
             by_runtime = found.setdefault(probe.role, {})
@@ -383,7 +393,7 @@ def _timed_as(variant: str) -> str:
 
 def _latencies(found: Mapping[str, Any]) -> dict[str, Any]:
     """The fields `latency` and `latencies` of an entry."""
-    return {"latency": found.get(f"{_LITERT}_batch_1"), "latencies": dict(found)}
+    return {"latency": found.get(f"{LITERT}_batch_1"), "latencies": dict(found)}
 
 
 def _listed(tflite: str | tuple[str, ...]) -> Any:

@@ -15,10 +15,12 @@ from tfx.components.evaluator import component as tfx_component
 from tfx.types import standard_artifacts
 
 from components.artifacts import TFLiteModels
-from components.evaluator.component import Evaluator, tfma_config
-from components.evaluator.executor import Executor, tfma_accuracy
+from components.evaluator.component import Evaluator, Judged
+from components.evaluator.executor import Executor
+from components.evaluator.tfma_config import slice_numbers, tfma_config
 from modules import evaluation
 from modules.report import read_report
+from modules.settings import EvaluateSettings
 
 INPUTS = {
     "examples": standard_artifacts.Examples,
@@ -28,6 +30,12 @@ INPUTS = {
     "baseline_model": standard_artifacts.Model,
     "control_model": standard_artifacts.Model,
     "tflite": TFLiteModels,
+    "statistics": standard_artifacts.ExampleStatistics,
+    "anomalies": standard_artifacts.ExampleAnomalies,
+    "teacher_run": standard_artifacts.ModelRun,
+    "student_run": standard_artifacts.ModelRun,
+    "control_run": standard_artifacts.ModelRun,
+    "hyperparameters": standard_artifacts.HyperParameters,
 }
 SAVED_MODELS = {"teacher": "TeacherTrainer", "student": "Distiller", "control": "Control"}
 
@@ -86,7 +94,7 @@ def test_accuracy_is_what_the_saved_models_score(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["float32", "int8"])
+@pytest.mark.parametrize("variant", ["float32", "float16", "dynamic_range", "int8"])
 def test_accuracy_is_what_the_tflite_files_score(
     miniature_run: Any, report: dict[str, Any], read_examples: Any, variant: str
 ) -> None:
@@ -171,7 +179,14 @@ def test_tfma_results_can_be_loaded_and_have_all_slices(
     assert overall["sparse_categorical_accuracy"] == pytest.approx(report[role]["accuracy"])
     loss = overall["sparse_categorical_crossentropy"]
     assert loss == pytest.approx(report[role]["loss"], abs=1e-3)
-    assert tfma_accuracy(str(evaluated))[role] == overall["sparse_categorical_accuracy"]
+    assert overall["top_3_accuracy"] == pytest.approx(report[role]["top_k"]["3"], abs=1e-6)
+    numbers = slice_numbers(result)
+    assert numbers[()] == {
+        "accuracy": overall["sparse_categorical_accuracy"],
+        "loss": overall["sparse_categorical_crossentropy"],
+        "top_3_accuracy": overall["top_3_accuracy"],
+    }
+    assert set(numbers) == set(by_slice)
 
 
 @pytest.mark.slow
@@ -190,7 +205,7 @@ def test_blessing_agrees_with_the_gate(miniature_run: Any, report: dict[str, Any
 @pytest.mark.slow
 def test_report_holds_the_whole_configuration(miniature_run: Any, report: dict[str, Any]) -> None:
     assert report["config"] == json.loads(miniature_run.config().model_dump_json())
-    assert report["push"]["tflite"] == ["int8"]
+    assert report["push"]["tflite"] == "smallest"
     assert report["labels"] == [str(digit) for digit in range(10)]
 
 
@@ -198,8 +213,120 @@ def test_report_holds_the_whole_configuration(miniature_run: Any, report: dict[s
 def test_report_can_be_read_and_has_its_table_beside_it(evaluated: Path) -> None:
     assert read_report(evaluated / "report.json").gate.blessed
     table = (evaluated / "report.md").read_text()
-    for name in ("teacher", "student", "control", "TFLite float32", "TFLite int8"):
+    for name in ("teacher", "student", "control", "TFLite float16", "TFLite int8"):
         assert f"| {name} " in table
+
+
+@pytest.mark.slow
+def test_slices_are_tfmas_with_our_intervals(
+    report: dict[str, Any], saved_model_answers: dict[str, np.ndarray], truth: np.ndarray
+) -> None:
+    slices = {each["slice"]["class_name"]: each for each in report["slices"]}
+    assert set(slices) == set(report["labels"])
+    for label, found in slices.items():
+        of_class = truth == int(label)
+        assert found["count"] == of_class.sum()
+        right = {
+            role: saved_model_answers[role][of_class] == int(label)
+            for role in ("teacher", "student")
+        }
+        for role, each in right.items():
+            assert found[role]["accuracy"] == pytest.approx(each.mean(), abs=1e-6)
+            low, high = found[role]["intervals"]["accuracy"]
+            assert low <= found[role]["accuracy"] + 1e-6 and found[role]["accuracy"] <= high + 1e-6
+        change = found["accuracy_change"]
+        expected = right["student"].mean() - right["teacher"].mean()
+        assert change["value"] == pytest.approx(expected)
+        assert change["low"] <= change["value"] <= change["high"]
+    assert [each["count"] for each in report["slices"]] == sorted(
+        (each["count"] for each in report["slices"]), reverse=True
+    )
+
+
+@pytest.mark.slow
+def test_paired_changes_are_of_the_same_examples(
+    report: dict[str, Any], saved_model_answers: dict[str, np.ndarray], truth: np.ndarray
+) -> None:
+    """Differences of shares would not notice a mixed-up order; the intervals do."""
+    from modules.intervals import paired_difference
+
+    student, teacher = (saved_model_answers[role] == truth for role in ("student", "teacher"))
+    found = report["student"]["against"]["teacher"]["accuracy"]
+    assert (found["low"], found["high"]) == pytest.approx(paired_difference(teacher, student, 0.95))
+    # Nearly every answer of the float32 file is the student's own, so the interval is narrow.
+    same = report["variants"]["float32"]["against"]["student"]["accuracy"]
+    assert same["value"] == 0
+    assert same["high"] - same["low"] < 0.05
+
+
+@pytest.mark.slow
+def test_confusion_and_disagreements_are_of_these_answers(
+    report: dict[str, Any],
+    saved_model_answers: dict[str, np.ndarray],
+    truth: np.ndarray,
+    raw_eval: list[Any],
+) -> None:
+    for role in ("teacher", "student"):
+        matrix = np.zeros((10, 10), int)
+        np.add.at(matrix, (truth, saved_model_answers[role]), 1)
+        found = {
+            (cell["label"], cell["predicted"]): cell["count"] for cell in report["confusion"][role]
+        }
+        assert found == {(i, j): matrix[i, j] for i, j in zip(*matrix.nonzero(), strict=True)}
+    at = {
+        example.features.feature["example_id"].bytes_list.value[0].decode(): index
+        for index, example in enumerate(raw_eval)
+    }
+    assert report["disagreements"]
+    for each in report["disagreements"]:
+        index = at[each["example_id"]]
+        assert each["label"] == truth[index]
+        assert each["teacher"] == saved_model_answers["teacher"][index] != each["student"]
+        assert each["student"] == saved_model_answers["student"][index]
+
+
+@pytest.mark.slow
+def test_report_tells_of_the_nodes_before(miniature_run: Any, report: dict[str, Any]) -> None:
+    assert {role: len(curves["loss"]) for role, curves in report["curves"].items()} == {
+        "teacher": 2,
+        "student": 3,
+        "control": 3,
+    }
+    assert "val_soft_target_loss" in report["curves"]["student"]
+    assert "soft_target_loss" not in report["curves"]["control"]
+    splits = report["data"]["splits"]
+    assert splits["train"]["examples"] + splits["eval"]["examples"] == 1797
+    assert splits["eval"]["classes"] == {
+        each["label"]: each["count"] for each in report["per_class"]
+    }
+    assert report["data"]["anomalies"] == []
+    uris = {each["role"]: each["uri"] for each in report["lineage"]["artifacts"]}
+    assert uris["model"] == miniature_run.uris["Distiller.model"]
+    assert uris["baseline_model"] == miniature_run.uris["TeacherTrainer.model"]
+
+
+@pytest.mark.slow
+def test_every_file_answers_in_a_fresh_process_as_judged(report: dict[str, Any]) -> None:
+    fresh = {
+        "teacher": report["teacher"]["fresh"],
+        "student": report["student"]["fresh"],
+        **{name: entry["fresh"] for name, entry in report["variants"].items()},
+    }
+    assert set(fresh["teacher"]) == {"saved_model", "litert"}
+    assert set(fresh["student"]) == {"saved_model"}
+    for found in fresh.values():
+        for runtime, each in found.items():
+            assert each["passed"], each["problem"]
+            assert each["runtime"] == runtime and each["canaries"] == 16
+            assert 0 < each["runtime_memory_bytes"] <= each["peak_memory_bytes"]
+
+
+@pytest.mark.slow
+def test_report_files_lie_beside_the_tfma_results(evaluated: Path) -> None:
+    page = (evaluated / "index.html").read_text()
+    assert page.startswith("<!DOCTYPE html>") or page.startswith("<!doctype html>")
+    assert len(page) < 8_000_000
+    assert (evaluated / "model_card.md").read_text().startswith("---")
 
 
 def accuracies(student: float, teacher: float) -> Any:
@@ -209,9 +336,13 @@ def accuracies(student: float, teacher: float) -> Any:
     )
 
 
+def overall(**numbers: float) -> dict[str, Any]:
+    return {role: {(): {"accuracy": value}} for role, value in numbers.items()}
+
+
 def test_the_same_number_by_two_ways() -> None:
     report = accuracies(student=1 / 3, teacher=0.9)
-    evaluation.check_against_tfma(report, {"student": np.float32(1 / 3), "teacher": 0.9})
+    evaluation.check_against_tfma(report, overall(student=float(np.float32(1 / 3)), teacher=0.9))
 
 
 @pytest.mark.parametrize(
@@ -220,12 +351,18 @@ def test_the_same_number_by_two_ways() -> None:
 def test_another_number_by_tfma_is_an_error(role: str, theirs: dict[str, float]) -> None:
     report = accuracies(student=0.8, teacher=0.9)
     with pytest.raises(RuntimeError, match=f"^{role} accuracy is 0.[89]00000 by our count but 0"):
-        evaluation.check_against_tfma(report, theirs)
+        evaluation.check_against_tfma(report, overall(**theirs))
 
 
 def make_component(**replaced: Any) -> Evaluator:
     channels = {name: types.Channel(type=kind) for name, kind in INPUTS.items()}
-    return Evaluator(**{**channels, "config": "{}", "code_digest": "abc", **replaced})
+    return Evaluator(
+        judged=Judged(**{**channels, **replaced}),
+        evaluate=EvaluateSettings(),
+        config="{}",
+        compare_with_pushed="",
+        code_digest="abc",
+    )
 
 
 def test_component_is_tfxs_with_our_channels() -> None:
@@ -244,8 +381,9 @@ def test_component_is_tfxs_with_our_channels() -> None:
 
 
 def test_component_without_control_has_no_such_input() -> None:
-    expected = {name: kind for name, kind in INPUTS.items() if name != "control_model"}
-    component = make_component(control_model=None)
+    optional = {"control_model", "control_run", "hyperparameters"}
+    expected = {name: kind for name, kind in INPUTS.items() if name not in optional}
+    component = make_component(**dict.fromkeys(optional))
     assert {name: channel.type for name, channel in component.inputs.items()} == expected
 
 
@@ -256,7 +394,12 @@ def test_component_refuses_another_artifact_type(name: str) -> None:
 
 
 def test_tfma_compares_student_and_teacher_and_leaves_the_verdict_to_the_gate() -> None:
-    config = tfma_config()
+    config = tfma_config(EvaluateSettings(slices=(("class_name",), ("site", "light"))))
+    assert [list(spec.feature_keys) for spec in config.slicing_specs] == [
+        [],
+        ["class_name"],
+        ["site", "light"],
+    ]
     assert [(spec.name, spec.is_baseline) for spec in config.model_specs] == [
         ("student", False),
         ("teacher", True),
@@ -265,3 +408,12 @@ def test_tfma_compares_student_and_teacher_and_leaves_the_verdict_to_the_gate() 
     assert not any(
         metric.HasField("threshold") for spec in config.metrics_specs for metric in spec.metrics
     )
+
+
+@pytest.mark.parametrize(("classes", "wanted"), [(None, {2, 5}), (5, {2}), (6, {2, 5}), (2, set())])
+def test_an_answer_among_all_classes_is_not_asked_for(
+    classes: int | None, wanted: set[int]
+) -> None:
+    config = tfma_config(EvaluateSettings(top_k=(2, 5)), classes)
+    found = {json.loads(each.config)["k"] for each in config.metrics_specs[0].metrics if each.config}
+    assert found == wanted

@@ -13,8 +13,8 @@ from pipeline.config import PRESETS_DIR, check_local_paths, find_config, load_co
 
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
 SECTIONS = (
-    "name, seed, data, augment, teacher, more_teachers, student, distill, tune, export, latency, "
-    "gate, push, runtime"
+    "name, seed, data, augment, teacher, more_teachers, student, distill, tune, export, "
+    "evaluate, latency, gate, push, runtime"
 )
 METHODS = (
     "soft_target, standardized, logit_mse, decoupled, dist, hint, attention_transfer, "
@@ -69,9 +69,10 @@ def test_preset_digits_asks_for_what_the_project_promises() -> None:
     assert config.data.input_shape == (8, 8, 1)
     assert config.data.eval_fraction >= 0.15
     assert config.gate.min_accuracy == 0.965
-    assert config.gate.max_tflite_accuracy_drop == 0.01
+    assert config.gate.max_tflite_accuracy_drop == 0.02
     assert config.gate.min_speedup == 1.5
-    assert (config.export.tflite, config.push.tflite) == (("float32", "int8"), "int8")
+    assert set(config.export.tflite) == {"float32", "float16", "dynamic_range", "int8"}
+    assert config.push.tflite == "smallest"
 
 
 def test_defaults_of_a_minimal_file(file: Path) -> None:
@@ -107,6 +108,7 @@ def test_overrides_of_nested_keys_and_lists(file: Path) -> None:
             "distill.temperature=2.5",
             "export.tflite=[float32]",
             "push.tflite=float32",
+            "evaluate.slices=[class_name, [class_name, label]]",
             "teacher.parameters.widths=[4, 8]",
             "student.train={epochs: 2, batch_size: 16}",
             "gate.min_accuracy=null",
@@ -115,10 +117,11 @@ def test_overrides_of_nested_keys_and_lists(file: Path) -> None:
         ],
     )
     assert config.distill.temperature == 2.5
-    assert config.export.tflite == ("float32",)
+    assert config.export.tflite == config.push.tflite == ("float32",)
+    assert config.evaluate.slices == (("class_name",), ("class_name", "label"))
     assert config.teacher.parameters == {"widths": [4, 8]}
     assert (config.student.train.epochs, config.student.train.batch_size) == (2, 16)
-    assert config.gate.model_dump(exclude_none=True) == {"min_speedup": 1.25}
+    assert config.gate.model_dump(exclude_none=True) == {"min_speedup": 1.25, "limits": ()}
     assert config.distill.control is False
 
 
@@ -176,9 +179,10 @@ WRONG_VALUES = {
         "student.train.epochs: input should be a valid integer, unable to parse string as an "
         "integer, got 'many'"
     ),
-    "latency.blocks=4": "latency.blocks: input should be greater than or equal to 5, got 4",
+    "latency.blocks=1": "latency.blocks: input should be greater than or equal to 2, got 1",
     "export.tflite=[float32, int4]": (
-        "export.tflite.1: input should be 'float32' or 'int8', got 'int4'"
+        "export.tflite.1: input should be 'float32', 'float16', 'dynamic_range' or 'int8', "
+        "got 'int4'"
     ),
     "name=Big Name": (
         "name: string should match pattern '^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$', got 'Big Name'"
@@ -193,15 +197,39 @@ WRONG_VALUES = {
     ),
     "gate={}": (
         "gate must set at least one limit, or no student could be judged; set one of "
-        "min_accuracy, max_accuracy_drop, max_tflite_accuracy_drop, min_speedup, max_size_bytes"
+        "min_accuracy, max_accuracy_drop, max_tflite_accuracy_drop, min_speedup, max_size_bytes, "
+        "limits"
     ),
     "export.tflite=[int8]": (
         "export.tflite must include float32, on which teacher and student are timed, got "
         "['int8']; add float32"
     ),
-    "export.tflite=[float32]": (
-        "push.tflite must be one of export.tflite ['float32'], got 'int8'; add it to "
-        "export.tflite or push another"
+    "push.tflite=[float32, float16]": (
+        "push.tflite must be among export.tflite ['float32', 'int8'], got ['float32', 'float16']; "
+        "add float16 to export.tflite"
+    ),
+    "push.tflite=[int8, int8]": (
+        "push.tflite must be smallest, fastest or a list of variants, each once, got "
+        "['int8', 'int8']"
+    ),
+    "push.destination=' '": (
+        "push.destination must be a directory or a URL, got an empty text; remove the key for the "
+        "output directory's pushed/"
+    ),
+    "export.tflite=[float32, int8, int8]": (
+        "export.tflite must name each variant once, got ['float32', 'int8', 'int8']; remove the "
+        "repeated ones"
+    ),
+    "evaluate.slices=[[a, a]]": (
+        "evaluate.slices must list names of features, each once, got [['a', 'a']]; for example "
+        "[[class_name]]"
+    ),
+    "gate.limits=[{number: student.ece}]": "the limit of student.ece must set min, max or both",
+    "gate.limits=[{number: student.ece, min: 2, max: 1}]": (
+        "the limit of student.ece must have min at or below max, got 2 and 1"
+    ),
+    "gate.limits=[{number: student.ece, max: 1, relative: true}]": (
+        "the limit of student.ece is relative, but to nothing; set against"
     ),
 }
 

@@ -54,6 +54,11 @@ EDGES = {
         "baseline_model": ("TeacherTrainer", "model"),
         "control_model": ("Control", "model"),
         "tflite": ("Exporter", "tflite"),
+        "statistics": ("StatisticsGen", "statistics"),
+        "anomalies": ("ExampleValidator", "anomalies"),
+        "teacher_run": ("TeacherTrainer", "model_run"),
+        "student_run": ("Distiller", "model_run"),
+        "control_run": ("Control", "model_run"),
     },
     "Pusher": {
         "model": ("Distiller", "model"),
@@ -99,7 +104,7 @@ def compiled(pipeline: Pipeline) -> dict[str, Any]:
 
 def push_directory(pipeline: Pipeline) -> str:
     (pusher,) = (node for node in pipeline.components if node.id == "Pusher")
-    return json.loads(pusher.exec_properties["push_destination"])["filesystem"]["base_directory"]
+    return pusher.exec_properties["destination"]
 
 
 def test_nodes_and_what_they_take(tmp_path: Path) -> None:
@@ -124,7 +129,7 @@ def test_every_node_comes_after_those_it_takes_from(tmp_path: Path) -> None:
 def test_without_control_there_is_no_such_node_nor_input(tmp_path: Path) -> None:
     pipeline = graph(tmp_path, "distill.control=false")
     expected = {name: dict(inputs) for name, inputs in EDGES.items() if name != "Control"}
-    del expected["Evaluator"]["control_model"]
+    del expected["Evaluator"]["control_model"], expected["Evaluator"]["control_run"]
     assert edges(pipeline) == expected
     nodes = compiled(pipeline)
     assert "Control" not in nodes
@@ -220,3 +225,20 @@ def test_the_evaluator_gets_the_whole_configuration(tmp_path: Path) -> None:
     (evaluator,) = (node for node in graph(tmp_path).components if node.id == "Evaluator")
     config = json.loads(evaluator.exec_properties["config"])
     assert config == json.loads(load_config("digits").model_dump_json())
+
+
+def evaluator_of(pipeline: Pipeline) -> Any:
+    (evaluator,) = (node for node in pipeline.components if node.id == "Evaluator")
+    return evaluator
+
+
+def test_the_winner_of_a_search_is_told_to_the_evaluator(tmp_path: Path) -> None:
+    pipeline = graph(tmp_path, "tune={trials: 2, alpha: [0.1, 0.9]}")
+    assert edges(pipeline)["Evaluator"]["hyperparameters"] == ("Tuner", "best_hyperparameters")
+
+
+def test_the_evaluator_looks_at_the_destination_only_if_the_gate_asks(tmp_path: Path) -> None:
+    assert evaluator_of(graph(tmp_path)).exec_properties["compare_with_pushed"] == ""
+    limit = "gate.limits=[{number: student.accuracy, against: pushed, min: -0.01}]"
+    asking = graph(tmp_path, limit)
+    assert evaluator_of(asking).exec_properties["compare_with_pushed"] == str(tmp_path / "pushed")

@@ -103,7 +103,7 @@ def test_outcome_says_where_things_lie(miniature_run: Any) -> None:
     assert (tflite / "model.tflite").read_bytes() == int8.read_bytes()
     evaluation = Path(miniature_run.uris["Evaluator.evaluation"])
     assert content(output / "report") == {
-        name: (evaluation / name).read_bytes() for name in ("report.json", "report.md")
+        name: (evaluation / name).read_bytes() for name in REPORT_FILES
     }
 
 
@@ -235,7 +235,7 @@ def taught_by_two(miniature_run: Any) -> dict[str, Any]:
     )
     preflight(config)
     pipeline = create_pipeline(config, places(miniature_run.output))
-    Runner().run(pipeline, run_options=RunOptions(to_nodes=["Distiller"]))
+    Runner(config).run(pipeline, run_options=RunOptions(to_nodes=["Distiller"]))
     return {
         "states": miniature_run.states(),
         "uris": {name: item.uri for name, item in miniature_run.artifacts().items()},
