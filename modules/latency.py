@@ -1,260 +1,341 @@
-"""Times models against each other on one runtime, and says how much faster one is.
+"""Times models against each other, and says how much faster one is.
 
-A machine's speed drifts while one measures. Two models timed one after the other are timed on
-two machines, so to speak; here they take turns in short blocks, and only blocks of the same
-round are compared. NumPy is imported with the module, SciPy and LiteRT only where needed.
+A machine's speed drifts while one measures, so models take turns in short blocks and only blocks
+of the same round are compared. A process has luck of its own (memory layout, core, neighbours), so
+everything is timed in several fresh processes, and the intervals are those of `repetition`. The
+models run in `latency_worker`; here only its numbers are read, with NumPy alone.
 """
 
 from __future__ import annotations
 
-import gc
-import time
-from collections.abc import Callable, Mapping
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modules import loadgen, repetition
+from modules.child_process import Child, ChildError
 from modules.errors import ModelError
+from modules.latency_worker import HARNESS
+from modules.repetition import Resampling, percentile
+from modules.runtimes import LITERT, SAVED_MODEL, Examples, Runtime, Subject
 from modules.settings import LatencySettings
 
-LITERT = "litert"
-BOOTSTRAP_RESAMPLES = 9_999
-
-Runner = Callable[[], object]
+_LOG = logging.getLogger("tfx_distill.evaluation")
+TEACHER = "teacher"
+# The teacher's file once more, loaded independently: the A/A control.
+AGAIN = "teacher_again"
+# TensorFlow takes seconds to start. Nothing is gated on it by default, so a wider interval will do.
+_SAVED_MODEL_PROCESSES = 3
+_TIME_LIMIT_S = 1800.0
+_WORKER = "modules.latency_worker"
+_PERCENTS = {"p50_ms": 50, "p90_ms": 90, "p99_ms": 99}
 
 
 @dataclass(frozen=True, eq=False)
 class Timing:
-    """Latencies of one model.
+    """One model, timed in one way.
 
     Attributes:
-        block_latencies_ms: `[blocks, queries]` float64, milliseconds per single-example
-            inference; row `i` was taken in round `i`, in which every model had its turn.
-        threads: threads the runtime was given.
+        latencies_ms: `[processes, rounds, queries]` float64, milliseconds per query; round `i` of
+            a process is one block of each model.
         runtime: what ran the model.
+        threads: threads the runtime was given.
+        batch_size: examples in a query.
 
     Raises:
         ValueError: there is no latency, or one is not a positive number.
     """
 
-    block_latencies_ms: NDArray[np.float64]
-    threads: int
+    latencies_ms: NDArray[np.float64]
     runtime: str = LITERT
+    threads: int = 1
+    batch_size: int = 1
 
     def __post_init__(self) -> None:
-        latencies = self.block_latencies_ms
-        if latencies.ndim != 2 or latencies.size == 0:
+        latencies = self.latencies_ms
+        if latencies.ndim != 3 or latencies.size == 0:
             raise ValueError(
-                f"block_latencies_ms must have shape [blocks, queries], got {latencies.shape}"
+                f"latencies_ms must have shape [processes, rounds, queries], got {latencies.shape}"
             )
         if not (np.isfinite(latencies).all() and (latencies > 0).all()):
-            raise ValueError("block_latencies_ms must be positive and finite")
+            raise ValueError("latencies_ms must be positive and finite")
 
-    def summary(self) -> dict[str, Any]:
-        """Latency over all queries, as the report states it.
+    def summary(self, resampling: Resampling, confidence: float) -> dict[str, Any]:
+        """Latency over all queries, as `report_schema.Latency` has it.
 
-        Returns:
-            `p50_ms`, `p90_ms`, `p99_ms` by `percentile`; `throughput`, inferences per second of
-            one stream, queries / summed latency; `runtime`; `threads`.
+        Throughput is of one stream, in examples per second. An interval is where a repeated
+        measurement is expected, see `repetition.interval`.
         """
-        latencies = self.block_latencies_ms.ravel()
-        return {
-            "p50_ms": percentile(latencies, 50),
-            "p90_ms": percentile(latencies, 90),
-            "p99_ms": percentile(latencies, 99),
-            "throughput": float(latencies.size / (latencies.sum() / 1e3)),
+        latencies = self.latencies_ms
+        found = {key: percentile(latencies, percent) for key, percent in _PERCENTS.items()}
+        resampled = dict(
+            zip(_PERCENTS, resampling.percentiles(latencies, [*_PERCENTS.values()]), strict=True)
+        )
+        found["throughput"] = 1e3 * self.batch_size / float(latencies.mean())
+        resampled["throughput"] = 1e3 * self.batch_size / resampling.means(latencies)
+        ascending = np.sort(latencies, axis=None)
+        ranks = np.minimum(latencies.size * np.arange(101) // 100, latencies.size - 1)
+        return found | {
             "runtime": self.runtime,
             "threads": self.threads,
+            "batch_size": self.batch_size,
+            "queries": latencies.size,
+            "distribution_ms": ascending[ranks].tolist(),
+            "intervals": {
+                key: repetition.interval(value, resampled[key], resampling.processes, confidence)
+                for key, value in found.items()
+            },
         }
 
 
-def percentile(latencies: NDArray[np.float64], percent: int) -> float:
-    """The latency of one real query, not an interpolation between two.
+def speedup(
+    slower: Timing,
+    faster: Timing,
+    resampling: Resampling,
+    confidence: float,
+    harness: Timing | None = None,
+) -> dict[str, Any]:
+    """How many times faster one model is than another, as `report_schema.Speedup` has it.
 
-    Of the `n` latencies in ascending order it is number `floor(n * percent / 100)`, counted from
-    zero. This is the rule of MLPerf's LoadGen for its single-stream scenario (mlcommons/inference,
-    loadgen/results.cc, ProcessLatencies). Where `n * percent / 100` is whole, it lies one rank
-    above the textbook's nearest rank: the careful side for a latency.
+    The ratio `median(slower block) / median(faster block)` is taken per round, since both blocks
+    of a round met the same state of the machine. The result is the median ratio over all rounds
+    of all processes. Its interval is where a repeated measurement is expected: see
+    `repetition.interval`, which is wider than a confidence interval, the careful side for a gate.
 
     Args:
-        latencies: `[n]`, at least one.
-        percent: an integer in `[0, 100)`, so that the rank is computed without rounding.
+        slower: the numerator, usually the teacher.
+        faster: timed in the same rounds.
+        resampling: of these processes and rounds.
+        confidence: level of the interval, in (0, 1).
+        harness: what the stopwatch itself takes for a query, taken off both medians. LoadGen's is
+            0.7 microseconds, a sixth of the smallest models' latency; our own is within a tenth
+            of that and counts.
+
+    Raises:
+        ValueError: the two were not timed alike.
     """
-    if not 0 <= percent < 100:
-        raise ValueError(f"percent must be in [0, 100), got {percent}")
-    rank = latencies.size * percent // 100
-    return float(np.partition(latencies, rank)[rank])
+    first, second = (
+        (t.runtime, t.threads, t.batch_size, t.latencies_ms.shape[:2]) for t in (slower, faster)
+    )
+    if first != second:
+        raise ValueError(
+            "both models must have the same runtime, threads, batch size and rounds, "
+            f"got {first} and {second}"
+        )
+    overhead = 0.0 if harness is None else np.median(harness.latencies_ms, axis=-1)
+    above, below = (np.median(t.latencies_ms, axis=-1) - overhead for t in (slower, faster))
+    ratios = above / np.maximum(below, 1e-6)
+    middle = float(np.median(ratios))
+    resampled = resampling.percentiles(ratios[..., np.newaxis], [50])[0]
+    low, high = repetition.interval(middle, resampled, resampling.processes, confidence)
+    return {
+        "median": middle,
+        "ci_low": low,
+        "ci_high": high,
+        "confidence": confidence,
+        "runtime": slower.runtime,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """All that was timed.
+
+    Attributes:
+        timings: by way (`<runtime>_batch_<size>`), then by role; `teacher_again` is the A/A
+            control. A model that refuses a batch size is absent there.
+        harness: by way, what LoadGen takes for a query; empty if it was not used.
+        affinity: processors the timing processes were free to run on.
+        seed: of the resampling.
+    """
+
+    timings: Mapping[str, Mapping[str, Timing]]
+    harness: Mapping[str, Timing]
+    affinity: Sequence[int]
+    seed: int
+
+    @cached_property
+    def _resamplings(self) -> dict[str, Resampling]:
+        """One for all models of a way: they shared their processes."""
+        found = {}
+        for way, models in self.timings.items():
+            processes, rounds, _ = next(iter(models.values())).latencies_ms.shape
+            found[way] = Resampling.draw(processes, rounds, self.seed)
+        return found
+
+    def summaries(self, confidence: float) -> dict[str, dict[str, dict[str, Any]]]:
+        """By role and way, what `report_schema.Latency` holds."""
+        found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+        for way, models in self.timings.items():
+            for role, timing in models.items():
+                if role != AGAIN:
+                    found[role][way] = timing.summary(self._resamplings[way], confidence)
+        return dict(found)
+
+    def speedups(self, confidence: float) -> dict[str, dict[str, dict[str, Any]]]:
+        """By way and role, how many times faster than the teacher: `report_schema.Speedup`."""
+        return {
+            way: {
+                role: self._speedup(way, role, confidence)
+                for role in models
+                if role not in (TEACHER, AGAIN)
+            }
+            for way, models in self.timings.items()
+            if TEACHER in models
+        }
+
+    def aa_control(self, confidence: float) -> dict[str, dict[str, Any]]:
+        """By way, the teacher against itself, loaded twice: it should be 1."""
+        return {
+            way: self._speedup(way, AGAIN, confidence)
+            for way, models in self.timings.items()
+            if TEACHER in models and AGAIN in models
+        }
+
+    def _speedup(self, way: str, role: str, confidence: float) -> dict[str, Any]:
+        models = self.timings[way]
+        return speedup(
+            models[TEACHER], models[role], self._resamplings[way], confidence, self.harness.get(way)
+        )
 
 
 def measure(
-    runners: Mapping[str, Runner], settings: LatencySettings, seed: int, runtime: str = LITERT
-) -> dict[str, Timing]:
-    """Times single-example inferences of several models in interleaved blocks.
+    subjects: Sequence[Subject],
+    examples: Examples,
+    settings: LatencySettings,
+    seed: int,
+    log_dir: str | None = None,
+) -> Measurements:
+    """Times single examples and batches of all subjects, on their runtimes.
 
-    After the warm-up of all models come `settings.blocks` rounds. In a round each model runs one
-    block of `settings.queries_per_block` timed inferences; the order of the models is drawn anew
-    for each round, so that none always follows the same other. Each block starts with one untimed
-    inference, and Python's garbage collector rests until it ends.
+    LiteRT runs in `settings.processes` fresh processes, TensorFlow in at most 3, one at a time.
+    Each loads all models of its runtime, and the teacher twice. After the warm-up come
+    `settings.blocks` rounds, in which each model answers a block of `settings.queries_per_block`
+    queries; the order within a round is drawn anew. A block starts with one untimed query and has
+    fewer where it would last longer than 25 ms; where a single query does, there are fewer rounds
+    too, at least two. The first process decides this for all.
 
     Args:
-        runners: by model name; one call is one inference of one example.
-        settings: blocks, queries, warm-up, and the threads the runners were made with.
-        seed: of the order within the rounds.
-        runtime: name of what runs all of them, for the record.
-
-    Returns:
-        One `Timing` per model, with `block_latencies_ms` `[blocks, queries_per_block]`.
+        subjects: a teacher and any number of others on each runtime.
+        examples: the models go round and round them.
+        settings: processes, blocks, queries, warm-up, batch size and threads; with the engine
+            `loadgen`, MLPerf LoadGen times single examples on LiteRT, as many in all.
+        seed: of the order within the rounds, and of the resampling.
+        log_dir: where LoadGen's logs are kept.
 
     Raises:
-        ValueError: there is no runner.
+        ModelError: a file cannot be loaded or asked, or its process died or hung.
+        ConfigError: the engine is `loadgen`, which is not installed.
+        ValueError: a runtime has no teacher, or LoadGen no directory.
     """
-    if not runners:
-        raise ValueError("runners must name at least one model to time, got none")
-    for runner in runners.values():
-        for _ in range(settings.warmup_queries):
-            runner()
-    names = list(runners)
-    rng = np.random.default_rng(seed)
-    blocks: dict[str, list[list[int]]] = {name: [] for name in names}
-    for _ in range(settings.blocks):
-        for index in rng.permutation(len(names)):
-            name = names[index]
-            blocks[name].append(_time_block(runners[name], settings.queries_per_block))
+    if settings.engine == "loadgen":
+        loadgen.require()
+        if log_dir is None:
+            raise ValueError("log_dir must be given for the engine loadgen")
+    timings: dict[str, dict[str, Timing]] = {}
+    harness: dict[str, Timing] = {}
+    affinity: set[int] = set()
+    for runtime in (LITERT, SAVED_MODEL):
+        paths = {each.role: each.path for each in subjects if each.runtime == runtime}
+        if not paths:
+            continue
+        if TEACHER not in paths:
+            raise ValueError(f"subjects must have a teacher on {runtime}, got {sorted(paths)}")
+        task = _task(runtime, paths, settings, seed) | {"log_dir": log_dir}
+        answers = _run_processes(task, examples, settings)
+        affinity.update(*(values["affinity"] for values, _ in answers))
+        for way, models in _timings(task, [arrays for _, arrays in answers]).items():
+            if HARNESS in models:
+                harness[way] = models.pop(HARNESS)
+            timings[way] = models
+    return Measurements(timings, harness, sorted(affinity), seed)
+
+
+def _task(
+    runtime: Runtime, paths: dict[str, str], settings: LatencySettings, seed: int
+) -> dict[str, Any]:
     return {
-        # A query below the clock's resolution took some time all the same: at least 1 ns.
-        name: Timing(np.maximum(np.array(rows), 1) / 1e6, settings.threads, runtime)
-        for name, rows in blocks.items()
+        "runtime": runtime,
+        "engine": settings.engine if runtime == LITERT else "blocks",
+        "models": {TEACHER: paths[TEACHER], AGAIN: paths[TEACHER]} | paths,
+        "batch_sizes": [1, settings.batch_size],
+        "threads": settings.threads,
+        "warmup": settings.warmup_queries,
+        "blocks": settings.blocks,
+        "queries": settings.queries_per_block,
+        "seed": seed,
     }
 
 
-def _time_block(runner: Runner, queries: int) -> list[int]:
-    """Nanoseconds of each of `queries` inferences in a row."""
-    clock = time.perf_counter_ns
-    nanoseconds = [0] * queries
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        # The model before has emptied the caches: here the first inference of a small model took
-        # 1.4 to 1.9 times its median. One in 50 is enough to make that its p99.
-        runner()
-        for query in range(queries):
-            start = clock()
-            runner()
-            nanoseconds[query] = clock() - start
-    finally:
-        if was_enabled:
-            gc.enable()
-    return nanoseconds
+def _run_processes(
+    task: dict[str, Any], examples: Examples, settings: LatencySettings
+) -> list[tuple[Any, dict[str, NDArray[Any]]]]:
+    """The answers of all processes of a runtime, which had their turn one after the other.
 
-
-def speedup(teacher: Timing, student: Timing, confidence: float, seed: int) -> dict[str, Any]:
-    """How many times faster the student is, with the uncertainty of this measurement.
-
-    The ratio `median(teacher block) / median(student block)` is taken per round, since both
-    blocks of a round met the same state of the machine. The result is the median ratio; its
-    interval is a percentile bootstrap over the rounds (Efron and Tibshirani 1993, chapter 13).
-
-    Args:
-        teacher: timing from one call of `measure`.
-        student: timing from the same call.
-        confidence: level of the interval, in (0, 1).
-        seed: of the resampling.
-
-    Returns:
-        `median`, `ci_low`, `ci_high` (ratios; above 1 the student is faster), `confidence`,
-        `runtime`.
-
-    Raises:
-        ValueError: runtime, threads or number of rounds differ, or there are fewer than two.
+    TensorFlow's start is long and is not timed: these processes start together.
     """
-    _require_comparable(teacher, student)
-    from scipy import stats  # a second to import, and only wanted once there is a measurement
-
-    ratios = np.median(teacher.block_latencies_ms, axis=1) / np.median(
-        student.block_latencies_ms, axis=1
-    )
-    interval = stats.bootstrap(
-        (ratios,),
-        np.median,
-        n_resamples=BOOTSTRAP_RESAMPLES,
-        vectorized=True,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return {
-        "median": float(np.median(ratios)),
-        "ci_low": float(interval.low),
-        "ci_high": float(interval.high),
-        "confidence": confidence,
-        "runtime": teacher.runtime,
-    }
-
-
-def _require_comparable(teacher: Timing, student: Timing) -> None:
-    ours, theirs = (
-        {"runtime": t.runtime, "threads": t.threads, "rounds": len(t.block_latencies_ms)}
-        for t in (teacher, student)
-    )
-    if ours != theirs:
-        raise ValueError(
-            "teacher and student must be timed alike, in one call of measure, "
-            f"got {ours} and {theirs}"
-        )
-    if len(teacher.block_latencies_ms) < 2:
-        raise ValueError("speedup needs at least two rounds to resample, got one")
+    together = task["runtime"] == SAVED_MODEL
+    count = min(settings.processes, _SAVED_MODEL_PROCESSES) if together else settings.processes
+    groups = [range(count)] if together else [range(one, one + 1) for one in range(count)]
+    _LOG.info("%s: timing %s in %d processes", task["runtime"], ", ".join(task["models"]), count)
+    plans: dict[str, Any] = {}
+    answers = []
+    for group in groups:
+        with contextlib.ExitStack() as stack:
+            children = [
+                stack.enter_context(
+                    Child(_WORKER, task | {"process": number}, examples.pack(), _TIME_LIMIT_S)
+                )
+                for number in group
+            ]
+            for child in children:
+                with _explained(task):
+                    child.wait_until_ready()
+            for child in children:
+                with _explained(task):
+                    answers.append(child.answer({"plans": plans}))
+                plans = answers[0][0]["plans"]
+    for size, models in answers[0][0]["skipped"].items():
+        for role, reason in models.items():
+            _LOG.info("%s takes no batch of %s and is not timed so: %s", role, size, reason)
+    return answers
 
 
-def litert_runner(tflite_path: str | Path, threads: int, examples: NDArray[Any]) -> Runner:
-    """Loads a TFLite file and returns a function that runs it on the next example.
-
-    One call sets the input, invokes the interpreter and reads the output: what an application
-    pays for one answer, `[1, classes]`. The calls go round and round the examples. LiteRT applies
-    its XNNPACK delegate, as it does by default.
-
-    Args:
-        tflite_path: a file with one input and one output, of batch size 1.
-        threads: for the interpreter.
-        examples: `[k, ...]`, k >= 1, in the dtype of the file's input (uint8 for images);
-            nothing is converted, because a cast would be timed too.
-
-    Raises:
-        ModelError: the file cannot be loaded, or does not take such examples one by one.
-    """
-    from ai_edge_litert.interpreter import Interpreter
-
+@contextlib.contextmanager
+def _explained(task: dict[str, Any]) -> Iterator[None]:
+    """Turns a lost process into one line that names the file, or all that were being timed."""
     try:
-        interpreter = Interpreter(model_path=str(tflite_path), num_threads=threads)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(f"LiteRT cannot load {tflite_path}: {error}") from error
-    inputs = interpreter.get_input_details()
-    _require_fitting(tflite_path, inputs, examples)
-    input_index, output_index = inputs[0]["index"], interpreter.get_output_details()[0]["index"]
-    batches = cycle([np.ascontiguousarray(example)[np.newaxis] for example in examples])
-
-    def run() -> object:
-        interpreter.set_tensor(input_index, next(batches))
-        interpreter.invoke()
-        return interpreter.get_tensor(output_index)
-
-    return run
-
-
-def _require_fitting(
-    tflite_path: str | Path, inputs: list[dict[str, Any]], examples: NDArray[Any]
-) -> None:
-    """Holds the examples against the file's input; LiteRT's own errors name no file."""
-    if len(examples) == 0:
-        raise ModelError(f"{tflite_path} cannot be timed without an example; pass at least one")
-    wanted = [f"{np.dtype(one['dtype'])} {tuple(one['shape'].tolist())}" for one in inputs]
-    given = f"{examples.dtype} {(1, *examples.shape[1:])}"
-    if wanted != [given]:
+        yield
+    except ChildError as error:
+        subject = error.subject or ", ".join(sorted(set(task["models"].values())))
         raise ModelError(
-            f"{tflite_path} takes {' and '.join(wanted)}, but one example is {given}; "
-            "pass what Transform emits"
-        )
+            f"{subject} cannot be timed on {task['runtime']}: {error.reason}"
+        ) from error
+
+
+def _timings(
+    task: dict[str, Any], answers: Sequence[Mapping[str, NDArray[Any]]]
+) -> dict[str, dict[str, Timing]]:
+    """By way and role, from `[rounds, queries]` nanoseconds of each process.
+
+    A model that takes a batch in one process only is not timed so.
+    """
+    found: dict[str, dict[str, Timing]] = {}
+    for size in task["batch_sizes"]:
+        way = f"{task['runtime']}_batch_{size}"
+        for role in [*task["models"], HARNESS]:
+            key = f"{size}/{role}"
+            if not all(key in arrays for arrays in answers):
+                continue
+            # A query below the clock's resolution took some time all the same: at least 1 ns.
+            latencies = np.maximum([arrays[key] for arrays in answers], 1) / 1e6
+            timing = Timing(latencies, task["runtime"], task["threads"], size)
+            found.setdefault(way, {})[role] = timing
+    return found

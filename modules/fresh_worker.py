@@ -1,0 +1,72 @@
+"""A model's first moments: `python -m modules.fresh_worker DIRECTORY`, a child of `fresh`."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modules import runtimes
+from modules.child_process import Parent
+from modules.runtimes import SAVED_MODEL, Examples
+
+
+def main(directory: str) -> None:
+    """Loads the file of the task, and answers its examples, within the memory it is allowed."""
+    parent = Parent(directory)
+    task, arrays = parent.task()
+    # What the process allocates is refused beyond the limit. Its address space would be the wrong
+    # measure: TensorFlow maps more than twice of what it touches.
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (task["memory_limit_bytes"], hard))
+    try:
+        _answer(parent, task, Examples.unpack(arrays).of(task["runtime"]))
+    except MemoryError:
+        parent.fail("it ran out of memory")
+    # Whatever a runtime raises, its file is the one that does not answer.
+    except Exception as error:  # noqa: BLE001
+        parent.fail(str(error) or type(error).__name__)
+
+
+def _answer(parent: Parent, task: dict[str, Any], examples: Any) -> None:
+    runtime, path = task["runtime"], task["path"]
+    runtimes.import_runtime(runtime, threads=1)
+    before = _memory_bytes("VmRSS")
+    start = time.perf_counter()
+    model = runtimes.load(runtime, path, threads=1)
+    answers = [model.query(model.prepare(examples[:1]))]
+    load_ms = 1e3 * (time.perf_counter() - start)
+    # A server puts requests together; LiteRT answers one after the other.
+    size = len(examples) if runtime == SAVED_MODEL else 1
+    for begin in range(1, len(examples), size):
+        answers.append(model.query(model.prepare(examples[begin : begin + size])))
+    parent.answer(
+        {
+            "load_ms": load_ms,
+            "runtime_memory_bytes": before,
+            "peak_memory_bytes": _memory_bytes("VmHWM"),
+        },
+        {"logits": model.logits(np.concatenate(answers))},
+    )
+
+
+def _memory_bytes(key: str) -> int:
+    """Resident memory, now (`VmRSS`) or at its peak (`VmHWM`).
+
+    Where there is no /proc, the peak stands for both. On Linux it would not do: it is inherited
+    from whoever started this process.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
+    line = next(line for line in status.read_text().splitlines() if line.startswith(key))
+    return 1024 * int(line.split()[1])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
