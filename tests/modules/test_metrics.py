@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
+from sklearn.metrics import confusion_matrix
 
 from modules import metrics
 from modules.metrics import Predictions
+from modules.report_schema import ConfusionCell, ReliabilityBin
 
 
 def _predictions(
@@ -21,6 +24,7 @@ def _predictions(
         predicted=np.array(predicted, dtype=np.int64),
         confidence=np.array([0.5] * count if confidence is None else confidence),
         loss=np.zeros(count),
+        label_rank=(np.array(labels) != np.array(predicted)).astype(np.int64),
     )
 
 
@@ -90,7 +94,7 @@ def test_batches_concatenate_to_the_whole() -> None:
     parts = [Predictions.from_logits(labels[at : at + 8], logits[at : at + 8]) for at in (0, 8, 16)]
     joined = Predictions.concatenate(parts)
     assert len(joined) == 23
-    for name in ("labels", "predicted", "confidence", "loss"):
+    for name in ("labels", "predicted", "confidence", "loss", "label_rank"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
 
 
@@ -122,7 +126,68 @@ def test_predictions_refuse_arrays_of_different_lengths() -> None:
             predicted=np.zeros(2, np.int64),
             confidence=np.zeros(3),
             loss=np.zeros(3),
+            label_rank=np.zeros(3, np.int64),
         )
+
+
+def test_select_takes_a_subset_by_mask_or_index() -> None:
+    whole = _random_predictions(count=9)
+    odd = np.arange(9) % 2 == 1
+    for subset in (whole.select(odd), whole.select(np.array([1, 3, 5, 7]))):
+        assert len(subset) == 4
+        for name, column in vars(whole).items():
+            np.testing.assert_array_equal(getattr(subset, name), column[1::2])
+
+
+# -- top k --
+
+
+def test_label_rank_by_hand() -> None:
+    logits = [[0.0, 3.0, 1.0], [0.0, 3.0, 1.0], [0.0, 3.0, 1.0], [2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]
+    predictions = Predictions.from_logits([1, 2, 0, 0, 2], logits)
+    assert predictions.label_rank.tolist() == [0, 1, 2, 0, 2]
+
+
+def test_label_rank_is_the_place_in_a_stable_order() -> None:
+    rng = np.random.default_rng(6)
+    logits = rng.integers(4, size=(300, 9)).astype(np.float64)  # many ties
+    labels = rng.integers(9, size=300)
+    order = np.argsort(-logits, axis=1, kind="stable")
+    places = (order == labels[:, np.newaxis]).argmax(axis=1)
+    np.testing.assert_array_equal(Predictions.from_logits(labels, logits).label_rank, places)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        [math.nan, math.nan, math.nan],
+        [0.0, math.nan, 1.0],
+        [math.inf, math.nan, math.inf],
+        [-math.inf, -math.inf, 0.0],
+        [math.inf, 0.0, math.inf],
+    ],
+)
+def test_label_ranks_of_a_diverged_row_are_an_order_with_the_prediction_first(row: list) -> None:
+    predictions = Predictions.from_logits([0, 1, 2], [row] * 3)
+    assert sorted(predictions.label_rank.tolist()) == [0, 1, 2]
+    np.testing.assert_array_equal(
+        predictions.label_rank == 0, predictions.predicted == predictions.labels
+    )
+
+
+def test_top_k_accuracy_grows_from_accuracy_to_one() -> None:
+    predictions = _random_predictions()
+    shares = [metrics.top_k_accuracy(predictions, k) for k in range(1, 8)]
+    assert shares[0] == metrics.accuracy(predictions)
+    assert shares[-1] == 1.0
+    assert shares == sorted(shares)
+    by_hand = _predictions([0, 1], [0, 0])
+    assert [metrics.top_k_accuracy(by_hand, k) for k in (1, 2)] == [0.5, 1.0]
+
+
+def test_top_k_accuracy_refuses_no_classes() -> None:
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        metrics.top_k_accuracy(_random_predictions(), 0)
 
 
 # -- accuracy and loss --
@@ -190,6 +255,38 @@ def test_ece_with_one_bin_is_the_gap_of_the_means() -> None:
     assert metrics.expected_calibration_error(predictions, bins=1) == pytest.approx(gap)
 
 
+@pytest.mark.parametrize("bins", [1, 7, 15])
+def test_ece_is_the_weighted_gap_of_the_reliability_bins(bins: int) -> None:
+    predictions = _random_predictions(seed=11)
+    found = metrics.reliability(predictions, bins)
+    assert sum(each.count for each in found) == len(predictions)
+    gap = sum(each.count * abs(each.accuracy - each.confidence) for each in found)
+    error = metrics.expected_calibration_error(predictions, bins)
+    assert gap / len(predictions) == pytest.approx(error, abs=1e-12)
+
+
+def test_reliability_by_hand_fits_the_reports_schema() -> None:
+    predictions = _predictions([0, 0, 0, 0], [0, 1, 0, 0], [0.5, 0.25, 0.8, 1.0])
+    found = metrics.reliability(predictions, bins=4)
+    parts = [ReliabilityBin.model_validate(asdict(each)) for each in found]
+    assert [(part.low, part.high, part.count) for part in parts] == [
+        (0.0, 0.25, 1),
+        (0.25, 0.5, 1),
+        (0.75, 1.0, 2),
+    ]
+    assert [part.confidence for part in parts] == pytest.approx([0.25, 0.5, 0.9])
+    assert [part.accuracy for part in parts] == [0.0, 1.0, 1.0]
+
+
+def test_reliability_of_a_diverged_model_has_no_confidence() -> None:
+    predictions = Predictions.from_logits([0, 0], [[math.nan, 1.0], [0.0, 0.0]])
+    confidences = [
+        ReliabilityBin.model_validate(asdict(each)).confidence
+        for each in metrics.reliability(predictions)
+    ]
+    assert confidences == [0.5, None]
+
+
 def test_ece_refuses_no_bins() -> None:
     with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
         metrics.expected_calibration_error(_random_predictions(), bins=0)
@@ -226,7 +323,64 @@ def test_agreement_refuses_different_labels() -> None:
         metrics.agreement(first, second)
 
 
+def test_agreement_by_teacher_by_hand() -> None:
+    # Right on three, of which the student has two; wrong on two, of which it copies one.
+    teacher = _predictions([0, 0, 0, 0, 0], [0, 0, 0, 1, 2])
+    student = _predictions([0, 0, 0, 0, 0], [0, 0, 1, 1, 0])
+    assert metrics.agreement_by_teacher(teacher, student) == (2 / 3, 0.5)
+
+
+def test_agreement_by_teacher_makes_up_the_agreement() -> None:
+    teacher, student = _random_predictions(seed=1), _random_predictions(seed=2)
+    student = replace(student, labels=teacher.labels)
+    right, wrong = metrics.agreement_by_teacher(teacher, student)
+    assert right is not None and wrong is not None and right != wrong
+    share = metrics.accuracy(teacher)
+    assert share * right + (1 - share) * wrong == pytest.approx(metrics.agreement(teacher, student))
+
+
+def test_agreement_by_a_teacher_that_is_never_wrong_or_never_right() -> None:
+    student = _predictions([0, 1], [0, 0])
+    assert metrics.agreement_by_teacher(_predictions([0, 1], [0, 1]), student) == (0.5, None)
+    assert metrics.agreement_by_teacher(_predictions([0, 1], [1, 0]), student) == (None, 0.5)
+
+
+def test_disagreements_by_hand() -> None:
+    labels = [0, 0, 0, 0, 0, 0]
+    teacher = _predictions(labels, [0, 0, 1, 1, 0, 2])
+    # Lost at 1 and 4, won at 2, wrong in another way at 5, agreed at 0 and 3.
+    student = _predictions(labels, [0, 1, 0, 1, 2, 1], [0.9, 0.4, 0.6, 0.9, 0.7, 0.8])
+    assert metrics.disagreements(teacher, student, 10).tolist() == [4, 1, 5, 2]
+    assert metrics.disagreements(teacher, student, 3).tolist() == [4, 1, 5]
+    assert metrics.disagreements(teacher, student, 0).tolist() == []
+    assert metrics.disagreements(teacher, teacher, 10).tolist() == []
+
+
+def test_comparisons_refuse_other_examples() -> None:
+    first, second = _predictions([0, 1], [0, 1]), _predictions([1, 0], [0, 1])
+    with pytest.raises(ValueError, match="2 of 2 labels differ"):
+        metrics.agreement_by_teacher(first, second)
+    with pytest.raises(ValueError, match="2 of 2 labels differ"):
+        metrics.disagreements(first, second, 5)
+
+
 # -- per class --
+
+
+def test_confusion_by_hand() -> None:
+    cells = metrics.confusion(_predictions([1, 0, 1, 1, 0], [0, 0, 1, 0, 0]))
+    assert cells == [(0, 0, 2), (1, 0, 2), (1, 1, 1)]
+    assert [ConfusionCell(label=a, predicted=b, count=c).count for a, b, c in cells] == [2, 2, 1]
+
+
+def test_confusion_agrees_with_scikit_learn() -> None:
+    predictions = _random_predictions(seed=8)
+    matrix = np.zeros((7, 7), np.int64)
+    for label, predicted, count in metrics.confusion(predictions):
+        matrix[label, predicted] = count
+    np.testing.assert_array_equal(
+        matrix, confusion_matrix(predictions.labels, predictions.predicted)
+    )
 
 
 def test_per_class_accuracy_by_hand() -> None:
