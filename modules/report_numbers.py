@@ -32,8 +32,9 @@ def show(value: float, form: str) -> Shown:
 
     Args:
         value: finite.
-        form: `share` (of accuracies, losses, errors), `change` (with its sign), `count`, `bytes`,
-            `ms`, `rate` (per second), `ratio`, `small` (any magnitude) or `plain` (unknown kind).
+        form: `share` (of accuracies and losses, too), `change` (with its sign), `count`, `id`,
+            `bytes`, `ms`, `rate` (per second), `ratio`, `near_one` (a ratio that ought to be 1),
+            `small` (of any magnitude) or `plain` (of an unknown kind).
     """
     shown = _FORMS[form](value)
     return Shown(shown.digits.replace("-", "\N{MINUS SIGN}"), shown.unit, shown.scale)
@@ -84,6 +85,8 @@ _FORMS: dict[str, Callable[[float], Shown]] = {
     "ms": lambda value: Shown(_significant(value), " ms"),
     "rate": lambda value: Shown(_significant(value), "/s"),
     "ratio": lambda value: Shown(f"{value:.2f}", "\N{MULTIPLICATION SIGN}"),
+    "near_one": lambda value: Shown(f"{value:.4f}", "\N{MULTIPLICATION SIGN}"),
+    "id": lambda value: Shown(f"{value:.0f}"),
     "small": _small,
     "plain": _plain,
 }
