@@ -1,1 +1,1 @@
-"""Pushes a blessed student: its SavedModel and one TFLite file, as one version."""
+"""Pushes a blessed student: its SavedModel and its TFLite files, as one version."""

@@ -1,4 +1,4 @@
-"""The Pusher component: TFX's, with the TFLite file and what was measured on it."""
+"""The Pusher component: TFX's, with the TFLite files and what was measured on them."""
 
 from collections.abc import Mapping
 
@@ -11,6 +11,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from components.artifacts import TFLiteModels
 from components.pusher import executor
+from modules.settings import PushSettings
 
 
 class PusherSpec(standard_component_specs.PusherSpec):
@@ -18,7 +19,8 @@ class PusherSpec(standard_component_specs.PusherSpec):
 
     PARAMETERS: Mapping[str, ExecutionParameter] = {
         **standard_component_specs.PusherSpec.PARAMETERS,
-        executor.TFLITE_VARIANT_KEY: ExecutionParameter(type=str),
+        executor.PUSH_KEY: ExecutionParameter(type=str),
+        executor.PIPELINE_KEY: ExecutionParameter(type=str),
         executor.CODE_DIGEST_KEY: ExecutionParameter(type=str),
     }
     INPUTS: Mapping[str, ChannelParameter] = {
@@ -29,7 +31,9 @@ class PusherSpec(standard_component_specs.PusherSpec):
 
 
 class Pusher(tfx_pusher.Pusher):
-    """Pushes the SavedModel and one TFLite file of a blessed student to a local directory.
+    """Pushes the SavedModel and the TFLite files of a blessed student.
+
+    Which TFLite files ship is the gate's decision, and read from report.json.
 
     The output channel `pushed_model` is that of TFX's Pusher: it holds a copy of the SavedModel
     and tells through its custom properties whether, where and as which version it was pushed.
@@ -45,8 +49,9 @@ class Pusher(tfx_pusher.Pusher):
         model_blessing: types.BaseChannel,
         tflite: types.BaseChannel,
         evaluation: types.BaseChannel,
-        push_destination: pusher_pb2.PushDestination,
-        tflite_variant: str,
+        push: PushSettings,
+        destination: str,
+        pipeline: str,
         code_digest: str,
     ) -> None:
         """Wires the component.
@@ -56,18 +61,23 @@ class Pusher(tfx_pusher.Pusher):
           model_blessing: the Evaluator's `ModelBlessing`; without a blessing nothing is pushed.
           tflite: the Exporter's `TFLiteModels`.
           evaluation: the Evaluator's `ModelEvaluation`, with report.json.
-          push_destination: a `filesystem` destination; its `base_directory` is a local path.
-          tflite_variant: the variant to push, a directory name below `student/` in `tflite`.
+          push: `keep` and `vertex` are obeyed here; `tflite` by the gate, `destination` by whoever
+            chooses the next argument.
+          destination: base directory of all versions, a local path or a URL.
+          pipeline: the pipeline's name.
           code_digest: digest of the executor's code, so that TFX's cache knows when it changes.
         """
         spec = PusherSpec(
             model=model,
             model_blessing=model_blessing,
-            push_destination=push_destination,
+            push_destination=pusher_pb2.PushDestination(
+                filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=destination)
+            ),
             pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             tflite=tflite,
             evaluation=evaluation,
-            tflite_variant=tflite_variant,
+            push=push.model_dump_json(),
+            pipeline=pipeline,
             code_digest=code_digest,
         )
         # TFX's own constructor would build TFX's own spec.

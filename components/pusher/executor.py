@@ -1,22 +1,26 @@
 """The Pusher's executor: from artifacts to paths, then one call of `modules.push`."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from absl import logging
 from tfx import types
 from tfx.components.pusher import executor as tfx_executor
+from tfx.dsl.io import fileio
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
 from modules import push
 from modules.errors import ConfigError, UserError
+from modules.push_candidate import Candidate
+from modules.push_files import files_of, read_bytes
+from modules.settings import PushSettings
 
 TFLITE_KEY = "tflite"
 EVALUATION_KEY = "evaluation"
-TFLITE_VARIANT_KEY = "tflite_variant"
+PUSH_KEY = "push"
+PIPELINE_KEY = "pipeline"
 CODE_DIGEST_KEY = "code_digest"
 PUSHED_TFLITE_PROPERTY = "pushed_tflite"
 REPORT_FILE = "report.json"
@@ -25,7 +29,7 @@ Artifacts = dict[str, list[types.Artifact]]
 
 
 class Executor(tfx_executor.Executor):
-    """Pushes the student's SavedModel and TFLite file if the Evaluator blessed the student."""
+    """Pushes the student's SavedModel and TFLite files if the Evaluator blessed the student."""
 
     def Do(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
@@ -35,10 +39,11 @@ class Executor(tfx_executor.Executor):
         Args:
           input_dict: `model`, `model_blessing`, `tflite`, `evaluation`; one artifact each.
           output_dict: `pushed_model`.
-          exec_properties: `push_destination` (proto as JSON), `tflite_variant`.
+          exec_properties: `push_destination` (proto as JSON), `push` (PushSettings as JSON),
+            `pipeline`.
 
         Raises:
-          UserError: the report lacks the variant, or what `modules.push.push` raises.
+          UserError: there is no report, or what `modules.push.push` raises.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed_model = artifact_utils.get_single_instance(
@@ -47,22 +52,23 @@ class Executor(tfx_executor.Executor):
         if not self.CheckBlessing(input_dict):
             self._MarkNotPushed(pushed_model)
             return
-        variant = exec_properties[TFLITE_VARIANT_KEY]
+        settings = PushSettings.model_validate_json(exec_properties[PUSH_KEY])
         model_path = self.GetModelPath(input_dict)
         tflite_uri = artifact_utils.get_single_uri(input_dict[TFLITE_KEY])
         evaluation_uri = artifact_utils.get_single_uri(input_dict[EVALUATION_KEY])
-        candidate = push.Candidate(
-            saved_model_dir=Path(model_path),
-            tflite_dir=Path(tflite_uri) / "student" / variant,
-            variant=variant,
-            metrics=_metrics(Path(evaluation_uri) / REPORT_FILE, variant),
+        candidate = Candidate(
+            saved_model_dir=model_path,
+            tflite_dir=f"{tflite_uri}/student",
+            report=_report(f"{evaluation_uri}/{REPORT_FILE}"),
+            pipeline=exec_properties[PIPELINE_KEY],
         )
-        pushed = push.push(candidate, _base_directory(exec_properties))
+        destination = _base_directory(exec_properties)
+        pushed = push.push(candidate, destination, keep=settings.keep, remote=fileio)
         logging.info("Version %d %s", pushed.version, "pushed" if pushed.copied else "kept")
 
         io_utils.copy_dir(model_path, pushed_model.uri)
-        self._MarkPushed(pushed_model, str(pushed.saved_model_dir), str(pushed.version))
-        pushed_model.set_string_custom_property(PUSHED_TFLITE_PROPERTY, str(pushed.tflite_dir))
+        self._MarkPushed(pushed_model, pushed.saved_model_dir, str(pushed.version))
+        pushed_model.set_string_custom_property(PUSHED_TFLITE_PROPERTY, pushed.tflite_dir)
 
 
 def _base_directory(exec_properties: dict[str, Any]) -> str:
@@ -80,12 +86,12 @@ def _base_directory(exec_properties: dict[str, Any]) -> str:
     return str(destination.filesystem.base_directory)
 
 
-def _metrics(report_file: Path, variant: str) -> dict[str, Any]:
-    """What the Evaluator measured on the variant's file."""
+def _report(path: str) -> dict[str, Any]:
+    """The Evaluator's report."""
     try:
-        return dict(json.loads(report_file.read_text(encoding="utf-8"))["variants"][variant])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return dict(json.loads(read_bytes(files_of(path, fileio), path)))
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{report_file} must have the measurements of TFLite variant {variant!r}, which is "
-            f"to be pushed ({type(error).__name__}: {error}); export and evaluate that variant"
+            f"{path} must be the Evaluator's report ({type(error).__name__}: {error}); "
+            "evaluate the model again"
         ) from error

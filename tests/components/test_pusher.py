@@ -18,7 +18,8 @@ from tfx.utils import proto_utils
 from components.artifacts import TFLiteModels
 from components.pusher.component import Pusher
 from components.pusher.executor import Executor
-from modules.errors import ConfigError, UserError
+from modules.errors import ConfigError, ModelError, UserError
+from modules.settings import PushSettings
 
 ARTIFACTS = {
     "model": standard_artifacts.Model,
@@ -41,6 +42,7 @@ class Push:
 
     def __init__(self, directory: Path) -> None:
         self.destination = directory / "pushed"
+        self.settings = PushSettings()
         self.destination_kind: dict[str, Any] = {
             "filesystem": {"base_directory": str(self.destination)}
         }
@@ -59,7 +61,8 @@ class Push:
         spec = {"input": tensor, "output": tensor, "labels": ["a"], "sha256": SHA256}
         write(directory / "tflite/student/int8/spec.json", {**spec, "size_bytes": len(TFLITE)})
         self.report = directory / "evaluation/report.json"
-        write(self.report, {"variants": {"int8": {"accuracy": 0.9, "sha256": SHA256}}})
+        measured = {"int8": {"accuracy": 0.9, "sha256": SHA256}}
+        write(self.report, {"variants": measured, "gate": {"tflite": ["int8"]}})
 
     def bless(self, blessed: int) -> None:
         self.artifacts["model_blessing"][0].set_int_custom_property("blessed", blessed)
@@ -72,7 +75,8 @@ class Push:
             {"pushed_model": self.artifacts["pushed_model"]},
             {
                 "push_destination": proto_utils.proto_to_json(destination),
-                "tflite_variant": "int8",
+                "push": self.settings.model_dump_json(),
+                "pipeline": "digits",
                 "code_digest": "0",
             },
         )
@@ -98,6 +102,7 @@ def test_blessed_student_is_pushed_and_archived(execution: Push) -> None:
     assert (tflite / "model.tflite").read_bytes() == TFLITE
     manifest = json.loads((tflite / "manifest.json").read_text())
     assert (manifest["variant"], manifest["metrics"]["accuracy"]) == ("int8", 0.9)
+    assert manifest["pipeline"] == "digits"
 
 
 def test_second_run_marks_the_version_that_is_there(execution: Push) -> None:
@@ -118,21 +123,36 @@ def test_student_without_blessing_pushes_nothing(execution: Push) -> None:
     assert not Path(execution.pushed_model.uri).exists()
 
 
-@pytest.mark.parametrize(
-    "report", [{}, {"variants": {"float32": {}}}, {"variants": {"int8": 1}}, b"{", None]
-)
-def test_report_without_the_variant_is_refused(execution: Push, report: Any) -> None:
+@pytest.mark.parametrize("report", [b"{", b"[1]", None])
+def test_without_a_report_nothing_is_pushed(execution: Push, report: bytes | None) -> None:
     execution.report.unlink() if report is None else write(execution.report, report)
-    with pytest.raises(UserError, match=r"report\.json must have .*variant 'int8'"):
+    with pytest.raises(UserError, match=r"report\.json must be the Evaluator's report"):
+        execution.do()
+    assert not execution.destination.exists()
+
+
+def test_report_without_a_choice_is_refused(execution: Push) -> None:
+    write(execution.report, {"variants": {"int8": {"sha256": SHA256}}})
+    with pytest.raises(UserError, match=r"report\.json must name in gate\.tflite"):
         execution.do()
     assert not execution.destination.exists()
 
 
 def test_file_that_was_not_measured_is_refused(execution: Push) -> None:
-    write(execution.report, {"variants": {"int8": {"sha256": "0" * 64}}})
-    with pytest.raises(UserError, match="must be the file that was measured"):
+    variants = {"int8": {"sha256": "0" * 64}}
+    write(execution.report, {"variants": variants, "gate": {"tflite": ["int8"]}})
+    with pytest.raises(ModelError, match="must be the file that was measured"):
         execution.do()
     assert not execution.destination.exists()
+
+
+def test_only_as_many_versions_as_asked_are_kept(execution: Push) -> None:
+    execution.settings = PushSettings(keep=2)
+    for content in (b"1", b"2", b"3"):
+        write(Path(execution.artifacts["model"][0].uri) / "Format-Serving/saved_model.pb", content)
+        execution.do()
+    kept = sorted((execution.destination / "saved_model").iterdir())
+    assert [(version / "saved_model.pb").read_bytes() for version in kept] == [b"2", b"3"]
 
 
 def test_only_a_filesystem_can_be_the_destination(execution: Push) -> None:
@@ -142,15 +162,17 @@ def test_only_a_filesystem_can_be_the_destination(execution: Push) -> None:
 
 
 def make_component(**replaced: Any) -> Pusher:
-    destination = pusher_pb2.PushDestination(
-        filesystem=pusher_pb2.PushDestination.Filesystem(base_directory="/srv/models")
-    )
     channels = {
         name: types.Channel(type=artifact_type)
         for name, artifact_type in ARTIFACTS.items()
         if name != "pushed_model"
     }
-    parameters = {"tflite_variant": "int8", "code_digest": "abc", "push_destination": destination}
+    parameters: dict[str, Any] = {
+        "push": PushSettings(keep=4),
+        "destination": "/srv/models",
+        "pipeline": "digits",
+        "code_digest": "abc",
+    }
     return Pusher(**{**channels, **parameters, **replaced})
 
 
@@ -162,7 +184,9 @@ def test_component_has_our_channels_and_properties() -> None:
     inputs = {name: channel.type for name, channel in component.inputs.items()}
     assert inputs == {name: kind for name, kind in ARTIFACTS.items() if name != "pushed_model"}
     assert component.outputs["pushed_model"].type is standard_artifacts.PushedModel
-    assert component.exec_properties["tflite_variant"] == "int8"
+    settings = PushSettings.model_validate_json(component.exec_properties["push"])
+    assert settings == PushSettings(keep=4)
+    assert component.exec_properties["pipeline"] == "digits"
     assert component.exec_properties["code_digest"] == "abc"
     assert "/srv/models" in component.exec_properties["push_destination"]
 

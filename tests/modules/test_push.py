@@ -1,96 +1,44 @@
-"""Pushing: versions, idempotence, and that nobody ever sees half a version.
+"""Pushing: versions, manifest, idempotence, readers and pushers side by side.
 
-Run as a program, this file is a pusher: DESTINATION WORK_DIR TOKEN COUNT [KILL_AT_STEP].
+Run as a program, this file is a pusher: DESTINATION WORK_DIR TOKEN COUNT.
 """
 
+import dataclasses
 import fcntl
-import hashlib
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pushes import (
+    FILES,
+    TENSOR,
+    assert_all_whole,
+    content,
+    digest,
+    make_candidate,
+    make_schema_1,
+    manifest,
+    names,
+    push_all,
+    versions,
+)
 
 from modules import push
 from modules.errors import ConfigError, ModelError, UserError
 
-FILES = ("saved_model.pb", "variables/variables.index", "variables/variables.data", "assets/v.txt")
 ROOT = Path(push.__file__).parents[1]
-TENSOR = {"name": "x", "shape": [1, 8, 8, 1], "dtype": "int8"}
-
-
-def content(token: str, name: str) -> bytes:
-    return f"{token}|{name};".encode() * 2000
-
-
-def make_candidate(work_dir: Path, token: str, **metrics: Any) -> push.Candidate:
-    """A model of which every file tells its token; the same token gives the same content."""
-    for name in FILES:
-        file = work_dir / "saved_model" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content(token, name))
-    tflite_dir = work_dir / "student" / "int8"
-    tflite_dir.mkdir(parents=True, exist_ok=True)
-    (tflite_dir / "model.tflite").write_bytes(content(token, "model.tflite"))
-    sha256 = hashlib.sha256(content(token, "model.tflite")).hexdigest()
-    spec = {
-        "input": {**TENSOR, "quantization": {"scale": 0.1, "zero_point": -3}},
-        "output": {**TENSOR, "name": "y", "quantization": None},
-        "labels": ["zéro", "one"],
-        "sha256": sha256,
-        "size_bytes": len(content(token, "model.tflite")),
-    }
-    (tflite_dir / "spec.json").write_text(json.dumps(spec))
-    measured = {"accuracy": 0.9, "sha256": sha256, **metrics}
-    return push.Candidate(work_dir / "saved_model", tflite_dir, "int8", measured)
 
 
 def edit_spec(candidate: push.Candidate, **changes: Any) -> None:
     """Changes keys of spec.json; None removes one."""
-    file = candidate.tflite_dir / "spec.json"
+    file = Path(candidate.tflite_dir, "int8", "spec.json")
     spec = {**json.loads(file.read_text()), **changes}
     file.write_text(json.dumps({key: value for key, value in spec.items() if value is not None}))
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
-
-
-def versions(directory: Path) -> set[int]:
-    return {int(name) for name in names(directory) if not name.startswith(".")}
-
-
-def assert_saved_model_whole(version_dir: Path) -> str:
-    token = (version_dir / "saved_model.pb").read_bytes().split(b"|")[0].decode()
-    for name in FILES:
-        assert (version_dir / name).read_bytes() == content(token, name), version_dir / name
-    return token
-
-
-def assert_all_whole(destination: Path, known: set[Path] | None = None) -> None:
-    """Opens every version that a reader can see; those already in `known` are passed over."""
-    known = set() if known is None else known
-    # TFLite first: a SavedModel that its manifest names must be there by now.
-    for kind in ("tflite", "saved_model"):
-        root = destination / kind
-        for version_dir in {root / str(v) for v in versions(root)} - known:
-            if kind == "saved_model":
-                assert_saved_model_whole(version_dir)
-            else:
-                assert names(version_dir) == ["manifest.json", "model.tflite"]
-                manifest = json.loads((version_dir / "manifest.json").read_text())
-                assert manifest["version"] == int(version_dir.name)
-                token = assert_saved_model_whole(version_dir / manifest["saved_model"]["path"])
-                tflite = (version_dir / "model.tflite").read_bytes()
-                assert tflite == content(token, "model.tflite")
-            known.add(version_dir)
 
 
 def start_pusher(*arguments: object) -> subprocess.Popen[str]:
@@ -109,29 +57,123 @@ def test_layout_and_manifest(tmp_path: Path, destination: Path) -> None:
     pushed = push.push(candidate, str(destination), now=lambda: 1_700_000_000.9)
     assert pushed.version == 1_700_000_000
     assert pushed.copied
-    assert pushed.saved_model_dir == destination / "saved_model" / "1700000000"
-    assert pushed.tflite_dir == destination / "tflite" / "1700000000"
+    assert pushed.saved_model_dir == str(destination / "saved_model" / "1700000000")
+    assert pushed.tflite_dir == str(destination / "tflite" / "1700000000")
     assert names(destination) == [".push.lock", "saved_model", "tflite"]
     assert names(destination / "saved_model") == names(destination / "tflite") == ["1700000000"]
     assert_all_whole(destination)
-    spec = json.loads((candidate.tflite_dir / "spec.json").read_text())
-    assert json.loads((pushed.tflite_dir / "manifest.json").read_text()) == {
-        "schema_version": 1,
-        "version": 1_700_000_000,
-        "created": "2023-11-14T22:13:20+00:00",
-        "variant": "int8",
-        "file": "model.tflite",
-        "sha256": spec["sha256"],
-        "size_bytes": spec["size_bytes"],
+    tensors = {
         "input": {**TENSOR, "quantization": {"scale": 0.1, "zero_point": -3}},
         "output": {**TENSOR, "name": "y", "quantization": None, "meaning": "logits"},
+    }
+    measured = {"accuracy": 0.9, "sha256": digest("a", "int8")}
+    assert manifest(destination, pushed.version) == {
+        "schema_version": 2,
+        "version": 1_700_000_000,
+        "created": "2023-11-14T22:13:20+00:00",
+        "pipeline": "digits-nightly",
+        "variant": "int8",
+        "file": "model.tflite",
+        "sha256": digest("a", "int8"),
+        "size_bytes": len(content("a", "int8")),
+        **tensors,
+        "metrics": measured,
         "labels": ["zéro", "one"],
-        "metrics": {"accuracy": 0.9, "sha256": spec["sha256"]},
+        "more": [],
         "saved_model": {
             "path": "../../saved_model/1700000000",
-            "files": {name: hashlib.sha256(content("a", name)).hexdigest() for name in FILES},
+            "files": {name: digest("a", name) for name in FILES},
         },
+        "report": {
+            "student": {"accuracy": 0.95},
+            "variants": {
+                "int8": measured,
+                "float32": {"accuracy": 0.94, "sha256": "0" * 64},
+            },
+            "comparison": {"agreement": 0.97},
+        },
+        "rollback": None,
     }
+
+
+def test_several_variants_lie_side_by_side(tmp_path: Path, destination: Path) -> None:
+    candidate = make_candidate(tmp_path, "a", ("float16", "int8", "dynamic_range"))
+    pushed = push.push(candidate, str(destination))
+    assert names(Path(pushed.tflite_dir)) == [
+        "manifest.json",
+        "model.tflite",
+        "model_dynamic_range.tflite",
+        "model_int8.tflite",
+    ]
+    assert_all_whole(destination)
+    found = manifest(destination, pushed.version)
+    assert (found["variant"], found["file"]) == ("float16", "model.tflite")
+    assert [entry["variant"] for entry in found["more"]] == ["int8", "dynamic_range"]
+    for entry in found["more"]:
+        assert set(entry) == {
+            *("variant", "file", "sha256", "size_bytes", "input", "output", "metrics"),
+        }
+        assert entry["sha256"] == entry["metrics"]["sha256"] == digest("a", entry["variant"])
+        assert entry["size_bytes"] == len(content("a", entry["variant"]))
+
+
+def test_another_choice_of_variants_is_new_content(tmp_path: Path, destination: Path) -> None:
+    variants = [("int8",), ("int8", "float16"), ("float16", "int8"), ("float16", "int8")]
+    pushed = [push.push(make_candidate(tmp_path, "a", v), str(destination)) for v in variants]
+    assert [one.copied for one in pushed] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("gate", "complaint"),
+    [
+        ({"tflite": []}, "at least one variant that ships"),
+        ({}, "KeyError: 'tflite'"),
+        ({"tflite": ["float16"]}, "KeyError: 'float16'"),
+        (None, "TypeError"),
+    ],
+)
+def test_report_must_choose_what_was_measured(
+    tmp_path: Path, destination: Path, gate: Any, complaint: str
+) -> None:
+    candidate = make_candidate(tmp_path, "a")
+    candidate = dataclasses.replace(candidate, report={**candidate.report, "gate": gate})
+    with pytest.raises(UserError, match=rf"report\.json must name in gate\.tflite .*{complaint}"):
+        push.push(candidate, str(destination))
+    assert not destination.exists()
+
+
+def test_last_pushed_is_what_was_judged(tmp_path: Path, destination: Path) -> None:
+    assert push.last_pushed(str(destination)) is None
+    assert not destination.exists()
+    for accuracy in (0.5, 0.75):
+        candidate = make_candidate(tmp_path, str(accuracy), accuracy=accuracy)
+        version = push.push(candidate, str(destination)).version
+    found = push.last_pushed(str(destination))
+    assert found is not None
+    assert found == {
+        "version": version,
+        "student": candidate.report["student"],
+        "variants": candidate.report["variants"],
+    }
+    assert found["variants"]["int8"]["accuracy"] == 0.75
+    (destination / "tflite" / str(version) / "manifest.json").unlink()
+    older = push.last_pushed(str(destination))
+    assert older is not None and older["variants"]["int8"]["accuracy"] == 0.5
+
+
+def test_manifest_of_schema_1_is_understood(tmp_path: Path, destination: Path) -> None:
+    version = push.push(make_candidate(tmp_path, "a"), str(destination)).version
+    make_schema_1(destination, version)
+    assert push.last_pushed(str(destination)) == {
+        "version": version,
+        "student": None,
+        "variants": {"int8": {"accuracy": 0.9, "sha256": digest("a", "int8")}},
+    }
+    assert not push.push(make_candidate(tmp_path, "a"), str(destination)).copied
+    push.push(make_candidate(tmp_path, "b"), str(destination))
+    again = push.rollback(str(destination))
+    assert again.to == version
+    assert_all_whole(destination)
 
 
 def test_a_server_of_another_user_can_read(tmp_path: Path, destination: Path) -> None:
@@ -140,7 +182,7 @@ def test_a_server_of_another_user_can_read(tmp_path: Path, destination: Path) ->
         pushed = push.push(make_candidate(tmp_path, "a"), str(destination))
     finally:
         os.umask(umask)
-    for root in (pushed.saved_model_dir, pushed.tflite_dir):
+    for root in (Path(pushed.saved_model_dir), Path(pushed.tflite_dir)):
         assert all(path.stat().st_mode & 0o044 == 0o044 for path in (root, *root.rglob("*")))
 
 
@@ -162,16 +204,17 @@ def test_same_content_is_not_pushed_again(tmp_path: Path, destination: Path) -> 
 
 def test_content_of_an_older_version_is_pushed_again(tmp_path: Path, destination: Path) -> None:
     """Going back to a former model must reach the readers, who take the newest version."""
-    pushed = [push.push(make_candidate(tmp_path, t), str(destination)).version for t in "aba"]
+    pushed = push_all(tmp_path, destination, "aba")
     assert pushed == sorted(set(pushed))
 
 
 def test_another_saved_model_or_label_is_new_content(tmp_path: Path, destination: Path) -> None:
     candidate = make_candidate(tmp_path, "a")
     first = push.push(candidate, str(destination))
-    (candidate.saved_model_dir / "extra.txt").write_text("new")
+    extra = Path(candidate.saved_model_dir, "extra.txt")
+    extra.write_text("new")
     with_extra = push.push(candidate, str(destination))
-    (candidate.saved_model_dir / "extra.txt").unlink()
+    extra.unlink()
     without = push.push(candidate, str(destination))
     edit_spec(candidate, labels=["a", "b"])
     relabelled = push.push(candidate, str(destination))
@@ -230,16 +273,16 @@ def test_only_the_measured_file_ships(tmp_path: Path, destination: Path, source:
 def test_file_that_changes_while_copied_is_refused(
     tmp_path: Path, destination: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copyfile = shutil.copyfile
+    candidate = make_candidate(tmp_path, "a")
+    mkdir = os.mkdir
 
-    def changed(source: Path, copy: Path) -> None:
-        copyfile(source, copy)
-        if copy.name == "model.tflite":
-            copy.write_bytes(b"other")
+    def change_it(path: str, *arguments: Any) -> None:
+        Path(candidate.tflite_dir, "int8", "model.tflite").write_bytes(b"other")
+        mkdir(path, *arguments)
 
-    monkeypatch.setattr(shutil, "copyfile", changed)
+    monkeypatch.setattr(os, "mkdir", change_it)
     with pytest.raises(ModelError, match=r"model\.tflite changed"):
-        push.push(make_candidate(tmp_path, "a"), str(destination))
+        push.push(candidate, str(destination))
     assert names(destination / "saved_model") == names(destination / "tflite") == []
 
 
@@ -255,10 +298,16 @@ def test_incomplete_export_is_refused(tmp_path: Path, destination: Path, lost: s
     assert not destination.exists()
 
 
-@pytest.mark.parametrize("url", ["gs://bucket/models", "s3://bucket", "file:///srv/models", ""])
-def test_destination_must_be_local(tmp_path: Path, url: str) -> None:
-    with pytest.raises(ConfigError, match="must be a local directory"):
-        push.push(make_candidate(tmp_path, "a"), url)
+@pytest.mark.parametrize("destination", ["", "  "])
+def test_destination_must_be_named(tmp_path: Path, destination: str) -> None:
+    with pytest.raises(ConfigError, match="must be a directory or a URL"):
+        push.push(make_candidate(tmp_path, "a"), destination)
+
+
+def test_fewer_than_two_are_never_kept(tmp_path: Path, destination: Path) -> None:
+    with pytest.raises(ConfigError, match=r"push\.keep must be 2 or more, got 1"):
+        push.push(make_candidate(tmp_path, "a"), str(destination), keep=1)
+    assert not destination.exists()
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/pushed"])
@@ -279,87 +328,38 @@ def test_waiting_for_the_lock_ends_with_its_name(tmp_path: Path, destination: Pa
     assert push.push(candidate, str(destination), lock_timeout_s=0.1).copied
 
 
+@pytest.mark.slow
 def test_reader_never_sees_half_a_version(tmp_path: Path, destination: Path) -> None:
-    known: set[Path] = set()
-    looks_with_some = 0
+    looks, seen = 0, set()
     pusher = start_pusher(destination, tmp_path, "r", 15)
     while pusher.poll() is None:
-        assert_all_whole(destination, known)
-        looks_with_some += 0 < len(known) < 30
+        assert_all_whole(destination)
+        now_seen = versions(destination / "tflite")
+        # Once there are two, there are always two: the newest is never lost to tidying.
+        assert len(now_seen) >= min(2, len(seen))
+        looks += bool(now_seen - seen)
+        seen |= now_seen
     assert pusher.returncode == 0
-    assert_all_whole(destination, known)
-    assert len(known) == 30
-    assert looks_with_some > 3, "the reader hardly ran beside the pusher"
+    assert_all_whole(destination)
+    assert len(versions(destination / "tflite")) == len(versions(destination / "saved_model")) == 3
+    assert looks > 3, "the reader hardly ran beside the pusher"
 
 
+@pytest.mark.slow
 def test_two_pushers_never_collide(tmp_path: Path, destination: Path) -> None:
-    pushers = [start_pusher(destination, tmp_path / token, token, 8) for token in ("x", "y")]
+    pushers = [start_pusher(destination, tmp_path / token, token, 5) for token in ("x", "y")]
     printed = [int(line) for pusher in pushers for line in pusher.communicate()[0].split()]
     assert [pusher.returncode for pusher in pushers] == [0, 0]
-    assert len(set(printed)) == 16
-    assert versions(destination / "saved_model") == versions(destination / "tflite") == set(printed)
+    assert len(set(printed)) == 10
+    kept = set(sorted(printed)[-3:])
+    assert versions(destination / "saved_model") == versions(destination / "tflite") == kept
     assert_all_whole(destination)
 
 
-def assert_survived(destination: Path, work_dir: Path, token: str) -> None:
-    """What a killed pusher left is whole, and the next push succeeds and cleans up."""
-    assert_all_whole(destination)
-    seen = versions(destination / "saved_model") | versions(destination / "tflite")
-    pushed = push.push(make_candidate(work_dir, token), str(destination), lock_timeout_s=1)
-    assert pushed.version > max(seen, default=0)
-    assert_all_whole(destination)
-    for kind in ("saved_model", "tflite"):
-        assert not [name for name in names(destination / kind) if name.startswith(".")]
-
-
-def test_killed_at_random_moments(tmp_path: Path, destination: Path) -> None:
-    delays = random.Random(0)
-    for attempt in range(8):
-        pusher = start_pusher(destination, tmp_path / "work", f"k{attempt}", 1000)
-        assert pusher.stdout is not None
-        pusher.stdout.readline()  # it is at work
-        time.sleep(delays.uniform(0, 0.04))
-        pusher.kill()
-        pusher.communicate()
-        assert pusher.returncode == -signal.SIGKILL
-        assert_survived(destination, tmp_path / "next", f"after{attempt}")
-
-
-def test_killed_before_every_write_that_counts(tmp_path: Path, destination: Path) -> None:
-    """Every flush and every rename in turn is the one that a pusher does not live to make."""
-    for step in range(1, 40):
-        pusher = start_pusher(destination, tmp_path / "work", f"s{step}", 1, step)
-        pusher.communicate()
-        assert_survived(destination, tmp_path / "next", f"after{step}")
-        if pusher.returncode == 0:
-            break
-        assert pusher.returncode == -signal.SIGKILL
-    assert 10 < step < 39
-    orphans = versions(destination / "saved_model") - versions(destination / "tflite")
-    assert orphans, "no kill fell between the two renames"
-
-
-def _kill_at(step: int) -> None:
-    steps = 0
-
-    def counted(function: Any) -> Any:
-        def wrapper(*arguments: Any) -> Any:
-            nonlocal steps
-            steps += 1
-            if steps == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments)
-
-        return wrapper
-
-    os.fsync = counted(os.fsync)
-    os.rename = counted(os.rename)  # Path.rename calls it
-
-
-def _main(destination: str, work_dir: str, token: str, count: str, kill_at: str = "0") -> None:
-    _kill_at(int(kill_at))
+def _main(destination: str, work_dir: str, token: str, count: str) -> None:
     for i in range(int(count)):
-        print(push.push(make_candidate(Path(work_dir), f"{token}{i}"), destination).version)
+        candidate = make_candidate(Path(work_dir), f"{token}{i}")
+        print(push.push(candidate, destination, keep=3).version)
         sys.stdout.flush()
 
 

@@ -1,0 +1,141 @@
+"""manifest.json of a pushed version: what it is made of, and what was measured on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+SAVED_MODEL, TFLITE = "saved_model", "tflite"
+TFLITE_FILE, MANIFEST_FILE = "model.tflite", "manifest.json"
+SCHEMA_VERSION = 2
+
+
+def _stays_inside(name: str) -> str:
+    if name.startswith("/") or ".." in name.split("/"):
+        raise ValueError(f"the name of a file must stay inside its version, got {name!r}")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_stays_inside)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Part(BaseModel):
+    """Base of all parts; keys of a later schema are passed over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+
+class TFLiteFile(_Part):
+    """One TFLite file.
+
+    Attributes:
+      input: `name`, `shape`, `dtype`, `quantization` as the Exporter's spec.json has them.
+      output: the same, and `meaning`: logits.
+      metrics: the variant's entry in report.json.
+    """
+
+    variant: str
+    file: FileName
+    sha256: Sha256
+    size_bytes: int
+    input: dict[str, Any]
+    output: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+class SavedModelFiles(_Part):
+    """The SavedModel: its directory, relative to the manifest's, and the SHA-256 of each file."""
+
+    path: str
+    files: dict[FileName, Sha256]
+
+
+class Judged(_Part):
+    """Entries of report.json as they were judged; nothing where schema 1 did not keep them."""
+
+    student: dict[str, Any] | None = None
+    variants: dict[str, dict[str, Any]] = {}
+    comparison: dict[str, Any] | None = None
+
+
+class Rollback(_Part):
+    """This version was published to go back.
+
+    Attributes:
+      to: the version, as it was first pushed, whose content this one has.
+      from_version: the version that was the newest, `from` in JSON.
+    """
+
+    to: int
+    from_version: int = Field(alias="from")
+
+
+class Manifest(TFLiteFile):
+    """A pushed version; the first TFLite file is described at the top, the others in `more`.
+
+    Schema 1 lacks `more`, `report`, `rollback` and `pipeline`.
+    """
+
+    schema_version: int = Field(ge=1)
+    version: int = Field(ge=0)
+    created: str
+    pipeline: str | None = None
+    labels: list[str]
+    more: tuple[TFLiteFile, ...] = ()
+    saved_model: SavedModelFiles
+    report: Judged = Judged()
+    rollback: Rollback | None = None
+
+    @property
+    def origin(self) -> int:
+        """The version that first had this content: another one only after a rollback."""
+        return self.rollback.to if self.rollback else self.version
+
+    @property
+    def tflite(self) -> tuple[TFLiteFile, ...]:
+        """Every TFLite file, the first one included."""
+        first = self.model_dump(include=set(TFLiteFile.model_fields))
+        return (TFLiteFile.model_validate(first), *self.more)
+
+    @property
+    def files(self) -> dict[str, dict[str, str]]:
+        """SHA-256 of every file by format and name; only the manifest itself is not among them."""
+        tflite = {entry.file: entry.sha256 for entry in self.tflite}
+        return {SAVED_MODEL: self.saved_model.files, TFLITE: tflite}
+
+    @property
+    def content_digest(self) -> str:
+        """SHA-256 of all that makes the model; measurements, version and time do not."""
+        content = {
+            "labels": self.labels,
+            SAVED_MODEL: self.saved_model.files,
+            TFLITE: [entry.model_dump(exclude={"metrics"}) for entry in self.tflite],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def published(self, version: int, created: str, rollback: Rollback | None = None) -> Manifest:
+        """The manifest of the same content as another version."""
+        place = SavedModelFiles(path=f"../../{SAVED_MODEL}/{version}", files=self.saved_model.files)
+        return self.model_copy(
+            update={
+                "schema_version": SCHEMA_VERSION,
+                "version": version,
+                "created": created,
+                "saved_model": place,
+                "rollback": rollback,
+            }
+        )
+
+    def judged(self) -> dict[str, Any]:
+        """`version`, `student` and `variants`, which a later student's gate compares with."""
+        variants = self.report.variants or {entry.variant: entry.metrics for entry in self.tflite}
+        return {"version": self.version, "student": self.report.student, "variants": variants}
+
+    def to_json(self) -> bytes:
+        """The content of manifest.json."""
+        content = self.model_dump(by_alias=True)
+        return json.dumps(content, indent=2, ensure_ascii=False).encode()
