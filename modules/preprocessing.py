@@ -36,6 +36,23 @@ def class_names(transform_output: tft.TFTransformOutput) -> list[str]:
     return sorted(name.decode() for name in names)
 
 
+def image_pixels(encoded: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
+    """One encoded image as the pixels that a model is given.
+
+    Args:
+      encoded: Scalar string: a PNG or JPEG file of any size.
+      shape: `(height, width, channels)`.
+
+    Returns:
+      `uint8` pixels of that shape.
+    """
+    height, width, channels = shape
+    image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+    image = tf.ensure_shape(image, [None, None, channels])
+    image = tf.image.resize(image, (height, width), antialias=True)
+    return tf.saturate_cast(tf.round(image), tf.uint8)
+
+
 def _dense(feature: Any, default: Any) -> tf.Tensor:
     """`[batch]` values of a feature that Transform delivers sparse or as `[batch, 1]`."""
     if isinstance(feature, tf.SparseTensor):
@@ -48,10 +65,7 @@ def _dense(feature: Any, default: Any) -> tf.Tensor:
 def _decode(encoded: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
     """One encoded image as a scalar string of raw pixels."""
     height, width, channels = shape
-    image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
-    image = tf.ensure_shape(image, [None, None, channels])
-    image = tf.image.resize(image, (height, width), antialias=True)
-    image = tf.saturate_cast(tf.round(image), tf.uint8)
+    image = image_pixels(encoded, shape)
     # TensorFlow decodes raw bytes but does not encode them. A serialized tensor ends with its
     # content, so the tail of it is the pixels, one byte each.
     size = height * width * channels

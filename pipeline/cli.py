@@ -7,14 +7,20 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from modules.errors import ConfigError, UserError
+from pipeline import commands
 from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, load_config
+from pipeline.exits import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, errors_explained, explain, fail
 
-EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED = 1, 2, 3
+_REPORT_FILES = {
+    "Report": "report.json",
+    "Report page": "index.html",
+    "Model card": "model_card.md",
+}
 _PRESET = click.argument("preset_or_file", default="digits", metavar="[PRESET|FILE]")
 _SET = click.option(
     "--set",
@@ -25,7 +31,11 @@ _SET = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nCompletion by the tab key in bash, and likewise in zsh and fish:\n"
+    '  eval "$(_TFX_DISTILL_COMPLETE=bash_source tfx-distill)"',
+)
 @click.version_option(package_name="tfx-distill")
 def main() -> None:
     """Distil a large teacher into a small student that has proved itself before it ships."""
@@ -41,8 +51,8 @@ def main() -> None:
 def run(preset_or_file: str, overrides: tuple[str, ...], output: Path | None, debug: bool) -> None:
     """Train, distil, export, judge and push on this machine.
 
-    Exit code: 0 pushed, 3 student refused (nothing pushed), 2 bad usage or configuration, 1 any
-    other failure.
+    Exit code: 0 pushed, 3 student refused or evidence inconclusive (nothing pushed), 2 bad usage or
+    configuration, 1 any other failure.
     """
     config = _load(preset_or_file, overrides, local=True)
     output = output or Path("runs") / config.name
@@ -67,26 +77,16 @@ def validate(preset_or_file: str, overrides: tuple[str, ...]) -> None:
     click.echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
 
 
-@main.command()
-@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
-def report(directory: Path) -> None:
-    """Print the result of a finished run again; DIR is its output directory."""
-    from modules.report import markdown_table, read_report
-
-    try:
-        click.echo(markdown_table(read_report(directory / "report" / "report.json")).rstrip())
-    except UserError as error:
-        _fail(error, EXIT_USAGE)
+for command in commands.COMMANDS:
+    main.add_command(command)
 
 
 def _load(preset_or_file: str, overrides: tuple[str, ...], local: bool) -> PipelineConfig:
-    try:
+    with errors_explained():
         config = load_config(preset_or_file, overrides)
         if local:
             check_local_paths(config)
-        return config
-    except ConfigError as error:
-        _fail(error, EXIT_USAGE)
+    return config
 
 
 def _run(config: PipelineConfig, output: Path, debug: bool) -> int:
@@ -100,7 +100,7 @@ def _run(config: PipelineConfig, output: Path, debug: bool) -> int:
         with portalocker.Lock(output / ".lock", timeout=0):
             return _run_locked(config, output, log_file, debug)
     except portalocker.LockException:
-        return _explain(
+        return explain(
             f"--output: {output} must not be in use, but another run is using it; wait for it or "
             "choose another directory"
         )
@@ -124,12 +124,12 @@ def _run_locked(config: PipelineConfig, output: Path, log_file: Path, debug: boo
                 raise
     except UserError as error:
         code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
-        return _explain(f"{where}{error}", code)
+        return explain(f"{where}{error}", code)
     except KeyboardInterrupt:
-        return _explain(f"{where}interrupted; the same command goes on from the last whole node")
+        return explain(f"{where}interrupted; the same command goes on from the last whole node")
     except Exception as error:  # noqa: BLE001  any failure is one line and exit code 1
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        return _explain(
+        return explain(
             f"{where}{type(error).__name__}: {reason}; the traceback is in {log_file}, or run "
             "again with --debug"
         )
@@ -146,8 +146,12 @@ def _show(outcome: Any) -> int:
     if outcome.pushed_to:
         version = outcome.pushed_version
         click.echo(f"SavedModel  {outcome.pushed_to / 'saved_model' / version}")
-        click.echo(f"TFLite      {outcome.pushed_to / 'tflite' / version / 'model.tflite'}")
-    click.echo(f"Report      {outcome.report_dir / 'report.json'}")
+        # model.tflite, which devices fetch, comes first; then model_<variant>.tflite.
+        for file in sorted((outcome.pushed_to / "tflite" / version).glob("*.tflite")):
+            click.echo(f"TFLite      {file}")
+    for label, name in _REPORT_FILES.items():
+        if (outcome.report_dir / name).is_file():
+            click.echo(f"{label:12}{outcome.report_dir / name}")
     return 0 if outcome.blessed else EXIT_REFUSED
 
 
@@ -158,15 +162,4 @@ def _make_directory(output: Path) -> None:
             (output / name).open("a").close()
     except OSError as error:
         message = f"--output must be a directory that can be written to, got {output} ({error})"
-        _fail(ConfigError(f"{message}; choose another"), EXIT_USAGE)
-
-
-def _explain(message: str, code: int = EXIT_FAILED) -> int:
-    """Write an error; returns the exit code."""
-    for line in message.splitlines():
-        click.echo(f"error: {line}", err=True)
-    return code
-
-
-def _fail(error: UserError, code: int) -> NoReturn:
-    sys.exit(_explain(str(error), code))
+        fail(f"{message}; choose another", EXIT_USAGE)

@@ -1,14 +1,21 @@
 """The command line: exit codes, messages, and that it is quick to answer."""
 
 import json
+import os
+import shlex
+import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import portalocker
 import pytest
 from click.testing import CliRunner, Result
+from small_report import changed, content
 
+from modules.report import write_report
+from modules.report_schema import Report
 from pipeline.cli import main
 from pipeline.config import PRESETS_DIR
 
@@ -41,6 +48,14 @@ def one_class(tmp_path: Path) -> str:
         ["validate", "digits", "--set", "distill.alpha=2"],
         ["run", "digits", "--set", "distill.alpha=2"],
         ["report", "nowhere"],
+        ["predict", "--help"],
+        ["predict", "--model", "nowhere", "image.png"],
+        ["compare", "--help"],
+        ["compare", "nowhere", "nowhere"],
+        ["verify", "--help"],
+        ["verify", "nowhere"],
+        ["push", "--help"],
+        ["push"],
     ],
     ids=" ".join,
 )
@@ -62,8 +77,30 @@ def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
 def test_the_installed_command_shows_its_commands() -> None:
     done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True)
     assert done.returncode == 0
-    for name in ("run", "presets", "validate", "report"):
+    for name in ("run", "presets", "validate", "report", "predict", "compare", "verify", "push"):
         assert f"\n  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", ["report", "predict", "compare", "verify", "push"])
+def test_help_ends_with_examples_that_can_be_parsed(name: str) -> None:
+    _, _, examples = invoke(name, "--help").stdout.partition("\n  Examples:\n")
+    command = main.commands[name]
+    lines = examples.splitlines()
+    assert lines
+    for line in lines:
+        program, called, *arguments = shlex.split(line.partition(" > ")[0])
+        assert (program, called) == ("tfx-distill", name)
+        command.make_context(name, arguments)
+
+
+def test_completion_as_the_help_shows_it() -> None:
+    (line,) = (line for line in invoke("--help").stdout.splitlines() if "COMPLETE" in line)
+    script = f"{line.strip()}; complete -p tfx-distill"
+    path = f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
+    assert "_tfx_distill_completion" in done.stdout
 
 
 def test_presets_are_listed_with_what_they_are() -> None:
@@ -242,3 +279,106 @@ def test_report_that_is_damaged(tmp_path: Path) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert str(file) in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def reported(tmp_path: Path) -> Path:
+    """The output directory of a run that has no report page."""
+    write_report(Report.model_validate(content()), tmp_path / "report")
+    return tmp_path
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that gets the address which a browser is to open."""
+    browser, file = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > "{file}"\n')
+    browser.chmod(browser.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("BROWSER", str(browser))
+    # The standard library looks for browsers once, and `BROWSER` with them.
+    monkeypatch.setattr("webbrowser._tryorder", None)
+    return file
+
+
+def test_report_prints_the_table_and_opens_nothing(reported: Path, opened: Path) -> None:
+    result = invoke("report", reported)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (reported / "report" / "report.md").read_text()
+    assert not opened.exists()
+
+
+def test_report_names_its_page(reported: Path, opened: Path) -> None:
+    page = reported / "report" / "index.html"
+    page.touch()
+    result = invoke("report", reported)
+    assert result.stdout.splitlines()[-1] == f"Report page  {page}"
+    assert not opened.exists()
+
+
+def test_report_opens_its_page(
+    reported: Path, opened: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (reported / "report" / "index.html").touch()
+    monkeypatch.chdir(reported.parent)
+    result = invoke("report", reported.name, "--open")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert opened.read_text() == (reported / "report" / "index.html").as_uri()
+
+
+def test_report_has_no_page_to_open(reported: Path, opened: Path) -> None:
+    result = invoke("report", reported, "--open")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("| model ")
+    page = reported / "report" / "index.html"
+    line = f"error: --open: there is no {page}; run the pipeline again, which writes it\n"
+    assert result.stderr == line
+    assert not opened.exists()
+
+
+@pytest.mark.usefixtures("root_handlers")
+@pytest.mark.parametrize("verdict", ["passed", "failed", "inconclusive"])
+def test_run_ends_with_where_everything_lies(
+    reported: Path, monkeypatch: pytest.MonkeyPatch, verdict: str
+) -> None:
+    blessed = verdict == "passed"
+    changes = {"gate__verdict": verdict, "gate__blessed": blessed}
+    write_report(Report.model_validate(changed(**changes)), reported / "report")
+    for name in ("index.html", "model_card.md"):
+        (reported / "report" / name).touch()
+    tflite = reported / "pushed" / "tflite" / "17"
+    tflite.mkdir(parents=True)
+    for name in ("model_float32.tflite", "manifest.json", "model.tflite"):
+        (tflite / name).touch()
+    outcome = SimpleNamespace(
+        report_dir=reported / "report",
+        blessed=blessed,
+        pushed_version="17" if blessed else None,
+        pushed_to=reported / "pushed" if blessed else None,
+    )
+    monkeypatch.setattr("pipeline.local_runner.run", lambda *arguments: outcome)
+    result = invoke("run", "digits", "--output", reported)
+    assert result.exit_code == (0 if blessed else 3)
+    table, _, places = result.stdout.strip().rpartition("\n\n")
+    assert "| student " in table
+    assert places.splitlines() == (
+        [
+            f"SavedModel  {reported / 'pushed' / 'saved_model' / '17'}",
+            f"TFLite      {tflite / 'model.tflite'}",
+            f"TFLite      {tflite / 'model_float32.tflite'}",
+        ]
+        if blessed
+        else []
+    ) + [
+        f"Report      {reported / 'report' / 'report.json'}",
+        f"Report page {reported / 'report' / 'index.html'}",
+        f"Model card  {reported / 'report' / 'model_card.md'}",
+    ]
+
+
+def test_push_says_that_run_pushes(tmp_path: Path) -> None:
+    result = invoke("push", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == (
+        "Error: push needs --rollback: a new student is pushed by `tfx-distill run`, once it is "
+        "judged"
+    )
