@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +28,6 @@ from modules.metrics import Predictions
 from modules.report_schema import (
     DataSummary,
     Evidence,
-    FreshProcess,
     LayerError,
     Lineage,
     Push,
@@ -36,7 +35,7 @@ from modules.report_schema import (
     Slice,
     Variant,
 )
-from modules.runtimes import LITERT, SAVED_MODEL, Examples
+from modules.runtimes import LITERT, SAVED_MODEL, Examples, Subject
 from modules.settings import EvaluateSettings, GateSettings, LatencySettings, PushSettings
 from modules.tflite_export import LiteRTModel, sha256
 
@@ -295,14 +294,13 @@ class _Measured:
     def _time(self, log_dir: str) -> latency.Measurements:
         subjects, settings = self._subjects, self._rules.latency
         timed = [
-            latency.Subject(role, SAVED_MODEL, subjects.saved_models[role])
+            Subject(role, SAVED_MODEL, subjects.saved_models[role])
             for role in ("teacher", "student")
         ]
-        timed.append(latency.Subject("teacher", LITERT, subjects.tflite_file("teacher", _REFERENCE)))
+        timed.append(Subject("teacher", LITERT, subjects.tflite_file("teacher", _REFERENCE)))
         # The student itself is timed in the format that the teacher has.
         timed += [
-            latency.Subject(_timed_as(name), LITERT, path)
-            for name, path in subjects.variants.items()
+            Subject(_timed_as(name), LITERT, path) for name, path in subjects.variants.items()
         ]
         examples = Examples(
             self._split.first_pixels(_TIMED_EXAMPLES),
@@ -310,26 +308,23 @@ class _Measured:
         )
         return latency.measure(timed, examples, settings, self._rules.seed, log_dir)
 
-    def _fresh(self) -> dict[str, dict[str, FreshProcess]]:
-        """By model and runtime: loaded in a process of its own, with canary examples."""
-        settings = self._rules.evaluate
-        serialized = self._split.first_serialized(settings.canary_examples)
-        pixels = self._split.first_pixels(settings.canary_examples)
-        subjects = self._subjects
-        probes = []
+    def _fresh(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """By model and runtime: asked the canary examples in a process of its own."""
+        settings, subjects = self._rules.evaluate, self._subjects
+        canaries = Examples(
+            self._split.first_pixels(settings.canary_examples),
+            self._split.first_serialized(settings.canary_examples),
+        )
+        probed = []
         for role in ("teacher", "student"):
             path = subjects.saved_models[role]
-            expected = serving.SavedModelPredictor(path).logits(tf.constant(serialized))
-            probes.append(fresh.Probe(role, SAVED_MODEL, path, serialized, expected))
+            expected = serving.SavedModelPredictor(path).logits(tf.constant(canaries.serialized))
+            probed.append((Subject(role, SAVED_MODEL, path), expected))
         files = {"teacher": subjects.tflite_file("teacher", _REFERENCE), **subjects.variants}
         for name, path in files.items():
-            expected = LiteRTModel(path).logits(pixels)
-            probes.append(fresh.Probe(name, LITERT, path, pixels, expected))
-        found: dict[str, dict[str, FreshProcess]] = {}
-        for probe, result in zip(probes, fresh.run(probes, settings), strict=True):
-            by_runtime = found.setdefault(probe.role, {})
-            by_runtime[probe.runtime] = FreshProcess.model_validate(result)
-        return found
+            expected = LiteRTModel(path).logits(canaries.tensors)
+            probed.append((Subject(name, LITERT, path), expected))
+        return fresh.probe_all(probed, canaries, settings)
 
 
 def _slices(

@@ -202,7 +202,7 @@ def confusion(answers: Mapping[str, Predictions]) -> dict[str, list[ConfusionCel
 def reliability(answers: Mapping[str, Predictions]) -> dict[str, list[ReliabilityBin]]:
     """Reliability bins by model."""
     return {
-        name: [ReliabilityBin.model_validate(each) for each in metrics.reliability(predictions)]
+        name: [ReliabilityBin(**vars(each)) for each in metrics.reliability(predictions)]
         for name, predictions in answers.items()
     }
 

@@ -41,7 +41,9 @@ def training_curves(model_run_dir: str) -> dict[str, list[float]]:
         events.Reload()
         for tag in events.Tags()["tensors"]:
             if tag.startswith(_PREFIX):
-                values = {e.step: float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)}
+                values = {
+                    e.step: float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors(tag)
+                }
                 name = prefix + tag.removeprefix(_PREFIX)
                 curves[name] = [values[step] for step in sorted(values)]
     return curves

@@ -190,7 +190,7 @@ def _shipping_nodes(
         evaluation=evaluator.outputs["evaluation"],
         push=config.push,
         destination=destination,
-        pipeline_name=config.name,
+        pipeline=config.name,
         code_digest=digest,
     )
     return [exporter, evaluator, pusher]

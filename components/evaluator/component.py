@@ -37,9 +37,7 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
         "teacher_run": ChannelParameter(type=standard_artifacts.ModelRun),
         "student_run": ChannelParameter(type=standard_artifacts.ModelRun),
         "control_run": ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
-        "hyperparameters": ChannelParameter(
-            type=standard_artifacts.HyperParameters, optional=True
-        ),
+        "hyperparameters": ChannelParameter(type=standard_artifacts.HyperParameters, optional=True),
     }
 
 

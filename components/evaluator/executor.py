@@ -148,7 +148,7 @@ def _record(
             code_digest=exec_properties["code_digest"],
         ),
         tuned=_tuned(artifact_utils.get_single_uri(tuned)) if tuned else {},
-        pushed=push.last_pushed(pushed_to, fileio) if pushed_to else None,
+        pushed=push.last_pushed(pushed_to, remote=fileio) if pushed_to else None,
         log_dir=log_dir,
     )
 

@@ -17,9 +17,7 @@ _ACCURACY, _LOSS = "sparse_categorical_accuracy", "sparse_categorical_crossentro
 _TOP_K = re.compile(r"top_\d+_accuracy")
 
 
-def tfma_config(
-    settings: EvaluateSettings, classes: int | None = None
-) -> config_pb2.EvalConfig:
+def tfma_config(settings: EvaluateSettings, classes: int | None = None) -> config_pb2.EvalConfig:
     """Student as candidate, teacher as baseline; overall and for every slice.
 
     It has no thresholds: the gate decides, and on more than TFMA measures.

@@ -415,5 +415,7 @@ def test_an_answer_among_all_classes_is_not_asked_for(
     classes: int | None, wanted: set[int]
 ) -> None:
     config = tfma_config(EvaluateSettings(top_k=(2, 5)), classes)
-    found = {json.loads(each.config)["k"] for each in config.metrics_specs[0].metrics if each.config}
+    found = {
+        json.loads(each.config)["k"] for each in config.metrics_specs[0].metrics if each.config
+    }
     assert found == wanted

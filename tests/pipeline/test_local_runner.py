@@ -22,6 +22,7 @@ from tfx.orchestration.pipeline import RunOptions
 from modules import model_zoo
 from modules.errors import ConfigError, DataError, ModelError, UserError
 from modules.knowledge import SoftTargets
+from modules.report import REPORT_FILES
 from pipeline import local_runner
 from pipeline.cli import main
 from pipeline.config import PipelineConfig, load_config
