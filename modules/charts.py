@@ -208,7 +208,7 @@ def accuracy_changes(report: Report) -> str | None:
 
     shown = ", ".join(f"{name} {change.value:+.4f}" for name, (_, change) in changes.items())
     description = f"Changes of accuracy with intervals: {shown}."
-    return draw("accuracy-changes", description, paint, (340, 60 + 16 * len(changes)))
+    return draw("accuracy-changes", description, paint, (PANEL[0], 60 + 15 * len(changes)))
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:

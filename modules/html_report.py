@@ -17,9 +17,9 @@ import yaml
 from markupsafe import Markup
 
 from modules import charts, quality_charts
-from modules.report_numbers import show
+from modules.report_numbers import Shown, show
 from modules.report_schema import ConfusionCell, Entry, Report, Slice
-from modules.report_text import essence, slice_name, verdict_word
+from modules.report_text import day, essence, runtime_name, slice_name, verdict_word
 
 IMAGES_BYTES = 4_000_000  # of data URIs; the disagreements beyond are listed without an image
 FREQUENT_CONFUSIONS = 12
@@ -52,6 +52,9 @@ def render(report: Report, images: Mapping[str, bytes]) -> str:
         interval=numbers.interval,
         label=lambda at: report.labels[at] if at < len(report.labels) else str(at),
         slice_name=slice_name,
+        day=day,
+        runtime_name=runtime_name,
+        way_name=_way_name,
         word=verdict_word(report.gate),
         essence=essence(report),
         models=charts.models(report),
@@ -78,9 +81,7 @@ class _Numbers:
         if value is None:
             return _NONE
         shown = show(value, form)
-        return Markup(
-            '<span class="number"><span data-number="{}" data-scale="{:g}">{}</span>{}</span>'
-        ).format(".".join(map(str, keys)), shown.scale, shown.digits, shown.unit)
+        return Markup('<span class="number">{}{}</span>').format(_digits(shown, keys), shown.unit)
 
     def interval(self, form: str, *path: _Key) -> Markup:
         """An interval `[low, high]`, or low and high of a part; nothing where there is none."""
@@ -90,7 +91,8 @@ class _Numbers:
             ends = ("low", "high") if "low" in bounds else ("ci_low", "ci_high")
         if bounds is None or bounds[ends[0]] is None or bounds[ends[1]] is None:
             return Markup("")
-        low, high = (self.number(form, *path, end) for end in ends)
+        # Without the unit, which the number before them has.
+        low, high = (_digits(show(bounds[end], form), [*_flat(path), end]) for end in ends)
         return Markup('<span class="interval">[{}, {}]</span>').format(low, high)
 
     def _at(self, keys: Sequence[str | int]) -> Any:
@@ -101,6 +103,12 @@ class _Numbers:
             else:
                 value = value[int(key)] if value is not None else None
         return value
+
+
+def _digits(shown: Shown, keys: Sequence[str | int]) -> Markup:
+    return Markup('<span data-number="{}" data-scale="{:g}">{}</span>').format(
+        ".".join(map(str, keys)), shown.scale, shown.digits
+    )
 
 
 def _flat(path: tuple[_Key, ...]) -> list[str | int]:
@@ -130,6 +138,13 @@ def _arranged(report: Report) -> dict[str, Any]:
             )
         ),
     }
+
+
+def _way_name(way: str) -> str:
+    runtime, _, batch = way.rpartition("_batch_")
+    return f"{runtime_name(runtime)}, " + (
+        "single examples" if batch == "1" else f"{batch} a query"
+    )
 
 
 def _judged_way(entry: Entry) -> str | None:

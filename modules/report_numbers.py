@@ -34,10 +34,14 @@ def show(value: float, form: str) -> Shown:
         value: finite.
         form: `share` (of accuracies and losses, too), `change` (with its sign), `count`, `id`,
             `bytes`, `ms`, `rate` (per second), `ratio`, `near_one` (a ratio that ought to be 1),
-            `small` (of any magnitude) or `plain` (of an unknown kind).
+            `small` (of any magnitude), `percent`, `value` (of a feature) or `plain` (of an unknown
+            kind).
     """
     shown = _FORMS[form](value)
-    return Shown(shown.digits.replace("-", "\N{MINUS SIGN}"), shown.unit, shown.scale)
+    digits = shown.digits
+    if not digits.strip("+-0.,"):
+        digits = digits.lstrip("+-")  # Zero has no sign, nor has what rounds to it.
+    return Shown(digits.replace("-", "\N{MINUS SIGN}"), shown.unit, shown.scale)
 
 
 def text(value: float | None, form: str, missing: str = "\N{EN DASH}") -> str:
@@ -74,7 +78,12 @@ def _small(value: float) -> Shown:
     if value == 0 or abs(value) >= 1e-4:
         return Shown(_significant(value))
     exponent = math.floor(math.log10(abs(value)))
-    return Shown(f"{value / 10.0**exponent:.1f}", f"e{exponent}", 10.0**exponent)
+    return Shown(f"{value / 10.0**exponent:.1f}", _power(exponent), 10.0**exponent)
+
+
+def _power(exponent: int) -> str:
+    superscript = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"\N{MULTIPLICATION SIGN}10{superscript}"
 
 
 _FORMS: dict[str, Callable[[float], Shown]] = {
@@ -88,5 +97,9 @@ _FORMS: dict[str, Callable[[float], Shown]] = {
     "near_one": lambda value: Shown(f"{value:.4f}", "\N{MULTIPLICATION SIGN}"),
     "id": lambda value: Shown(f"{value:.0f}"),
     "small": _small,
+    "percent": lambda value: Shown(f"{100 * value:.10g}", " %", 0.01),
+    "value": lambda value: Shown(
+        f"{value:,.0f}" if float(value).is_integer() else _significant(value, 4)
+    ),
     "plain": _plain,
 }

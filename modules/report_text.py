@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from modules.gate import GateResult
 from modules.report_numbers import text
 from modules.report_schema import Report
 
+_RUNTIMES = {"litert": "LiteRT", "saved_model": "SavedModel"}
 _WORDS = {"passed": "passed", "failed": "refused", "inconclusive": "inconclusive"}
 
 
@@ -29,7 +32,7 @@ def essence(report: Report) -> str:
         speedup = comparison.speedup
         between = (speedup.ci_low, speedup.ci_high)
         parts.append(
-            f"it answers {text(speedup.median, 'ratio')} as fast on {speedup.runtime}"
+            f"it answers {text(speedup.median, 'ratio')} as fast on {runtime_name(speedup.runtime)}"
             f"{interval_text(between, 'ratio')}"
         )
     shipped = [name for name in report.gate.tflite if name in report.variants]
@@ -52,3 +55,17 @@ def interval_text(bounds: tuple[float | None, float | None] | None, form: str) -
 def slice_name(values: dict[str, str]) -> str:
     """A slice as people name it, for example `class_name = 3, night = yes`."""
     return ", ".join(f"{feature} = {value}" for feature, value in values.items())
+
+
+def runtime_name(runtime: str) -> str:
+    """A runtime as it calls itself."""
+    return _RUNTIMES.get(runtime, runtime)
+
+
+def day(created: str) -> str:
+    """An ISO 8601 time as people write it, for example `3 May 2026, 09:30 UTC`."""
+    try:
+        time = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    return f"{time.day} {time:%B %Y, %H:%M} {time.tzname() or ''}".rstrip()

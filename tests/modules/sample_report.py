@@ -504,3 +504,23 @@ def sample_content(**changes: Any) -> dict[str, Any]:
     }
     content["gate"] = _gate(content)
     return content | changes
+
+
+def number_at(content: Any, path: str) -> Any:
+    """What lies at a dotted path of a report as plain data; a key may have dots itself.
+
+    Raises:
+        KeyError: nothing does.
+    """
+    if isinstance(content, list):
+        at, _, rest = path.partition(".")
+        return number_at(content[int(at)], rest) if rest else content[int(at)]
+    for key in content if isinstance(content, dict) else ():
+        if path == key:
+            return content[key]
+        if path.startswith(f"{key}."):
+            try:
+                return number_at(content[key], path[len(key) + 1 :])
+            except (KeyError, IndexError, ValueError):
+                continue
+    raise KeyError(path)
