@@ -12,6 +12,7 @@ import click
 
 from modules.errors import ConfigError, UserError
 from pipeline.exits import EXIT_FAILED, EXIT_USAGE, errors_explained, explain, fail
+from pipeline.quiet import native_messages
 
 REPORT_DIR, REPORT_JSON, REPORT_PAGE = "report", "report.json", "index.html"
 _PUSHED = "pushed"
@@ -189,8 +190,8 @@ def _remote(destination: str) -> Any:
     """What reads and writes URLs."""
     if not _is_url(destination):
         return None
-    from tfx.dsl.io import fileio
-
+    with native_messages():
+        from tfx.dsl.io import fileio
     return fileio
 
 

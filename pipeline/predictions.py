@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,7 @@ from tabulate import tabulate
 
 from modules.image_files import AS_IN_THE_FILE, check_images, find_images
 from modules.pushed_models import Format, find_models
+from pipeline.quiet import native_messages
 
 if TYPE_CHECKING:
     from modules.prediction import Answer
@@ -41,7 +40,7 @@ def show_predictions(
     """
     models = find_models(directory, wanted, variant)
     images = find_images(paths)
-    with _native_messages(shown=debug):
+    with native_messages(shown=debug):
         shape = models[-1].input_shape
         check_images(images, shape[-1] if shape else AS_IN_THE_FILE)
         from modules.prediction import predict
@@ -82,21 +81,3 @@ def _json_lines(answers: Sequence[Answer]) -> str:
         )
         for answer in answers
     )
-
-
-@contextmanager
-def _native_messages(shown: bool) -> Iterator[None]:
-    """TensorFlow's and LiteRT's native code write to stderr whatever the logging is set to."""
-    if shown:
-        yield
-        return
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(saved, 2)
-        os.close(saved)
