@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -168,12 +170,28 @@ class ExampleData:
         records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
         return records.batch(batch_size).map(parse).prefetch(tf.data.AUTOTUNE)
 
-    def sample(self, examples: int) -> np.ndarray:
-        """Pixels `uint8 [n, height, width, channels]` of up to `examples` training examples."""
-        shuffled = self._records(validation=False).shuffle(_SHUFFLE_BUFFER, seed=0)
-        (serialized,) = shuffled.take(examples).map(lambda record, _: record).batch(examples)
-        features = tf.io.parse_example(serialized, _FEATURES)
-        return decode_pixels(features[IMAGE], self._settings.input_shape).numpy()
+    def balanced_sample(self, examples: int, seed: int) -> np.ndarray:
+        """Training examples of all classes in turn, as evenly as the data allow.
+
+        One pass over the records, of which no more than `examples` are kept. Which ones is a
+        function of their ids and the seed, whatever their order and files.
+
+        Returns:
+          Pixels `uint8 [n, height, width, channels]`; `n` is `examples`, or all there are.
+        """
+        key = [0x3C6EF372, seed]
+
+        def parse(serialized: tf.Tensor, _: tf.Tensor) -> Any:
+            features = tf.io.parse_example(serialized, _FEATURES)
+            rank = tf.strings.to_hash_bucket_strong(features[EXAMPLE_ID], 1 << 62, key)
+            return features[LABEL], rank, features[IMAGE]
+
+        chosen = _BalancedChoice(examples, seed)
+        batches = self._records(validation=False).batch(_PARSE_BATCH).map(parse)
+        for labels, ranks, images in batches.as_numpy_iterator():
+            for label, rank, image in zip(labels.tolist(), ranks.tolist(), images, strict=True):
+                chosen.offer(label, rank, image)
+        return decode_pixels(tf.constant(chosen.in_turn()), self._settings.input_shape).numpy()
 
     def _kept_records(self) -> tf.data.Dataset:
         """The training part, in memory between epochs if it is small enough."""
@@ -208,3 +226,43 @@ class ExampleData:
 
         both = tf.data.Dataset.zip((examples, answers))
         return both.batch(_PARSE_BATCH).map(choose).unbatch()
+
+
+class _BalancedChoice:
+    """Keeps the items of lowest rank of each class, and as many of one class as of another.
+
+    A class of which there are few keeps them all; the others share what is left.
+    """
+
+    def __init__(self, count: int, seed: int):
+        self._count = count
+        self._seed = seed
+        self._kept: dict[int, list[tuple[int, bytes]]] = {}
+        self._order: dict[int, float] = {}
+        self._limits: dict[int, int] = {}
+
+    def offer(self, label: int, rank: int, item: bytes) -> None:
+        """Take an item, and give up the one that is in the way of an even choice, if any."""
+        if label not in self._kept:
+            self._kept[label] = []
+            # A function of the seed, not of which class was seen first.
+            self._order[label] = np.random.default_rng([self._seed, label]).random()
+            self._limits[label] = self._count
+        kept = self._kept[label]
+        if len(kept) == self._limits[label]:
+            if kept and (rank, item) < kept[-1]:
+                kept.pop()
+                insort(kept, (rank, item))
+            return
+        insort(kept, (rank, item))
+        if sum(map(len, self._kept.values())) > self._count:
+            last = max(self._kept, key=lambda one: (len(self._kept[one]), self._order[one]))
+            self._kept[last].pop()
+            # The share of a class only falls, for every other one grows at its expense.
+            self._limits[last] = len(self._kept[last])
+
+    def in_turn(self) -> list[bytes]:
+        """One item of every class, then another one of every class that has more, and so on."""
+        classes = sorted(self._kept, key=self._order.__getitem__)
+        rounds = zip_longest(*(self._kept[label] for label in classes))
+        return [entry[1] for turn in rounds for entry in turn if entry is not None]

@@ -1,7 +1,8 @@
 """The trained model on disk: a SavedModel to serve, and the weights to go on working with.
 
 A Model artifact holds `Format-Serving/` (the SavedModel, preprocessing included) and, beside it,
-`Format-Keras/` (what `model_zoo.load_model` reads).
+`Format-Keras/` (what `model_zoo.load_model` reads). The SavedModel brings requests of its own,
+with which TensorFlow Serving warms it up before it answers any other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
 from modules import model_zoo
 from modules.data import decode_pixels
@@ -20,6 +22,8 @@ from modules.settings import ModelSettings
 
 SIGNATURE = "serving_default"
 _KERAS_DIRECTORY = "Format-Keras"
+# Both names are TensorFlow Serving's.
+_WARMUP_FILE = ("assets.extra", "tf_serving_warmup_requests")
 
 
 def keras_directory(serving_dir: str) -> str:
@@ -42,6 +46,33 @@ def export(
     module = _ServingModule(model, transform_output.transform_features_layer(), input_shape)
     tf.saved_model.save(module, serving_dir, signatures={SIGNATURE: module.serve})
     model_zoo.save_model(model, settings, input_shape, keras_directory(serving_dir))
+
+
+def write_warmup_requests(pixels: np.ndarray, serving_dir: str) -> None:
+    """Add what TensorFlow Serving sends a SavedModel as soon as it is loaded.
+
+    Each example becomes one request to `serving_default`, a record of
+    `assets.extra/tf_serving_warmup_requests`. The requests name no model: the server runs them on
+    the one that they lie in (tensorflow/serving, saved_model_warmup.cc).
+
+    Args:
+      pixels: `uint8 [n, height, width, channels]`, n <= 1000, sent as PNG files.
+      serving_dir: The SavedModel.
+    """
+    path = os.path.join(serving_dir, *_WARMUP_FILE)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.TFRecordWriter(path) as writer:
+        for image in pixels:
+            encoded = tf.train.BytesList(value=[tf.io.encode_png(image).numpy()])
+            features = tf.train.Features(feature={IMAGE: tf.train.Feature(bytes_list=encoded)})
+            example = tf.train.Example(features=features).SerializeToString()
+            request = predict_pb2.PredictRequest(
+                model_spec=model_pb2.ModelSpec(signature_name=SIGNATURE),
+                inputs={"examples": tf.make_tensor_proto([example])},
+            )
+            log = prediction_log_pb2.PredictLog(request=request)
+            record = prediction_log_pb2.PredictionLog(predict_log=log)
+            writer.write(record.SerializeToString(deterministic=True))
 
 
 class SavedModelPredictor:

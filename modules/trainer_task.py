@@ -26,6 +26,7 @@ from modules.strategy import is_chief, make_strategy
 
 _LOG = logging.getLogger("tfx_distill.training")
 _STATE_DIRECTORY = "resume"
+_WARMUP_REQUESTS = 8
 # What may change between a killed run and the one that takes it up.
 _NOT_THE_MODEL = {"checkpoint_seconds", "strategy"}
 
@@ -207,9 +208,10 @@ class TrainerTask:
                 ),
             )
             model.set_weights(trained.get_weights())
-        serving.export(
-            model, self._model_settings, self._transform_output, self._fn_args.serving_model_dir
-        )
+        serving_dir = self._fn_args.serving_model_dir
+        serving.export(model, self._model_settings, self._transform_output, serving_dir)
+        pixels, _, _ = next(iter(self._data(None).everything(_WARMUP_REQUESTS)))
+        serving.write_warmup_requests(pixels.numpy(), serving_dir)
 
 
 def _load(teacher_dir: str) -> keras.Model:

@@ -18,6 +18,7 @@ class ExporterSpec(ComponentSpec):
     PARAMETERS = {
         "export": ExecutionParameter(type=str),
         "data": ExecutionParameter(type=str),
+        "seed": ExecutionParameter(type=int),
         "code_digest": ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -37,10 +38,11 @@ class Exporter(base_component.BaseComponent):
     Args:
       model: The student.
       teacher_model: The teacher.
-      examples: Transformed examples; the split train calibrates and checks.
+      examples: Transformed examples; the split train calibrates and checks, all classes alike.
       transform_graph: Carries the class names.
       export: Which variants.
       data: The input of both models.
+      seed: Of the choice of examples.
       code_digest: Of this project's code, for the cache.
     """
 
@@ -56,6 +58,7 @@ class Exporter(base_component.BaseComponent):
         transform_graph: types.BaseChannel,
         export: ExportSettings,
         data: DataSettings,
+        seed: int,
         code_digest: str,
     ):
         super().__init__(
@@ -66,6 +69,7 @@ class Exporter(base_component.BaseComponent):
                 transform_graph=transform_graph,
                 export=export.model_dump_json(),
                 data=data.model_dump_json(),
+                seed=seed,
                 code_digest=code_digest,
                 tflite=types.Channel(type=TFLiteModels),
             )

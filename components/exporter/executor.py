@@ -38,7 +38,9 @@ class Executor(base_executor.BaseExecutor):
             io_utils.all_files_pattern(uri)
             for uri in artifact_utils.get_split_uris(input_dict["examples"], "train")
         ]
-        pixels = ExampleData(patterns, data).sample(settings.calibration_examples)
+        pixels = ExampleData(patterns, data).balanced_sample(
+            settings.calibration_examples, exec_properties["seed"]
+        )
         tflite_export.export_models(
             {
                 "student": (_load(input_dict, "model"), settings.tflite),

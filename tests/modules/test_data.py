@@ -265,17 +265,93 @@ def test_everything_brings_the_ids(pattern):
     assert labels.numpy().tolist() == list(range(COUNT // 3, 2 * COUNT // 3))
 
 
-def test_sample_is_of_the_training_part(pattern):
-    data = ExampleData([pattern], SETTINGS)
-    training = sorted(_numbers(data.training(_order())))
-    everything = data.sample(10 * COUNT)
-    assert everything.dtype == np.uint8 and everything.shape == (len(training), 2, 2, 3)
-    assert sorted(everything[:, 0, 0, 0]) == sorted(number % 251 for number in training)
-    few = data.sample(20)
-    assert few.shape == (20, 2, 2, 3)
-    np.testing.assert_array_equal(few, data.sample(20))
-    # Of the whole part, not of its first examples.
-    assert few[:, 0, 0, 0].tolist() != [number % 251 for number in training[:20]]
+# -- balanced_sample; of every example, the first pixel is its label, the next two its number --
+
+
+def _labelled(directory, sizes, order_seed=0, files=3):
+    """`sizes[label]` examples of each label, in some order."""
+    labels = [label for label, size in enumerate(sizes) for _ in range(size)]
+    numbers = list(range(len(labels)))
+    random.Random(order_seed).shuffle(numbers)
+    pixels = [
+        np.array([labels[number], number // 256, number % 256] * 4, np.uint8) for number in numbers
+    ]
+    return write_examples(directory, pixels, [labels[number] for number in numbers], numbers, files)
+
+
+def _chosen(pattern, count, seed=0):
+    """Labels and numbers of a balanced sample, in its order."""
+    pixels = ExampleData([pattern], SETTINGS).balanced_sample(count, seed)
+    assert pixels.dtype == np.uint8 and pixels.shape[1:] == (2, 2, 3)
+    first = pixels[:, 0, 0].astype(int)
+    return first[:, 0].tolist(), (first[:, 1] * 256 + first[:, 2]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count", "expected"),
+    [
+        ([500, 30, 200], 30, [10, 10, 10]),  # however many there are
+        ([500, 4, 200], 31, None),  # 4 of one, 13 and 14 of the others
+        ([20, 20, 20], 2, None),  # not even one of each
+        ([10, 0, 3], 1000, None),  # all there are
+    ],
+)
+def test_a_sample_is_as_even_as_the_data_allow(tmp_path, sizes, count, expected):
+    pattern = _labelled(tmp_path / "train", sizes)
+    held_out = set(_numbers_of(ExampleData([pattern], SETTINGS).validation(64)))
+    labels, numbers = _chosen(pattern, count)
+    assert len(set(numbers)) == len(numbers) and not held_out & set(numbers)
+    starts = np.cumsum([0, *sizes])
+    there = [
+        len(set(range(start, start + size)) - held_out)
+        for start, size in zip(starts, sizes, strict=False)
+    ]
+    taken = [labels.count(label) for label in range(len(sizes))]
+    assert sum(taken) == min(count, sum(there))
+    for one, most in zip(taken, there, strict=True):
+        # Whoever has less than another gave all it has, or the difference is the remainder.
+        assert one == most or one >= max(taken) - 1
+    if expected:
+        assert taken == expected
+
+
+def _numbers_of(dataset):
+    return [
+        int(first[1]) * 256 + int(first[2])
+        for pixels, _ in dataset
+        for first in pixels.numpy()[:, 0, 0]
+    ]
+
+
+def test_classes_take_turns(tmp_path):
+    labels, _ = _chosen(_labelled(tmp_path / "train", [100] * 5), 25)
+    rounds = [tuple(labels[start : start + 5]) for start in range(0, 25, 5)]
+    assert len(set(rounds)) == 1 and sorted(rounds[0]) == list(range(5))
+
+
+def test_a_sample_is_a_function_of_ids_and_seed(tmp_path):
+    pattern = _labelled(tmp_path / "train", [100, 40, 7, 100])
+    first = _chosen(pattern, 50, seed=1)
+    assert _chosen(_labelled(tmp_path / "other", [100, 40, 7, 100], 5, files=1), 50, 1) == first
+    others = [_chosen(pattern, 50, seed) for seed in range(2, 6)]
+    assert all(set(other[1]) != set(first[1]) for other in others)
+    # The order of the classes, and who has the odd one, is drawn too.
+    assert len({tuple(other[0][:4]) for other in [first, *others]}) > 1
+    # A larger sample keeps what a smaller one had.
+    assert set(_chosen(pattern, 20, seed=1)[1]) <= set(first[1])
+
+
+def test_a_sample_is_of_the_whole_part(tmp_path):
+    # Sorted by class, as a folder is read: neither the first nor the last examples alone.
+    numbers = list(range(900))
+    pixels = [np.array([number // 300, number // 256, number % 256] * 4) for number in numbers]
+    pixels = [image.astype(np.uint8) for image in pixels]
+    pattern = write_examples(tmp_path / "train", pixels, [n // 300 for n in numbers], numbers)
+    labels, chosen = _chosen(pattern, 90)
+    assert [labels.count(label) for label in range(3)] == [30, 30, 30]
+    for label in range(3):
+        places = [number % 300 for number in chosen if number // 300 == label]
+        assert 90 < np.mean(places) < 210 and np.ptp(places) > 200
 
 
 def test_decode_pixels_is_the_inverse_of_tobytes():
