@@ -322,9 +322,7 @@ class Limit(Settings):
                 f"got {self.min:g} and {self.max:g}"
             )
         if self.relative and self.against is None:
-            raise ValueError(
-                f"the limit of {self.number} is relative, but to nothing; set against"
-            )
+            raise ValueError(f"the limit of {self.number} is relative, but to nothing; set against")
         return self
 
 
