@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ROOT = Path(__file__).parents[1]
+_LONGEST_LINE = 300
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -108,7 +110,7 @@ class Child:
             raise self._too_late()
         if not self._process.stdout.readline():
             self._process.wait()
-            raise ChildError(self._subject(), self._last_words())
+            raise self._lost()
 
     def answer(self, word: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, NDArray[Any]]]:
         """Gives the child its turn and returns what it found, as JSON and as arrays.
@@ -127,13 +129,10 @@ class Child:
             code = self._process.wait(max(0.0, self._deadline - time.monotonic()))
         except subprocess.TimeoutExpired as error:
             raise self._too_late() from error
-        if code != 0:
-            raise ChildError(self._subject(), self._last_words())
-        values = json.loads((self._folder / "answer.json").read_text())
-        if "problem" in values:
-            raise ChildError(self._subject(), values["problem"])
+        if code != 0 or not (self._folder / "answer.npz").exists():
+            raise self._lost()
         with np.load(self._folder / "answer.npz") as arrays:
-            return values, dict(arrays)
+            return json.loads((self._folder / "answer.json").read_text()), dict(arrays)
 
     def _too_late(self) -> ChildError:
         return ChildError(self._subject(), f"did not answer within {self._limit:g} s")
@@ -143,12 +142,18 @@ class Child:
         note = self._folder / "subject"
         return note.read_text() if note.exists() else ""
 
-    def _last_words(self) -> str:
+    def _lost(self) -> ChildError:
+        """Why a process that has ended left no answer, in its own words if it had any."""
         code = self._process.returncode
+        problem, messages = self._folder / "problem", self._folder / "messages"
         if code < 0:
-            return f"killed by signal {-code} ({signal.Signals(-code).name})"
-        lines = (self._folder / "messages").read_text(errors="replace").strip().splitlines()
-        return f"ended with exit code {code}" + (f": {lines[-1].strip()}" if lines else "")
+            reason = f"killed by signal {-code} ({signal.strsignal(-code)})"
+        elif problem.exists():
+            reason = problem.read_text()
+        else:
+            lines = messages.read_text(errors="replace").strip().splitlines()
+            reason = ": ".join([f"ended with exit code {code}", *lines[-1:]])
+        return ChildError(self._subject(), _one_line(reason))
 
 
 class Parent:
@@ -183,6 +188,9 @@ class Parent:
         (self._folder / "answer.json").write_text(json.dumps(values))
 
     def fail(self, problem: str) -> None:
-        """Hands over what went wrong, as one line."""
-        line = " ".join(problem.split())
-        (self._folder / "answer.json").write_text(json.dumps({"problem": line}))
+        """Hands over what went wrong, and is the last thing a child does."""
+        (self._folder / "problem").write_text(problem)
+
+
+def _one_line(text: str) -> str:
+    return textwrap.shorten(text, _LONGEST_LINE, placeholder=" ...")

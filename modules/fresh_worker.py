@@ -22,11 +22,12 @@ def main(directory: str) -> None:
     # What the process allocates is refused beyond the limit. Its address space would be the wrong
     # measure: TensorFlow maps more than twice of what it touches.
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (task["memory_limit_bytes"], hard))
+    limit = task["memory_limit_mb"]
+    resource.setrlimit(resource.RLIMIT_DATA, (limit * 2**20, hard))
     try:
         _answer(parent, task, Examples.unpack(arrays).of(task["runtime"]))
     except MemoryError:
-        parent.fail("it ran out of memory")
+        parent.fail(f"ran out of memory, {limit} MiB are allowed")
     # Whatever a runtime raises, its file is the one that does not answer.
     except Exception as error:  # noqa: BLE001
         parent.fail(str(error) or type(error).__name__)
@@ -36,14 +37,14 @@ def _answer(parent: Parent, task: dict[str, Any], examples: Any) -> None:
     runtime, path = task["runtime"], task["path"]
     runtimes.import_runtime(runtime, threads=1)
     before = _memory_bytes("VmRSS")
-    start = time.perf_counter()
+    began = time.perf_counter()
     model = runtimes.load(runtime, path, threads=1)
     answers = [model.query(model.prepare(examples[:1]))]
-    load_ms = 1e3 * (time.perf_counter() - start)
+    load_ms = 1e3 * (time.perf_counter() - began)
     # A server puts requests together; LiteRT answers one after the other.
     size = len(examples) if runtime == SAVED_MODEL else 1
-    for begin in range(1, len(examples), size):
-        answers.append(model.query(model.prepare(examples[begin : begin + size])))
+    begins = range(1, len(examples), size)
+    answers += [model.query(model.prepare(examples[start : start + size])) for start in begins]
     parent.answer(
         {
             "load_ms": load_ms,

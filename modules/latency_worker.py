@@ -69,12 +69,14 @@ def main(directory: str) -> None:
             except Exception as error:  # noqa: BLE001
                 if size == 1:
                     return parent.fail(str(error))
-                skipped.setdefault(str(size), {})[name] = " ".join(str(error).split())
+                skipped.setdefault(str(size), {})[name] = str(error).partition("\n")[0]
     task |= parent.wait_for_turn()
     parent.note("")
     plans: dict[str, Any] = {}
     latencies: dict[str, NDArray[np.int64]] = {}
     for size, models in candidates.items():
+        if not models:
+            continue
         plan, blocks = _time_way(task, size, models)
         plans[str(size)] = {"rounds": plan.rounds, "queries": plan.queries}
         latencies |= {f"{size}/{name}": np.array(rows) for name, rows in blocks.items()}

@@ -60,7 +60,7 @@ class Resampling:
         """
         per_round = values.shape[-1]
         order = np.argsort(values, axis=None)
-        seen = np.cumsum(self.counts[:, order // per_round], axis=1)
+        seen = np.cumsum(self.counts[:, order // per_round], axis=1, dtype=np.int32)
         total = values.size
         sorted_values = values.ravel()[order]
         ranks = [total * percent // 100 for percent in percents]
@@ -94,9 +94,10 @@ def interval(
 ) -> tuple[float, float]:
     """Where the estimate of an equal second run is expected, and this one from there.
 
-    With probability `confidence`, two runs of the same measurement, each with processes of its
-    own, lie in each other's interval. It is a prediction interval for a second run, about sqrt(2)
-    times wider than a confidence interval of the mean, and says nothing about other machines.
+    With a probability of at least `confidence`, two runs of the same measurement, each with
+    processes of its own, lie in each other's interval. It is a prediction interval for a second
+    run, more than sqrt(2) times as wide as a confidence interval, and says nothing about other
+    machines.
 
     The estimates are positive and compared as ratios, so the interval is symmetric in their
     logarithm. Its half width is the quantile of the distance of two resampled runs, at
@@ -112,13 +113,14 @@ def interval(
         processes: number of processes, at least two.
         confidence: level, in (0, 1).
     """
-    from scipy import stats  # a second to import, and only wanted once there is a measurement
+    # A quarter of a second to import, and the processes that do the timing import this file too.
+    from scipy.special import ndtri, stdtrit
 
     logs = np.log(resampled)
     distances = np.abs([logs - np.roll(logs, shift) for shift in range(1, _PARTNERS + 1)])
     level = 1 - (1 - confidence) / 2
     upper = 1 - (1 - level) / 2
-    correction = stats.t.ppf(upper, processes - 1) / stats.norm.ppf(upper)
+    correction = stdtrit(processes - 1, upper) / ndtri(upper)
     correction *= np.sqrt(processes / (processes - 1))
     width = float(np.exp(correction * np.quantile(distances, level)))
     return estimate / width, estimate * width

@@ -1,139 +1,50 @@
-"""Tests of modules.latency on recorded or faked times; none looks at real elapsed time."""
+"""Tests of modules.latency and its worker; none looks at real elapsed time."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from runtime_models import (
+    PIXELS,
+    serialized,
+    slow_sums,
+    stubborn_sums,
+    sums,
+    write_saved_model,
+    write_tflite,
+)
 
-from modules import latency
+from modules import latency, latency_worker
 from modules.errors import ModelError
-from modules.latency import Timing
+from modules.latency import AGAIN, Measurements, Subject, Timing
+from modules.latency_worker import make_plan, time_block
+from modules.repetition import Resampling, percentile
+from modules.report_schema import Latency, Speedup
+from modules.runtimes import LITERT, SAVED_MODEL, Examples
 from modules.settings import LatencySettings
 
-SETTINGS = LatencySettings(blocks=6, queries_per_block=10, warmup_queries=3, threads=2)
-
-
-def _timing(
-    rows: list[list[float]] | np.ndarray, threads: int = 1, runtime: str = "litert"
-) -> Timing:
-    return Timing(np.array(rows, dtype=np.float64), threads=threads, runtime=runtime)
-
-
-# -- percentiles and summary --
-
-
-@pytest.mark.parametrize(
-    ("count", "percent", "expected"),
-    [
-        (100, 50, 51),  # floor(100 * 0.50) = 50 counted from zero: the 51st of 1, 2, 3 ...
-        (100, 90, 91),
-        (100, 99, 100),
-        (10, 99, 10),  # floor(9.9) = 9: the largest
-        (10, 90, 10),
-        (11, 50, 6),  # floor(5.5) = 5: the middle one of eleven
-        (1, 99, 1),
-        (1000, 0, 1),
-    ],
+SETTINGS = LatencySettings(
+    processes=2, blocks=3, queries_per_block=10, warmup_queries=2, batch_size=4
 )
-def test_percentile_by_hand(count: int, percent: int, expected: int) -> None:
-    values = np.random.default_rng(0).permutation(np.arange(1.0, count + 1))
-    assert latency.percentile(values, percent) == expected
 
 
-def test_percentile_has_no_rounding_of_its_own() -> None:
-    # 0.29 * 100 is 28.999999999999996 in floating point, which would give rank 28.
-    assert latency.percentile(np.arange(100.0), 29) == 29.0
+def _timing(values: list | np.ndarray, **how: object) -> Timing:
+    return Timing(np.array(values, dtype=np.float64), **how)
 
 
-def test_percentile_agrees_with_sorting_and_is_a_measured_value() -> None:
-    values = np.random.default_rng(1).gamma(2.0, size=357)
-    for percent in range(100):
-        value = latency.percentile(values, percent)
-        assert value == sorted(values.tolist())[(357 * percent) // 100]
+def _resampling(timing: Timing, seed: int = 0) -> Resampling:
+    return Resampling.draw(*timing.latencies_ms.shape[:2], seed)
 
 
-@pytest.mark.parametrize("percent", [-1, 100])
-def test_percentile_refuses_what_is_none(percent: int) -> None:
-    with pytest.raises(ValueError, match=r"in \[0, 100\), got"):
-        latency.percentile(np.ones(3), percent)
-
-
-def test_summary_by_hand() -> None:
-    # 1 to 10 ms in two blocks: 55 ms for 10 queries.
-    summary = _timing([[10, 9, 8, 7, 6], [1, 2, 3, 4, 5]], threads=4, runtime="other").summary()
-    assert summary == {
-        "p50_ms": 6.0,
-        "p90_ms": 10.0,
-        "p99_ms": 10.0,
-        "throughput": pytest.approx(10 / 0.055),
-        "runtime": "other",
-        "threads": 4,
-    }
-    assert all(type(value) in (float, int, str) for value in summary.values())
-
-
-@pytest.mark.parametrize("rows", [[1.0, 2.0], [[]], [[1.0, 0.0]], [[1.0, float("nan")]]])
-def test_timing_refuses_what_is_no_measurement(rows: list) -> None:
-    with pytest.raises(ValueError, match="block_latencies_ms"):
-        _timing(rows)
-
-
-# -- measure --
-
-
-def _recording_runners(names: str) -> tuple[list[str], dict[str, Callable[[], object]]]:
-    """Runners that note their name; the interleaving can be read off the calls."""
-    calls: list[str] = []
-    return calls, {name: partial(calls.append, name) for name in names}
-
-
-def _rounds(calls: list[str], models: int, settings: LatencySettings) -> list[list[str]]:
-    """The calls after the warm-up, as one list of block owners per round."""
-    block = settings.queries_per_block + 1
-    calls = calls[models * settings.warmup_queries :]
-    assert len(calls) == models * settings.blocks * block
-    owners = []
-    for start in range(0, len(calls), block):
-        assert len(set(calls[start : start + block])) == 1  # nobody interrupts a block
-        owners.append(calls[start])
-    return [owners[at : at + models] for at in range(0, len(owners), models)]
-
-
-def test_every_model_has_one_block_in_every_round() -> None:
-    calls, runners = _recording_runners("abc")
-    timings = latency.measure(runners, SETTINGS, seed=0)
-    assert calls[:9] == list("aaabbbccc")  # warm-up, before anything is timed
-    rounds = _rounds(calls, 3, SETTINGS)
-    assert len(rounds) == SETTINGS.blocks
-    assert all(sorted(owners) == ["a", "b", "c"] for owners in rounds)
-    assert list(timings) == ["a", "b", "c"]
-    for timing in timings.values():
-        assert timing.block_latencies_ms.shape == (6, 10)
-        assert (timing.block_latencies_ms > 0).all()
-        assert (timing.threads, timing.runtime) == (2, "litert")
-
-
-def test_order_changes_between_rounds_and_repeats_with_the_seed() -> None:
-    settings = SETTINGS.model_copy(update={"blocks": 20})
-
-    def order(seed: int) -> list[list[str]]:
-        calls, runners = _recording_runners("abc")
-        latency.measure(runners, settings, seed=seed)
-        return _rounds(calls, 3, settings)
-
-    first = order(seed=1)
-    assert first == order(seed=1)
-    assert first != order(seed=2)
-    assert {owners[0] for owners in first} == {"a", "b", "c"}
+# -- one block --
 
 
 class _FakeClock:
-    """Stands for time.perf_counter_ns; runners move it by their own latency."""
+    """Stands for time.perf_counter_ns; queries move it by their own latency."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -141,70 +52,96 @@ class _FakeClock:
     def __call__(self) -> int:
         return self.now
 
-    def runner(self, *nanoseconds: int) -> Callable[[], object]:
-        calls = 0
-
-        def run() -> None:
-            nonlocal calls
-            self.now += nanoseconds[calls % len(nanoseconds)]
-            calls += 1
-
-        return run
+    def query(self, batch: int) -> None:
+        self.now += batch
 
 
-def test_latencies_are_those_of_the_timed_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_times_each_query_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = _FakeClock()
-    monkeypatch.setattr(latency.time, "perf_counter_ns", clock)
-    # 3 warm-up queries, then blocks of 1 untimed and 10 timed: with a period of 11 the untimed
-    # query is always the fourth, and the 9 ms it takes must not show up.
-    cycle = [1_000_000] * 11
-    cycle[3] = 9_000_000
-    cycle[4] = 2_500_000
-    runners = {"slow": clock.runner(4_000_000), "odd": clock.runner(*cycle)}
-    timings = latency.measure(runners, SETTINGS, seed=0)
-    np.testing.assert_array_equal(timings["slow"].block_latencies_ms, np.full((6, 10), 4.0))
-    np.testing.assert_array_equal(
-        timings["odd"].block_latencies_ms, np.tile([2.5] + [1.0] * 9, (6, 1))
-    )
-
-
-def test_a_query_shorter_than_the_clock_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _FakeClock()
-    monkeypatch.setattr(latency.time, "perf_counter_ns", clock)
-    timing = latency.measure({"instant": clock.runner(0)}, SETTINGS, seed=0)["instant"]
-    np.testing.assert_array_equal(timing.block_latencies_ms, np.full((6, 10), 1e-6))
+    monkeypatch.setattr(latency_worker.time, "perf_counter_ns", clock)
+    # Each batch takes as many nanoseconds as its name says; the untimed query takes the last.
+    timed = time_block(clock.query, [10, 20, 30_000], queries=5)
+    assert timed.tolist() == [10, 20, 30_000, 10, 20]
+    assert clock.now == timed.sum() + 30_000
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_garbage_collector_rests_while_timing_and_is_left_as_found(enabled: bool) -> None:
+def test_garbage_collector_rests_and_is_left_as_found(enabled: bool) -> None:
     seen: list[bool] = []
+
+    def fails_late(batch: int) -> None:
+        seen.append(gc.isenabled())
+        if len(seen) == 4:
+            raise RuntimeError("out of memory")
+
     before = gc.isenabled()
     try:
         gc.enable() if enabled else gc.disable()
-        latency.measure({"a": lambda: seen.append(gc.isenabled())}, SETTINGS, seed=0)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            time_block(fails_late, [0], queries=10)
         assert gc.isenabled() is enabled
     finally:
         gc.enable() if before else gc.disable()
-    assert not any(seen[SETTINGS.warmup_queries :])
+    assert seen == [False] * 4
 
 
-def test_garbage_collector_returns_after_a_failing_query() -> None:
-    calls = 0
+@pytest.mark.parametrize(
+    ("seconds", "rounds", "queries"),
+    [
+        ({"fast": 1e-5, "instant": 0.0}, 10, {"fast": 50, "instant": 50}),
+        ({"fast": 1e-5, "middle": 2e-3}, 10, {"fast": 50, "middle": 12}),  # 25 ms / 2 ms
+        ({"fast": 1e-5, "slow": 0.05}, 5, {"fast": 50, "slow": 1}),  # twice a block: half of them
+        ({"fast": 1e-5, "glacial": 60.0}, 2, {"fast": 50, "glacial": 1}),
+    ],
+)
+def test_plan_keeps_to_the_time(seconds: dict, rounds: int, queries: dict) -> None:
+    plan = make_plan(seconds, rounds=10, queries=50)
+    assert (plan.rounds, plan.queries) == (rounds, queries)
 
-    def fails_late() -> None:
-        nonlocal calls
-        calls += 1
-        if calls > SETTINGS.warmup_queries + 4:
-            raise RuntimeError("out of memory")
 
-    with pytest.raises(RuntimeError, match="out of memory"):
-        latency.measure({"a": fails_late}, SETTINGS, seed=0)
-    assert gc.isenabled()
+# -- summary --
 
 
-def test_measure_refuses_no_models() -> None:
-    with pytest.raises(ValueError, match="at least one model"):
-        latency.measure({}, SETTINGS, seed=0)
+def test_summary_by_hand() -> None:
+    # 1 to 20 ms over 2 processes of 2 rounds: 210 ms for 20 queries of 4 examples.
+    values = np.arange(20, 0, -1).reshape(2, 2, 5)
+    timing = _timing(values, runtime="other", threads=3, batch_size=4)
+    summary = timing.summary(_resampling(timing), confidence=0.9)
+    intervals, distribution = summary.pop("intervals"), summary.pop("distribution_ms")
+    assert summary == {
+        "p50_ms": 11.0,
+        "p90_ms": 19.0,
+        "p99_ms": 20.0,
+        "throughput": pytest.approx(20 * 4 / 0.210),
+        "runtime": "other",
+        "threads": 3,
+        "batch_size": 4,
+        "queries": 20,
+    }
+    assert len(distribution) == 101
+    assert distribution[:100] == [percentile(timing.latencies_ms, each) for each in range(100)]
+    assert distribution[100] == 20.0
+    assert set(intervals) == {"p50_ms", "p90_ms", "p99_ms", "throughput"}
+    for key, (low, high) in intervals.items():
+        assert low < summary[key] < high
+
+
+def test_an_unlucky_process_widens_the_intervals() -> None:
+    rng = np.random.default_rng(0)
+    alike = rng.normal(10, 0.1, (5, 10, 20))
+    differing = alike * np.array([1, 1.1, 0.9, 1.05, 1])[:, np.newaxis, np.newaxis]
+    widths = []
+    for values in (alike, differing):
+        timing = _timing(values)
+        low, high = timing.summary(_resampling(timing), 0.95)["intervals"]["p50_ms"]
+        widths.append(high / low)
+    assert widths[1] > 1.2 > 1.02 > widths[0]
+
+
+@pytest.mark.parametrize("values", [[[1.0]], [[[]]], [[[1.0, 0.0]]], [[[1.0, float("nan")]]]])
+def test_timing_refuses_what_is_no_measurement(values: list) -> None:
+    with pytest.raises(ValueError, match="latencies_ms"):
+        _timing(values)
 
 
 # -- speed-up --
@@ -212,8 +149,9 @@ def test_measure_refuses_no_models() -> None:
 
 def test_speedup_is_exact_when_every_round_agrees() -> None:
     # The machine slows down tenfold over the rounds; round by round the student is twice as fast.
-    student = np.linspace(1.0, 10.0, 8)[:, np.newaxis] * np.ones((8, 10))
-    result = latency.speedup(_timing(2 * student), _timing(student), confidence=0.95, seed=0)
+    student = np.linspace(1.0, 10.0, 8).reshape(2, 4, 1) * np.ones((2, 4, 10))
+    teacher = _timing(2 * student)
+    result = latency.speedup(teacher, _timing(student), _resampling(teacher), confidence=0.95)
     assert result == {
         "median": 2.0,
         "ci_low": 2.0,
@@ -225,157 +163,169 @@ def test_speedup_is_exact_when_every_round_agrees() -> None:
 
 def test_speedup_takes_the_median_of_a_block() -> None:
     # One query of each block is a thousand times slower; medians do not see it.
-    teacher = np.full((6, 11), 6.0)
-    teacher[:, 4] = 6000.0
-    result = latency.speedup(_timing(teacher), _timing(np.full((6, 11), 2.0)), 0.95, seed=0)
+    teacher = np.full((2, 3, 11), 6.0)
+    teacher[..., 4] = 6000.0
+    slower, faster = _timing(teacher), _timing(np.full((2, 3, 7), 2.0))
+    result = latency.speedup(slower, faster, _resampling(slower), 0.95)
     assert (result["median"], result["ci_low"], result["ci_high"]) == (3.0, 3.0, 3.0)
 
 
-def _noisy(rounds: int, noise: float, seed: int) -> tuple[Timing, Timing]:
-    """A teacher 3 times slower than its student, both with log-normal noise."""
-    rng = np.random.default_rng(seed)
-    teacher = 3.0 * rng.lognormal(sigma=noise, size=(rounds, 1)) * np.ones((1, 10))
-    return _timing(teacher), _timing(np.ones((rounds, 10)))
+def test_speedup_without_what_the_stopwatch_takes() -> None:
+    slower, faster = _timing(np.full((2, 3, 5), 6.5)), _timing(np.full((2, 3, 5), 2.5))
+    harness = _timing(np.full((2, 3, 9), 0.5))
+    assert latency.speedup(slower, faster, _resampling(slower), 0.95, harness)["median"] == 3.0
 
 
-def test_speedup_brackets_its_median_and_the_truth() -> None:
-    result = latency.speedup(*_noisy(rounds=40, noise=0.1, seed=2), confidence=0.95, seed=0)
-    assert result["ci_low"] < result["median"] < result["ci_high"]
-    assert result["ci_low"] < 3.0 < result["ci_high"]
-
-
-def test_speedup_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    covered = 0
-    for seed in range(60):
-        result = latency.speedup(*_noisy(rounds=25, noise=0.2, seed=seed), confidence=0.8, seed=0)
-        covered += result["ci_low"] <= 3.0 <= result["ci_high"]
-    assert 38 <= covered <= 58  # 48 expected; three standard deviations are 9.3
-
-
-def test_speedup_interval_agrees_with_a_bootstrap_by_hand() -> None:
-    teacher, student = _noisy(rounds=15, noise=0.3, seed=5)
-    ratios = teacher.block_latencies_ms[:, 0] / student.block_latencies_ms[:, 0]
-    rng = np.random.default_rng(99)
-    medians = np.median(rng.choice(ratios, size=(20_000, 15)), axis=1)
-    low, high = np.quantile(medians, [0.05, 0.95])
-    result = latency.speedup(teacher, student, confidence=0.9, seed=0)
-    # Medians of 15 values fall on the 15 values themselves, so both find the same two.
-    assert result["ci_low"] == pytest.approx(low)
-    assert result["ci_high"] == pytest.approx(high)
-
-
-def test_speedup_repeats_with_the_seed() -> None:
-    # Enough rounds that two resamplings hardly ever find the same bounds.
-    timings = _noisy(rounds=400, noise=0.3, seed=7)
-    results = [latency.speedup(*timings, confidence=0.95, seed=seed) for seed in (3, 3, 4, 5, 6)]
-    assert results[0] == results[1]
-    assert any(result != results[0] for result in results[2:])
-
-
-def test_speedup_is_wider_at_higher_confidence() -> None:
-    teacher, student = _noisy(rounds=20, noise=0.3, seed=7)
-    narrow = latency.speedup(teacher, student, confidence=0.5, seed=3)
-    wide = latency.speedup(teacher, student, confidence=0.99, seed=3)
-    assert wide["ci_low"] < narrow["ci_low"] <= narrow["ci_high"] < wide["ci_high"]
-
-
-def test_speedup_follows_from_what_measure_returns(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _FakeClock()
-    monkeypatch.setattr(latency.time, "perf_counter_ns", clock)
-    runners = {"teacher": clock.runner(5_000_000), "student": clock.runner(2_000_000)}
-    timings = latency.measure(runners, SETTINGS, seed=0)
-    result = latency.speedup(timings["teacher"], timings["student"], 0.95, seed=0)
-    assert (result["median"], result["ci_low"], result["ci_high"]) == (2.5, 2.5, 2.5)
+def test_speedup_interval_follows_the_processes() -> None:
+    rng = np.random.default_rng(4)
+    student = _timing(np.ones((5, 10, 3)))
+    luck = 1 + np.array([0, 0.02, -0.02, 0.04, -0.04])[:, np.newaxis, np.newaxis]
+    rounds = np.repeat(rng.normal(3, 0.003, (5, 10, 1)), 3, axis=-1)
+    widths = []
+    for values in (rounds, luck * rounds):
+        teacher = _timing(values)
+        result = latency.speedup(teacher, student, _resampling(teacher), 0.95)
+        assert result["ci_low"] < result["median"] < result["ci_high"]
+        widths.append(result["ci_high"] / result["ci_low"])
+    assert widths[1] > 1.1 > 1.01 > widths[0]
 
 
 @pytest.mark.parametrize(
-    ("teacher", "student", "message"),
+    "other",
     [
-        (
-            _timing(np.ones((5, 2))),
-            _timing(np.ones((5, 2)), threads=2),
-            "'threads': 1.* and .*'threads': 2",
-        ),
-        (
-            _timing(np.ones((5, 2))),
-            _timing(np.ones((5, 2)), runtime="x"),
-            "timed alike.*'runtime': 'x'",
-        ),
-        (_timing(np.ones((5, 2))), _timing(np.ones((6, 2))), "'rounds': 5.* and .*'rounds': 6"),
-        (_timing(np.ones((1, 2))), _timing(np.ones((1, 2))), "at least two rounds"),
+        _timing(np.ones((2, 5, 2)), threads=2),
+        _timing(np.ones((2, 5, 2)), runtime="x"),
+        _timing(np.ones((2, 5, 2)), batch_size=8),
+        _timing(np.ones((2, 6, 2))),
+        _timing(np.ones((3, 5, 2))),
     ],
 )
-def test_speedup_refuses_to_compare_unlike(teacher: Timing, student: Timing, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        latency.speedup(teacher, student, 0.95, seed=0)
+def test_speedup_refuses_to_compare_unlike(other: Timing) -> None:
+    teacher = _timing(np.ones((2, 5, 2)))
+    with pytest.raises(ValueError, match="same runtime, threads, batch size and rounds"):
+        latency.speedup(teacher, other, _resampling(teacher), 0.95)
 
 
-# -- LiteRT --
+# -- real files in real processes --
 
 
 @pytest.fixture(scope="module")
-def summing_tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TFLite file: uint8 `[1, 2, 2, 1]` in, its sum and minus its sum `[1, 2]` out."""
-    import tensorflow as tf
-
-    @tf.function(input_signature=[tf.TensorSpec((1, 2, 2, 1), tf.uint8)])
-    def logits(pixels: tf.Tensor) -> tf.Tensor:
-        total = tf.reduce_sum(tf.cast(pixels, tf.float32), axis=[1, 2])
-        return tf.concat([total, -total], axis=1)
-
-    module = tf.Module()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [logits.get_concrete_function()], module
+def files(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("files")
+    return SimpleNamespace(
+        sums=write_tflite(folder / "sums.tflite", sums),
+        slow=write_tflite(folder / "slow.tflite", slow_sums),
+        stubborn=write_tflite(folder / "stubborn.tflite", stubborn_sums),
+        saved=write_saved_model(folder / "saved", sums),
+        slow_saved=write_saved_model(folder / "slow_saved", slow_sums),
+        serialized=serialized(),
     )
-    path = tmp_path_factory.mktemp("tflite") / "model.tflite"
-    path.write_bytes(converter.convert())
-    return path
 
 
-PIXELS = np.array([[1, 2, 3, 4], [10, 20, 30, 40], [0, 0, 0, 255]], np.uint8).reshape(3, 2, 2, 1)
-
-
-def test_litert_runner_goes_round_the_examples(summing_tflite: Path) -> None:
-    run = latency.litert_runner(summing_tflite, threads=1, examples=PIXELS)
-    outputs = [np.asarray(run()) for _ in range(5)]
-    assert [output.tolist() for output in outputs] == [
-        [[10.0, -10.0]],
-        [[100.0, -100.0]],
-        [[255.0, -255.0]],
-        [[10.0, -10.0]],
-        [[100.0, -100.0]],
+@pytest.fixture(scope="module")
+def measured(files: SimpleNamespace) -> Measurements:
+    subjects = [
+        Subject("student", LITERT, files.sums),
+        Subject("stubborn", LITERT, files.stubborn),
+        Subject("teacher", LITERT, files.slow),
     ]
+    return latency.measure(subjects, Examples(PIXELS), SETTINGS, seed=0)
 
 
-def test_litert_runner_can_be_measured(summing_tflite: Path) -> None:
-    runners = {
-        name: latency.litert_runner(summing_tflite, threads=2, examples=PIXELS)
-        for name in ("teacher", "student")
+def test_every_model_is_timed_in_every_process_and_round(measured: Measurements) -> None:
+    single, batch = measured.timings["litert_batch_1"], measured.timings["litert_batch_4"]
+    assert set(single) == {"teacher", AGAIN, "student", "stubborn"}
+    assert {timing.latencies_ms.shape[:2] for timing in single.values()} == {(2, 3)}
+    assert {timing.latencies_ms.shape[-1] for timing in single.values()} == {10}
+    assert {timing.batch_size for timing in batch.values()} == {4}
+    assert measured.affinity and not measured.harness
+
+
+def test_a_file_that_takes_no_batch_is_not_timed_so(measured: Measurements) -> None:
+    assert set(measured.timings["litert_batch_4"]) == {"teacher", AGAIN, "student"}
+    assert set(measured.summaries(0.9)["stubborn"]) == {"litert_batch_1"}
+
+
+def test_what_is_measured_fits_the_report(measured: Measurements) -> None:
+    summaries = measured.summaries(0.9)
+    assert set(summaries) == {"teacher", "student", "stubborn"}
+    parts = {
+        (role, way): Latency.model_validate(part)
+        for role, ways in summaries.items()
+        for way, part in ways.items()
     }
-    timings = latency.measure(runners, SETTINGS, seed=0)
-    assert timings["student"].summary()["threads"] == 2
-    assert latency.speedup(timings["teacher"], timings["student"], 0.95, seed=0)["median"] > 0
+    assert parts["student", "litert_batch_4"].batch_size == 4
+    assert parts["student", "litert_batch_1"].queries == 60
+    speedups, controls = measured.speedups(0.9), measured.aa_control(0.9)
+    assert set(speedups["litert_batch_1"]) == {"student", "stubborn"}
+    for part in [*speedups["litert_batch_1"].values(), *controls.values()]:
+        assert Speedup.model_validate(part).ci_low <= part["median"] <= part["ci_high"]
+    assert set(controls) == {"litert_batch_1", "litert_batch_4"}
+
+
+def test_the_same_file_is_told_from_a_slower_one(measured: Measurements) -> None:
+    # 16 products with a 256x256 matrix against none: no noise makes up for that.
+    assert measured.speedups(0.9)["litert_batch_1"]["student"]["median"] > 3
+    assert 1 / 3 < measured.aa_control(0.9)["litert_batch_1"]["median"] < 3
+
+
+@pytest.mark.slow
+def test_saved_models_are_timed_without_keras(files: SimpleNamespace) -> None:
+    subjects = [
+        Subject("teacher", SAVED_MODEL, files.slow_saved),
+        Subject("student", SAVED_MODEL, files.saved),
+    ]
+    examples = Examples(PIXELS, files.serialized)
+    measured = latency.measure(subjects, examples, SETTINGS, seed=0)
+    assert set(measured.timings) == {"saved_model_batch_1", "saved_model_batch_4"}
+    for models in measured.timings.values():
+        assert set(models) == {"teacher", AGAIN, "student"}
+        assert {timing.runtime for timing in models.values()} == {SAVED_MODEL}
 
 
 @pytest.mark.parametrize(
     ("examples", "message"),
     [
-        (PIXELS.astype(np.float32), r"takes uint8 \(1, 2, 2, 1\), but one example is float32"),
-        (PIXELS.reshape(3, 4, 1, 1), r"one example is uint8 \(1, 4, 1, 1\)"),
-        (PIXELS[:0], "pass at least one"),
+        (PIXELS.astype(np.float32), r"it takes uint8 \(2, 2, 1\), but an example is float32"),
+        (PIXELS.reshape(3, 4, 1, 1), r"it takes uint8 .* an example is uint8 \(4, 1, 1\)"),
     ],
 )
-def test_litert_runner_refuses_unfit_examples(
-    summing_tflite: Path, examples: np.ndarray, message: str
-) -> None:
-    with pytest.raises(ModelError, match=message):
-        latency.litert_runner(summing_tflite, threads=1, examples=examples)
+def test_examples_that_do_not_fit(files: SimpleNamespace, examples, message: str) -> None:
+    subjects = [Subject("teacher", LITERT, files.sums)]
+    with pytest.raises(ModelError, match=rf"sums\.tflite cannot be timed on litert: {message}"):
+        latency.measure(subjects, Examples(examples), SETTINGS, seed=0)
 
 
 @pytest.mark.parametrize("content", [None, b"not a model"])
-def test_litert_runner_names_a_file_it_cannot_load(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "model.tflite"
+def test_a_file_that_is_no_model(
+    files: SimpleNamespace, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "student.tflite"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ModelError, match=r"LiteRT cannot load .*model\.tflite"):
-        latency.litert_runner(path, threads=1, examples=PIXELS)
+    subjects = [Subject("teacher", LITERT, files.sums), Subject("student", LITERT, str(path))]
+    with pytest.raises(ModelError, match=r"student\.tflite cannot be timed on litert: "):
+        latency.measure(subjects, Examples(PIXELS), SETTINGS, seed=0)
+
+
+def test_a_killed_process_is_one_line(
+    files: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = """
+import os, sys
+from modules.child_process import Parent
+parent = Parent(sys.argv[1])
+parent.wait_for_turn()
+os.kill(os.getpid(), 9)
+"""
+    (tmp_path / "dies_while_timing.py").write_text(body)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(latency, "_WORKER", "dies_while_timing")
+    subjects = [Subject("teacher", LITERT, files.sums), Subject("student", LITERT, files.slow)]
+    with pytest.raises(ModelError, match=r"slow\.tflite, .*sums\.tflite cannot be .*: killed by"):
+        latency.measure(subjects, Examples(PIXELS), SETTINGS, seed=0)
+
+
+def test_subjects_need_a_teacher(files: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match=r"must have a teacher on litert, got \['student'\]"):
+        latency.measure([Subject("student", LITERT, files.sums)], Examples(PIXELS), SETTINGS, 0)
