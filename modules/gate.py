@@ -1,25 +1,26 @@
 """The gate: decides from the evidence in a report whether a student may ship.
 
 A limit refuses the student unless there is evidence that it is kept: a missing value, NaN, or a
-file that was never measured counts against the student, never for it. Each verdict comes with a
-sentence for whoever has to sign the release.
+file that was never measured counts against the student, never for it. A number with a confidence
+interval has to keep the limit over the whole of it. Each verdict comes with a sentence for whoever
+has to sign the release.
 """
 
 from __future__ import annotations
 
-import math
 import textwrap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import ConfigDict, with_config
 
+from modules import reasons
+from modules.bounds import Bound, bounds_of
+from modules.readings import MissingEvidenceError, Path, at, finite, read
 from modules.settings import GateSettings
+from modules.shipping import choose, names_of
 
-# 0.98 - 0.97 is 0.010000000000000009 in floating point and must still keep a limit of 0.01. No
-# accuracy on fewer than a thousand million examples differs from another by as little as this.
-TOLERANCE = 1e-9
 TEXT_WIDTH = 100  # columns of a terminal
 
 Verdict = Literal["passed", "failed", "inconclusive"]
@@ -41,6 +42,7 @@ class Check:
         low: lower bound of the value, None where it is exact or missing.
         high: upper bound.
         variant: the TFLite variant that alone is judged here, or None: the student as a whole.
+        counts: whether it decides. What is found on a variant that is not to ship does not.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Check:
     low: float | None = None
     high: float | None = None
     variant: str | None = None
+    counts: bool = True
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -75,42 +78,57 @@ class GateResult:
 
 
 def judge(evidence: Mapping[str, Any], settings: GateSettings) -> GateResult:
-    """Holds the evidence against every limit that is set.
+    """Holds the evidence against every limit that is set, and chooses the variants to ship.
 
     Args:
-        evidence: a report as in `modules.report`, without its `gate`. Nothing in it is taken
-            for granted: what is absent, None or not finite is missing evidence.
+        evidence: a report as in `modules.report_schema.Evidence`, as plain data. Nothing in it is
+            taken for granted: what is absent, None or not finite is missing evidence.
         settings: the limits; None is not checked.
 
     Returns:
-        Checks in the order of `GateSettings`, several for a limit that holds for several TFLite
-        files. Without any limit, one failing check named `gate`: a student that nothing was
-        asked of has not proved anything.
+        Checks in the order of `GateSettings`, one for each TFLite variant that a limit is for,
+        then those of files in fresh processes. A limit judges every exported variant, but only
+        the ones that are to ship count. `push.tflite` is a failing check that is there when no
+        variant can ship. Without any limit that counts there is a failing check named `gate`: a
+        student that nothing was asked of has not proved anything.
     """
-    checks = [
-        *_min_accuracy(evidence, settings.min_accuracy),
-        *_max_accuracy_drop(evidence, settings.max_accuracy_drop),
-        *_max_tflite_accuracy_drop(evidence, settings.max_tflite_accuracy_drop),
-        *_min_speedup(evidence, settings.min_speedup),
-        *_max_size_bytes(evidence, settings.max_size_bytes),
-    ]
-    if not checks:
+    exported, push = names_of(at(evidence, "variants")), at(evidence, "push", "tflite")
+    bounds = list(bounds_of(settings, list(dict.fromkeys([*exported, *names_of(push)]))))
+    if not bounds:
         limits = ", ".join(GateSettings.model_fields)
         reason = f"no limit is set, so nothing is proved; set at least one of gate: {limits}"
-        checks = [Check("gate", None, None, False, reason)]
-    return GateResult(all(check.passed for check in checks), checks)
+        return GateResult(False, "failed", [Check("gate", None, None, False, reason, "failed")], [])
+    checks = [*(_hold(evidence, bound) for bound in bounds), *_fresh_checks(evidence, exported)]
+    choice = choose(evidence, _doubts(checks))
+    checks = [
+        replace(check, counts=check.variant is None or check.variant in choice.names)
+        for check in checks
+    ]
+    if choice.problem is not None:
+        checks.append(Check("push.tflite", None, None, False, choice.problem, choice.verdict))
+    if not any(check.counts for check in checks):
+        reason = f"no limit is on the student or on {', '.join(choice.names)}, which is to ship"
+        checks.append(Check("gate", None, None, False, reason, "failed"))
+    verdicts = {check.verdict for check in checks if check.counts}
+    worst: Sequence[Verdict] = ("failed", "inconclusive", "passed")
+    verdict = next(each for each in worst if each in verdicts)
+    blessed = verdict == "passed"
+    return GateResult(blessed, verdict, checks, choice.names if blessed else [])
 
 
 def verdict_lines(result: GateResult) -> list[str]:
-    """The verdict and each check's reason: Markdown that also reads well in a terminal."""
-    count, failed = len(result.checks), sum(not check.passed for check in result.checks)
-    passed = f"PASSED: {count} of {count} checks hold"
-    refused = f"REFUSED: {failed} of {count} checks failed, nothing is pushed"
-    lines = [passed if result.blessed else refused, ""]
+    """The verdict and each check's reason: Markdown that also reads well in a terminal.
+
+    The mark of a check that does not count is in parentheses.
+    """
+    lines = [_headline(result), ""]
     for check in result.checks:
-        mark = "passed" if check.passed else "FAILED"
+        mark = check.verdict if check.passed else check.verdict.upper()
+        text = f"- {mark} `{check.name}`: {check.reason}"
+        if not check.counts:
+            text = f"- ({check.verdict}) `{check.name}`: {check.reason}; it is not to ship"
         lines += textwrap.wrap(
-            f"- {mark} `{check.name}`: {check.reason}",
+            text,
             TEXT_WIDTH,
             subsequent_indent="  ",
             break_long_words=False,
@@ -119,130 +137,65 @@ def verdict_lines(result: GateResult) -> list[str]:
     return lines
 
 
-def _min_accuracy(evidence: Mapping[str, Any], limit: float | None) -> Iterator[Check]:
-    if limit is None:
-        return
-    value = _number(evidence, "student", "accuracy")
-    if value is None:
-        yield _missing("min_accuracy", limit, "the student's accuracy")
-        return
-    passed = value >= limit - TOLERANCE
-    ours, theirs = _distinct(value, limit)
-    verb = "reaches" if passed else "is below"
-    reason = f"student accuracy {ours} {verb} the required {theirs}"
-    yield Check("min_accuracy", value, limit, passed, reason)
+def _headline(result: GateResult) -> str:
+    counting = [check.verdict for check in result.checks if check.counts]
+    failed, undecided = counting.count("failed"), counting.count("inconclusive")
+    of_all = f"of {len(counting)} checks"
+    if result.verdict == "passed":
+        return f"PASSED: {len(counting)} {of_all} hold"
+    if result.verdict == "inconclusive":
+        return f"INCONCLUSIVE: {undecided} {of_all} cannot be decided, nothing is pushed"
+    more = f", {undecided} cannot be decided" if undecided else ""
+    return f"REFUSED: {failed} {of_all} failed{more}, nothing is pushed"
 
 
-def _max_accuracy_drop(evidence: Mapping[str, Any], limit: float | None) -> Iterator[Check]:
-    if limit is None:
-        return
-    before = _number(evidence, "teacher", "accuracy")
-    after = _number(evidence, "student", "accuracy")
-    yield _drop("max_accuracy_drop", limit, ("teacher", before), ("student", after))
+def _hold(evidence: Mapping[str, Any], bound: Bound) -> Check:
+    """One limit against the evidence."""
+    threshold = bound.threshold
+    if bound.limit.against == "pushed" and evidence.get("pushed", ...) is None:
+        reason = reasons.first_release(threshold)
+        return Check(bound.name, None, threshold, True, reason, "passed", variant=bound.variant)
+    try:
+        reading = read(evidence, bound)
+    except MissingEvidenceError as error:
+        reason = reasons.missing(error, threshold)
+        return Check(bound.name, None, threshold, False, reason, "failed", variant=bound.variant)
+    verdict = bound.verdict(reading.bounds)
+    low, high = map(finite, reading.interval or (None, None))
+    reason = reasons.judged(bound, reading, finite(evidence.get("confidence")))
+    return Check(
+        name=bound.name,
+        value=reading.value,
+        threshold=threshold,
+        passed=verdict == "passed",
+        reason=reason,
+        verdict=verdict,
+        low=low,
+        high=high,
+        variant=bound.variant,
+    )
 
 
-def _max_tflite_accuracy_drop(evidence: Mapping[str, Any], limit: float | None) -> Iterator[Check]:
-    """One check per exported file, and one per file that would ship without being exported."""
-    if limit is None:
-        return
-    before = _number(evidence, "student", "accuracy")
-    exported, pushed = _exported(evidence), _pushed(evidence)
-    names = [*exported, *(name for name in pushed if name not in exported)]
-    if not names:
-        yield _missing("max_tflite_accuracy_drop", limit, "any TFLite variant")
-    for name in names:
-        after = _number(evidence, "variants", name, "accuracy")
-        check = f"max_tflite_accuracy_drop[{name}]"
-        yield _drop(check, limit, ("student", before), (f"TFLite {name}", after))
+def _fresh_checks(evidence: Mapping[str, Any], exported: Sequence[str]) -> Iterator[Check]:
+    """Whether the files answered as judged when another process loaded them."""
+    owners: list[tuple[Path, str | None]] = [(("student",), None)]
+    owners += [(("variants", name), name) for name in exported]
+    for owner, variant in owners:
+        processes = at(evidence, *owner, "fresh")
+        for runtime in names_of(processes):
+            process = at(processes, runtime)
+            passed = at(process, "passed") is True
+            name = f"fresh_process[{variant or runtime}]"
+            reason = reasons.fresh_process(owner, runtime, process, passed=passed)
+            difference = finite(at(process, "max_difference"))
+            verdict: Verdict = "passed" if passed else "failed"
+            yield Check(name, difference, None, passed, reason, verdict, variant=variant)
 
 
-def _min_speedup(evidence: Mapping[str, Any], limit: float | None) -> Iterator[Check]:
-    """The lower confidence bound has to reach the limit: a lucky measurement is none."""
-    if limit is None:
-        return
-    value = _number(evidence, "comparison", "speedup", "ci_low")
-    if value is None:
-        yield _missing("min_speedup", limit, "the lower confidence bound of the speed-up")
-        return
-    passed = value >= limit - TOLERANCE
-    ours, theirs = _distinct(value, limit, digits=2)
-    verb = "reaches" if passed else "is below"
-    reason = f"the lower bound of the speed-up, {ours}x, {verb} the required {theirs}x"
-    median = _number(evidence, "comparison", "speedup", "median")
-    if not passed and median is not None and median >= limit:
-        reason += f"; the median of {median:.2f}x does not count, it is not certain enough"
-    yield Check("min_speedup", value, limit, passed, reason)
-
-
-def _max_size_bytes(evidence: Mapping[str, Any], limit: int | None) -> Iterator[Check]:
-    """One check per file that would ship; the others may be of any size."""
-    if limit is None:
-        return
-    pushed = _pushed(evidence)
-    if not pushed:
-        yield _missing("max_size_bytes", limit, "the name of the TFLite variant to push")
-    for name in pushed:
-        check = f"max_size_bytes[{name}]"
-        value = _number(evidence, "variants", name, "size_bytes")
-        if value is None:
-            yield _missing(check, limit, f"the size of TFLite {name}, which is to be pushed")
-            continue
-        passed = value <= limit
-        verb = "keeps" if passed else "exceeds"
-        reason = f"TFLite {name} with {value:,.0f} bytes {verb} the limit of {limit:,} bytes"
-        yield Check(check, value, limit, passed, reason)
-
-
-def _drop(
-    name: str, limit: float, before: tuple[str, float | None], after: tuple[str, float | None]
-) -> Check:
-    """A check of `before - after <= limit`; both are a model's name and accuracy."""
-    (before_name, before_value), (after_name, after_value) = before, after
-    if before_value is None:
-        return _missing(name, limit, f"the accuracy of the {before_name}")
-    if after_value is None:
-        return _missing(name, limit, f"the accuracy of the {after_name}")
-    drop = before_value - after_value
-    passed = drop <= limit + TOLERANCE
-    change, allowed = _distinct(abs(drop), limit)
-    accuracies = f"{before_name} {before_value:.4f}, {after_name} {after_value:.4f}"
-    if drop > TOLERANCE:
-        verb = "keeps" if passed else "exceeds"
-        reason = f"the accuracy drop of {change} ({accuracies}) {verb} the limit of {allowed}"
-    else:
-        reason = f"accuracy does not drop at all ({accuracies}), the limit is {limit:.4f}"
-    return Check(name, drop, limit, passed, reason)
-
-
-def _missing(name: str, limit: float, what: str) -> Check:
-    reason = f"the evidence lacks {what}, so the limit of {limit:,} cannot be confirmed"
-    return Check(name, None, limit, False, reason)
-
-
-def _number(evidence: Mapping[str, Any], *path: str) -> float | None:
-    """The finite number at a path of keys, or None."""
-    value: Any = evidence
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) else None
-
-
-def _exported(evidence: Mapping[str, Any]) -> list[str]:
-    variants = evidence.get("variants")
-    return list(variants) if isinstance(variants, Mapping) else []
-
-
-def _pushed(evidence: Mapping[str, Any]) -> list[str]:
-    push = evidence.get("push")
-    names = push.get("tflite") if isinstance(push, Mapping) else None
-    return list(names) if isinstance(names, list | tuple) else []
-
-
-def _distinct(value: float, limit: float, digits: int = 4) -> tuple[str, str]:
-    """Both numbers rounded alike, with as many digits as it takes to tell them apart."""
-    for places in range(digits, 10):
-        texts = f"{value:.{places}f}", f"{limit:.{places}f}"
-        if texts[0] != texts[1]:
-            return texts
-    return f"{value:.{digits}f}", f"{limit:.{digits}f}"
+def _doubts(checks: Sequence[Check]) -> dict[str, dict[str, str]]:
+    """By variant, the checks that were not passed with their verdicts."""
+    doubts: dict[str, dict[str, str]] = {}
+    for check in checks:
+        if check.variant is not None and not check.passed:
+            doubts.setdefault(check.variant, {})[check.name] = check.verdict
+    return doubts
