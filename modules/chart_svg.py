@@ -65,7 +65,6 @@ _STYLE = {
     "legend.fontsize": 7.5,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
-    "savefig.facecolor": "none",
 }
 # Beside the colour, for those who cannot tell the colours apart, and for grey paper.
 _MARKERS = "osd^DvPX"
@@ -110,6 +109,7 @@ def draw(
         size: width and height in points.
     """
     import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     stream = io.StringIO()
@@ -119,9 +119,10 @@ def draw(
     ):
         # The page's font is another one, with the reader's glyphs.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = Figure(figsize=(size[0] / 72, size[1] / 72), layout="constrained")
+        figure = Figure((size[0] / 72, size[1] / 72), dpi=72, layout="constrained")
         paint(figure.subplots())
-        figure.savefig(stream, format="svg", metadata=_NO_METADATA)
+        # `savefig` would draw everything once more, for the layout that drawing makes anyway.
+        FigureCanvasSVG(figure).print_svg(stream, metadata=_NO_METADATA)
     return _embed(stream.getvalue(), re.sub(r"[^a-z0-9]+", "-", name.lower()), description)
 
 

@@ -469,7 +469,7 @@ def sample_content(**changes: Any) -> dict[str, Any]:
         "name": "digits",
         "created": "2026-11-23T09:30:00+00:00",
         "confidence": 0.95,
-        "labels": LABELS,
+        "labels": list(LABELS),
         "examples": {"eval": EXAMPLES},
         "per_class": [
             {
