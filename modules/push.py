@@ -16,9 +16,10 @@ from typing import Any
 from modules.errors import ConfigError, UserError
 from modules.push_candidate import Candidate, Source, describe
 from modules.push_destination import KINDS, Destination
-from modules.push_files import Files, is_url
+from modules.push_files import Files, files_of, is_url
 from modules.push_local import LocalDestination
 from modules.push_manifest import Manifest, Rollback
+from modules.push_remote import RemoteDestination
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def rollback(
     """
     target = open_destination(destination, remote)
     with one_line(target):
-        if not target.files.isdir(target.base):
+        if not target.files.exists(target.base):
             raise UserError(f"nothing has been pushed to {destination}, so nothing can go back")
         with target.exclusive(lock_timeout_s):
             versions = list(target.whole_versions())
@@ -171,7 +172,7 @@ def open_destination(destination: str, remote: Files | None) -> Destination:
             "give a path such as /srv/models"
         )
     if is_url(destination):
-        raise ConfigError(f"push destination {destination} is a URL")
+        return RemoteDestination(destination, files_of(destination, remote))
     return LocalDestination(destination)
 
 

@@ -18,7 +18,15 @@ from typing import Any
 
 from modules.errors import ModelError
 from modules.push_candidate import Source
-from modules.push_files import Files, copy, entries, file_names, files_of, read_bytes, sha256
+from modules.push_files import (
+    Files,
+    copy,
+    entries,
+    file_names,
+    files_of,
+    read_bytes,
+    sha256,
+)
 from modules.push_manifest import MANIFEST_FILE, SAVED_MODEL, TFLITE, Manifest
 
 KINDS = (SAVED_MODEL, TFLITE)
@@ -124,8 +132,8 @@ class Destination(ABC):
         """The mark of a content that was rolled back, or None."""
         try:
             return dict(json.loads(read_bytes(self.files, self.mark_path(content_digest))))
-        except FileNotFoundError:
-            return None
+        except (FileNotFoundError, ValueError):
+            return None  # half a mark is that of a rollback that has not gone on
 
     def source(self, manifest: Manifest) -> Source:
         """The files of a version that is here."""

@@ -102,7 +102,8 @@ def files_of(path: str, remote: Files | None) -> Files:
 
 def entries(files: Files, directory: str) -> list[str]:
     """Sorted names of what is in a directory; none if there is no such directory."""
-    if not files.isdir(directory):
+    # Not isdir: TensorFlow's answers False where it is not allowed to look, or cannot.
+    if not files.exists(directory):
         return []
     names = (os.fsdecode(name).rstrip("/") for name in files.listdir(directory))
     return sorted(name for name in names if name)

@@ -117,6 +117,11 @@ class Manifest(TFLiteFile):
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
+    def with_saved_model_files(self, files: dict[str, str]) -> Manifest:
+        """The same with other SavedModel files."""
+        place = SavedModelFiles(path=self.saved_model.path, files=files)
+        return self.model_copy(update={"saved_model": place})
+
     def published(self, version: int, created: str, rollback: Rollback | None = None) -> Manifest:
         """The manifest of the same content as another version."""
         place = SavedModelFiles(path=f"../../{SAVED_MODEL}/{version}", files=self.saved_model.files)
