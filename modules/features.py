@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,8 @@ def find_layer(model: keras.Model, path: str, argument: str) -> keras.Layer:
     """A layer by its name, in nested models by `outer/inner` or by the inner name alone.
 
     Raises:
-      ConfigError: No such layer; the candidates are listed, the nearest first.
+      ConfigError: No such layer; the candidates are listed, the nearest first. Layers that were
+        not given a name are counted only: Keras numbers them on through all models of a process.
     """
     layers = dict(_named_layers(model))
     if path in layers:
@@ -24,12 +26,26 @@ def find_layer(model: keras.Model, path: str, argument: str) -> keras.Layer:
     inner = [name for name in layers if name.rsplit("/", 1)[-1] == path]
     if len(inner) == 1:
         return layers[inner[0]]
-    near = inner or difflib.get_close_matches(path, list(layers), n=5)
-    candidates = near + [name for name in layers if name not in near]
+    named = [name for name, layer in layers.items() if not _has_automatic_name(layer)]
+    near = inner or difflib.get_close_matches(path, named, n=5)
+    candidates = near + [name for name in named if name not in near]
+    unnamed = [name for name in layers if name not in candidates]
+    rest = ""
+    if unnamed:
+        rest = (
+            f"; {len(unnamed)} without a name of their own, such as {unnamed[-1]}, which Keras "
+            "numbers otherwise in another build: name the layer where it is built"
+        )
     raise ConfigError(
         f"{argument} must name {'one layer' if inner else 'a layer'} of {model.name}, got "
-        f"{path!r}; its layers: {', '.join(candidates)}"
+        f"{path!r}; its layers: {', '.join(candidates) or 'none named'}{rest}"
     )
+
+
+def _has_automatic_name(layer: keras.Layer) -> bool:
+    """Whether the name is what Keras makes of the class: `conv2d`, `re_lu_3`."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])", "_", type(layer).__name__)
+    return re.fullmatch(rf"{re.escape(words.lower())}(_\d+)?", layer.name) is not None
 
 
 def _named_layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Layer]]:

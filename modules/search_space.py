@@ -27,8 +27,8 @@ def check_tune(tune: TuneSettings, student: ModelSettings, distill: DistillSetti
     """Check that what is searched is there to be changed, without loading Keras.
 
     Raises:
-      ConfigError: A method that is not configured, a parameter that the student's builder does
-        not take, or no epoch to train.
+      ConfigError: A method that is not configured, a temperature that no method uses, a
+        parameter that the student's builder does not take, or no epoch to train.
     """
     check_model(student.model_copy(update={"parameters": tune.parameters}), "tune")
     if tune.epochs is None and student.train.epochs == 0:
@@ -37,6 +37,8 @@ def check_tune(tune: TuneSettings, student: ModelSettings, distill: DistillSetti
             "anything; for example tune.epochs: 10"
         )
     terms = objective(distill)
+    if tune.temperature is not None:
+        _check_temperature_is_used(terms)
     for name in tune.method_weights:
         if not any(name in _names(term) for term in terms):
             known = list(dict.fromkeys(known for term in terms for known in _names(term)))
@@ -52,6 +54,22 @@ def check_tune(tune: TuneSettings, student: ModelSettings, distill: DistillSetti
             raise ConfigError(
                 f"tune.method_weights: {' and '.join(both)} set the same weight; remove one"
             )
+
+
+def _check_temperature_is_used(terms: list[Term]) -> None:
+    reasons = []
+    for term in terms:
+        own = term.settings.temperature
+        if term.method.features:
+            reasons.append(f"{term.name} has none")
+        elif own is None:
+            return
+        else:
+            reasons.append(f"{term.name} has its own, {own:g}")
+    raise ConfigError(
+        "tune.temperature searches distill.temperature, which no method uses ("
+        f"{', '.join(reasons)}); remove tune.temperature or a method's own temperature"
+    )
 
 
 def encode_choice(value: Any) -> str:

@@ -216,16 +216,16 @@ def _describe(error: ValidationError, path: Path) -> list[str]:
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """The keys of the section at a location."""
-    model: type[BaseModel] = PipelineConfig
+    """The keys of the section at a location; in a list the location names the position."""
+    annotation: Any = PipelineConfig
     for part in location:
-        annotation: Any = model.model_fields[str(part)].annotation
+        if isinstance(part, int):
+            annotation = get_args(annotation)[0]
+            continue
+        annotation = annotation.model_fields[part].annotation
         if type(None) in get_args(annotation):
             annotation = get_args(annotation)[0]
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
+    return list(annotation.model_fields)
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:

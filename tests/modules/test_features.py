@@ -84,6 +84,23 @@ def test_an_unknown_layer_lists_the_candidates_nearest_first():
         assert message.count(f" {name}") >= 1
 
 
+def test_names_that_keras_made_up_are_not_offered():
+    inputs = keras.Input((8, 8, 1), name="image")
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(2, 3)(inputs)))
+    x = layers.PReLU(name="body")(layers.Conv2DTranspose(2, 3)(x))
+    x = layers.PReLU()(layers.ReLU(name="relu")(x))
+    logits = layers.Dense(3, name="dense_a")(layers.GlobalMaxPooling2D()(x))
+    model = keras.Model(inputs, logits, name="student")
+    with pytest.raises(ConfigError) as caught:
+        find_layer(model, "conv2d_99", "argument")
+    message = str(caught.value)
+    assert "; its layers: image, body, relu, dense_a; 6 without a name" in message
+    assert message.endswith(": name the layer where it is built") and "\n" not in message
+    unnamed = keras.Sequential([keras.Input((3,)), layers.Dense(2)], name="plain")
+    with pytest.raises(ConfigError, match=r"its layers: none named; 1 without a name"):
+        find_layer(unnamed, "x", "argument")
+
+
 # -- Taps --
 
 

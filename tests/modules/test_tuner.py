@@ -147,6 +147,32 @@ def test_space_that_does_not_fit_the_student(space, words):
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
+HINT = {"name": "hint", "student_layer": "a", "teacher_layer": "b"}
+OWN = {"name": "soft_target", "temperature": 3}
+
+
+@pytest.mark.parametrize(
+    ("methods", "reason"),
+    [
+        ([OWN, HINT], "(soft_target has its own, 3, hint has none)"),
+        ([HINT], "(hint has none)"),
+        ([OWN, OWN], "(soft_target_1 has its own, 3, soft_target_2 has its own, 3)"),
+    ],
+)
+def test_a_temperature_that_no_method_uses(methods, reason):
+    with pytest.raises(ConfigError) as caught:
+        check_tune(TuneSettings(temperature=(1, 9)), STUDENT, distilling(*methods))
+    message = str(caught.value)
+    assert message.startswith("tune.temperature searches distill.temperature, which no method")
+    assert reason in message and "; remove tune.temperature or " in message
+    check_tune(TuneSettings(alpha=(0, 1)), STUDENT, distilling(*methods))
+
+
+@pytest.mark.parametrize("used", [{"name": "dist"}, {"name": "dist", "final_temperature": 1}])
+def test_a_temperature_that_one_method_uses(used):
+    check_tune(TuneSettings(temperature=(1, 9)), STUDENT, distilling(OWN, HINT, used))
+
+
 def test_trials_of_no_epoch():
     student = STUDENT.model_copy(update={"train": TrainSettings(epochs=0)})
     with pytest.raises(ConfigError, match=r"tune\.epochs must be set"):

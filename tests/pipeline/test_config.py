@@ -349,6 +349,16 @@ def test_methods_with_their_settings(file: Path) -> None:
             "data.zzz: no such key; keys here: source, path, image_size, channels, "
             "eval_fraction, validation_fraction, split_seed",
         ),
+        (
+            "more_teachers=[{model: cnn_small}, {model: cnn_small, trian: {}}]",
+            "more_teachers.1.trian: no such key; did you mean 'train'?; keys here: model, "
+            "parameters, train, weight",
+        ),
+        (
+            "more_teachers=[{model: cnn_small, train: {epoch: 3}}]",
+            "more_teachers.0.train.epoch: no such key; did you mean 'epochs'?; keys here: "
+            "epochs, batch_size, mixed_precision, learning_rate, schedule, weight_decay, patience",
+        ),
     ],
 )
 def test_unknown_key_names_its_neighbours(file: Path, override: str, message: str) -> None:
