@@ -255,6 +255,7 @@ def measure(
             if HARNESS in models:
                 harness[way] = models.pop(HARNESS)
             timings[way] = models
+    _LOG.info("timed on processors %s, %d thread(s)", sorted(affinity), settings.threads)
     return Measurements(timings, harness, sorted(affinity), seed)
 
 

@@ -59,8 +59,13 @@ def predict(
         try:
             encoded = [path.read_bytes() for path in batch]
             tops = [_top(model, ask(encoded), top_k) for model, ask in opened]
-        except (OSError, tf.errors.OpError) as error:
-            raise UserError(f"{_one_line(error)}; see that the images stay as they are") from error
+        except OSError as error:
+            raise UserError(f"{error}; see that the images stay where they are") from error
+        except tf.errors.OpError as error:
+            raise UserError(
+                f"one of the images from {batch[0]} to {batch[-1]} cannot be answered "
+                f"({_reason(error)}); ask for fewer of them to find it"
+            ) from error
         yield [
             Answer(image, model, top)
             for image, *of_models in zip(batch, *tops, strict=True)
@@ -73,7 +78,7 @@ def _open(model: PushedModel) -> _Ask:
         return _open_saved_model(model) if model.file is None else _open_tflite(model)
     except (OSError, ValueError, KeyError, RuntimeError, tf.errors.OpError) as error:
         raise ModelError(
-            f"{model.path} cannot be loaded ({_one_line(error)}); push the model again"
+            f"{model.path} cannot be loaded ({_reason(error)}); push the model again"
         ) from error
 
 
@@ -116,5 +121,7 @@ def _top(model: PushedModel, logits: np.ndarray, top_k: int) -> list[tuple[Guess
     ]
 
 
-def _one_line(error: Exception) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0]
+def _reason(error: Exception) -> str:
+    """One line; TensorFlow's reason stands below the stack, and above the name of the node."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "[[" not in line]
+    return lines[-1] if lines else repr(error)

@@ -47,10 +47,20 @@ class Examples:
     Attributes:
         tensors: `[k, ...]`, k >= 1, as Transform emits them, for LiteRT.
         serialized: k `tf.train.Example`s, for the SavedModel; empty if it is not asked.
+
+    Raises:
+        ValueError: there is no example, or not the same number for both.
     """
 
     tensors: NDArray[Any]
     serialized: Sequence[bytes] = ()
+
+    def __post_init__(self) -> None:
+        if not len(self.tensors) or len(self.serialized) not in (0, len(self.tensors)):
+            raise ValueError(
+                "there must be an example, and as many serialized as tensors or none, got "
+                f"{len(self.serialized)} and {len(self.tensors)}"
+            )
 
     def pack(self) -> dict[str, NDArray[Any]]:
         """Arrays that `unpack` understands; texts as bytes and lengths, so nothing is pickled."""

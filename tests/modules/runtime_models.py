@@ -55,11 +55,12 @@ def stubborn_sums(pixels: Any) -> Any:
 
 
 def greedy_sums(pixels: Any) -> Any:
-    """The same, by way of 1.6 GB."""
+    """The same, by way of 800 MB."""
     import tensorflow as tf
 
-    large = tf.broadcast_to(tf.reduce_mean(tf.cast(pixels, tf.float32)), [200_000_000])
-    return sums(pixels) + 0 * tf.reduce_max(tf.sort(large + 1))
+    values = tf.cast(pixels, tf.float32)
+    large = tf.tile(values, [1, 1, 1, 50_000_000])
+    return sums(pixels) + tf.reduce_max(values) - tf.reduce_max(large)
 
 
 def patient_sums(pixels: Any) -> Any:
@@ -83,6 +84,24 @@ def write_tflite(path: Path, answer: Callable[[Any], Any]) -> str:
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [function.get_concrete_function()], module
     )
+    path.write_bytes(converter.convert())
+    return str(path)
+
+
+def write_int8_tflite(path: Path) -> str:
+    """`sums` with int8 weights, activations and output, and uint8 input."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    function = tf.function(sums, input_signature=[tf.TensorSpec((1, 2, 2, 1), tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [function.get_concrete_function()], module
+    )
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([each[None].astype(np.float32)] for each in PIXELS)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.int8
     path.write_bytes(converter.convert())
     return str(path)
 

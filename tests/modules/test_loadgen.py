@@ -23,7 +23,7 @@ SETTINGS = LatencySettings(
 
 def test_a_missing_package_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loadgen, "MODULE", "mlperf_loadgen_that_nobody_has")
-    with pytest.raises(ConfigError, match="pip install mlcommons-loadgen, or set latency.engine"):
+    with pytest.raises(ConfigError, match=r"pip install mlcommons-loadgen, or set latency\.engine"):
         latency.measure([], Examples(PIXELS), SETTINGS, seed=0, log_dir="logs")
 
 

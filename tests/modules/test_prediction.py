@@ -221,6 +221,16 @@ def test_a_saved_model_without_a_manifest_answers_with_class_numbers(run, copied
     assert (guess["class"], guess["index"]) == (str(chosen), chosen)
 
 
+def test_an_image_that_only_the_graph_refuses(run, copied, tmp_path):
+    """Without a manifest nothing says beforehand that the model takes grey pixels."""
+    shutil.rmtree(copied / "tflite")
+    file = tmp_path / "print.jpg"
+    Image.new("CMYK", (8, 8), (10, 20, 30, 40)).save(file)
+    (line,) = errors(ask(copied, run.images / "000.png", file), 1)
+    start = f"one of the images from {run.images / '000.png'} to {file} cannot be answered (jpeg::"
+    assert line.startswith(start)
+
+
 def test_one_format_alone(run):
     image = run.images / "000.png"
     (answer,) = answers(ask(run.output, "--json", "--format", "saved_model", image))
