@@ -195,4 +195,4 @@ def _load_saved_model(path: str, batch_size: int) -> LoadedModel:
         assert loaded  # It owns the variables; without it the signature loses them.
         return signature(**{_INPUT: batch})[_OUTPUT].numpy()
 
-    return LoadedModel(query, np.float32, tf.constant, batch_size)
+    return LoadedModel(query, lambda answer: answer.astype(np.float32), tf.constant, batch_size)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from modules.errors import ConfigError
+from modules.limits import check_limits
 from modules.methods import check_methods
 from modules.model_zoo import check_model
 from modules.search_space import check_tune
@@ -134,6 +135,7 @@ def load_config(preset_or_file: str, overrides: Sequence[str] = ()) -> PipelineC
         check_model(teacher, f"more_teachers.{index}")
     check_model(config.student, "student")
     check_methods(config.distill)
+    check_limits(config.gate, config.export.tflite, config.evaluate, control=config.distill.control)
     if config.tune is not None:
         check_tune(config.tune, config.student, config.distill)
     return config
