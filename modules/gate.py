@@ -19,7 +19,7 @@ from modules import reasons
 from modules.bounds import Bound, bounds_of
 from modules.readings import MissingEvidenceError, Path, at, finite, read
 from modules.settings import GateSettings
-from modules.shipping import choose, names_of
+from modules.shipping import choose, exported_names, names_of
 
 TEXT_WIDTH = 100  # columns of a terminal
 
@@ -92,8 +92,8 @@ def judge(evidence: Mapping[str, Any], settings: GateSettings) -> GateResult:
         variant can ship. Without any limit that counts there is a failing check named `gate`: a
         student that nothing was asked of has not proved anything.
     """
-    exported, push = names_of(at(evidence, "variants")), at(evidence, "push", "tflite")
-    bounds = list(bounds_of(settings, list(dict.fromkeys([*exported, *names_of(push)]))))
+    exported, named = exported_names(evidence), names_of(at(evidence, "push", "tflite"))
+    bounds = list(bounds_of(settings, list(dict.fromkeys([*exported, *named]))))
     if not bounds:
         limits = ", ".join(GateSettings.model_fields)
         reason = f"no limit is set, so nothing is proved; set at least one of gate: {limits}"
@@ -197,5 +197,7 @@ def _doubts(checks: Sequence[Check]) -> dict[str, dict[str, str]]:
     doubts: dict[str, dict[str, str]] = {}
     for check in checks:
         if check.variant is not None and not check.passed:
-            doubts.setdefault(check.variant, {})[check.name] = check.verdict
+            found = doubts.setdefault(check.variant, {})
+            if found.get(check.name) != "failed":  # two limits on one number have one name
+                found[check.name] = check.verdict
     return doubts

@@ -38,7 +38,7 @@ def choose(evidence: Mapping[str, Any], doubts: Mapping[str, Mapping[str, str]])
         evidence: a report, or what may be one.
         doubts: by variant, the verdict of each check that was not passed.
     """
-    exported, push = names_of(at(evidence, "variants")), at(evidence, "push", "tflite")
+    exported, push = exported_names(evidence), at(evidence, "push", "tflite")
     if isinstance(push, list | tuple) and names_of(push):
         named = names_of(push)
         absent = [name for name in named if name not in exported]
@@ -49,6 +49,12 @@ def choose(evidence: Mapping[str, Any], doubts: Mapping[str, Mapping[str, str]])
     if not exported:
         return Choice([], "the evidence lacks any TFLite variant, so there is none to push")
     return _best(evidence, push, exported, doubts)
+
+
+def exported_names(evidence: Mapping[str, Any]) -> list[str]:
+    """The TFLite variants that the report says something of, in its order."""
+    variants = at(evidence, "variants")
+    return [name for name in names_of(variants) if isinstance(at(variants, name), Mapping)]
 
 
 def names_of(part: Any) -> list[str]:

@@ -586,6 +586,26 @@ def test_a_named_file_that_was_not_exported_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize("entry", [None, [], "nonsense"])
+def test_a_variant_without_an_entry_was_not_exported(entry: object) -> None:
+    assert _choice("smallest", ("variants/int8", entry)).tflite == ["float32"]
+    assert _choice(["int8"], ("variants/int8", entry)).verdict == "failed"
+
+
+def test_the_worse_of_two_limits_on_a_number_decides_whether_a_variant_might_yet_pass() -> None:
+    change = {"number": "variants.*.accuracy", "against": "student"}
+    evidence = _evidence(("push/tflite", "smallest"))
+    result = _judge(evidence, {**change, "min": 0.01}, {**change, "max": 0.003})
+    assert [check.verdict for check in result.checks] == [
+        "failed",
+        "failed",
+        "inconclusive",
+        "inconclusive",
+        "failed",
+    ]
+    assert result.verdict == "failed"
+
+
 def test_a_limit_on_one_variant_binds_only_that_one() -> None:
     limit = {"number": "variants.int8.latency.p99_ms", "max": 3.2}
     smallest = _judge(_evidence(("push/tflite", "smallest")), limit, min_accuracy=0.9)
