@@ -12,7 +12,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _VARIABLES = {
     HEAT: "--heat",
     ON_HEAT: "--on-heat",
 } | {colour: f"--series-{at}" for at, colour in enumerate(SERIES)}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # A class may be called $x$.
     "font.size": 8,

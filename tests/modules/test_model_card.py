@@ -16,7 +16,6 @@ from sample_report import bare_report, refused_report, sample_content, sample_re
 from modules import model_card
 from modules.report_schema import Report
 
-
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 
 
