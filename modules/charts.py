@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANEL = (280.0, 230.0)  # points; a phone shows one beside another in its full width
-_CONTROL = Look(MUTED, "d", ())
+_CONTROL = Look(MUTED, "d", "-")
 
 
 @dataclass(frozen=True)
@@ -104,16 +104,15 @@ def trade_off(report: Report, cost: Literal["latency", "size"]) -> str | None:
         )
         for point in points:
             shown = look(list(models(report)), point.name)
-            axes.errorbar(
+            axes.plot([point.cost] * 2, [point.low, point.high], color=shown.colour, linewidth=0.8)
+            axes.plot(
                 point.cost,
                 point.accuracy,
-                yerr=[[point.accuracy - point.low], [point.high - point.accuracy]],
                 color=shown.colour,
                 marker=shown.marker,
                 markersize=6,
                 markerfacecolor=shown.colour if point in front else PAPER,
                 linestyle="none",
-                elinewidth=0.8,
                 label=readable(point.name),
             )
         axes.set_xlabel("p50 latency, ms" if cost == "latency" else "size of the file, bytes")

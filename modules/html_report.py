@@ -22,6 +22,7 @@ from modules.report_schema import ConfusionCell, Entry, Report, Slice
 from modules.report_text import day, essence, runtime_name, slice_name, verdict_word
 
 IMAGES_BYTES = 4_000_000  # of data URIs; the disagreements beyond are listed without an image
+TINY_PIXELS = 96  # an image not wider is enlarged with sharp pixels
 FREQUENT_CONFUSIONS = 12
 _TEMPLATES = Path(__file__).parent / "templates"
 _NONE = Markup('<span class="none">\N{EN DASH}</span>')
@@ -172,8 +173,9 @@ def _frequent(report: Report, role: str) -> Iterator[tuple[int, ConfusionCell]]:
     yield from sorted(wrong, key=lambda each: -each[1].count)[:FREQUENT_CONFUSIONS]
 
 
-def _data_uris(report: Report, images: Mapping[str, bytes]) -> dict[str, str]:
-    uris: dict[str, str] = {}
+def _data_uris(report: Report, images: Mapping[str, bytes]) -> dict[str, tuple[str, bool]]:
+    """The images as data URIs, and whether each is so small that its pixels are to be seen."""
+    uris: dict[str, tuple[str, bool]] = {}
     left = IMAGES_BYTES
     for each in report.disagreements:
         if each.example_id in images:
@@ -181,7 +183,9 @@ def _data_uris(report: Report, images: Mapping[str, bytes]) -> dict[str, str]:
             left -= len(encoded)
             if left < 0:
                 break
-            uris[each.example_id] = f"data:image/png;base64,{encoded}"
+            # A PNG file has its width, in big-endian order, behind the name of its first chunk.
+            tiny = int.from_bytes(images[each.example_id][16:20], "big") <= TINY_PIXELS
+            uris[each.example_id] = (f"data:image/png;base64,{encoded}", tiny)
     return uris
 
 

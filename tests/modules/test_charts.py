@@ -88,6 +88,13 @@ def test_an_untimed_variant_is_left_out() -> None:
 # -- what a chart shows --
 
 
+def test_an_interval_need_not_hold_its_value() -> None:
+    content = sample_content()
+    content["variants"]["int8"] |= {"accuracy": 1.0, "intervals": {"accuracy": [0.98, 0.9999]}}
+    content["variants"]["float16"]["intervals"] = {"accuracy": [None, None]}
+    assert charts.trade_off(Report.model_validate(content), "size") is not None
+
+
 def test_the_scatter_names_its_models(report: Report) -> None:
     texts = _texts(charts.trade_off(report, "latency"))
     assert {"teacher", *report.variants, "p50 latency, ms"} <= set(texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -258,6 +259,18 @@ def test_disagreements_are_shown_with_their_images(
         for said, answer in ((teacher, each.teacher), (student, each.student)):
             mark = "✓" if answer == each.label else "✕"
             assert f"{mark} {report.labels[answer]}" in said
+
+
+def test_only_tiny_images_show_their_pixels(report: Report) -> None:
+    from PIL import Image
+
+    images = {}
+    for width, each in zip((96, 97), report.disagreements, strict=False):
+        stream = io.BytesIO()
+        Image.new("L", (width, 300)).save(stream, "png")
+        images[each.example_id] = stream.getvalue()
+    html = html_report.render(_small(report), images)
+    assert re.findall(r"<img( class=\"tiny\")?", html) == [' class="tiny"', ""]
 
 
 def test_a_missing_image_is_said(report: Report) -> None:
