@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def layer_errors(
     model = tflite_flatbuffer.read(Path(float32_path).read_bytes())
     content = Path(quantised_path).read_bytes()
     layers = _common_layers(model, tflite_flatbuffer.read(content))
-    if not layers:
+    if {layer.name for layer in layers} <= {OUTPUT_NAME}:
         raise ModelError(
             f"{quantised_path} and {float32_path} must be variants of one model, but no layer "
             "of one has a counterpart in the other; export both again"
@@ -109,27 +110,32 @@ class _Run:
 
 
 def _common_layers(reference: Any, quantised: Any) -> list[_Layer]:
-    """The float32 file's layers whose output has the same name and shape in the other file."""
-    quantised_tensors = quantised.subgraphs[0].tensors
-    counterparts = {
-        (quantised_tensors[index].name, tuple(quantised_tensors[index].shape)): index
-        for index, _ in _operations(quantised)
-    }
-    layers = []
-    for index, operation in _operations(reference):
-        tensor = reference.subgraphs[0].tensors[index]
-        counterpart = counterparts.get((tensor.name, tuple(tensor.shape)))
-        if tensor.type == schema.TensorType.FLOAT32 and counterpart is not None:
-            layers.append(_Layer(_layer_name(tensor.name.decode()), operation, index, counterpart))
-    return layers
-
-
-def _operations(model: Any) -> list[tuple[int, str]]:
-    """Index of the (first) output tensor and name of every operation, in the order they run."""
+    """The float32 file's layers that the other file has too."""
+    counterparts = _outputs(quantised)
+    tensors = reference.subgraphs[0].tensors
     return [
-        (operator.outputs[0], tflite_flatbuffer.operation_name(model, operator))
-        for operator in model.subgraphs[0].operators
+        _Layer(_layer_name(tensors[index].name.decode()), key[0], index, counterparts[key])
+        for key, index in _outputs(reference).items()
+        if key in counterparts and tensors[index].type == schema.TensorType.FLOAT32
     ]
+
+
+def _outputs(model: Any) -> dict[tuple[Any, ...], int]:
+    """Index of every operation's (first) output, by what it is called in every variant.
+
+    The converter numbers tensors of one name, the weights' among them; so the key is the
+    operation, the name without its number, the shape, and how often it was there before.
+    """
+    graph = model.subgraphs[0]
+    indices: dict[tuple[Any, ...], int] = {}
+    seen: Counter[tuple[Any, ...]] = Counter()
+    for operator in graph.operators:
+        operation = tflite_flatbuffer.operation_name(model, operator)
+        tensor = graph.tensors[operator.outputs[0]]
+        key = (operation, tensor.name.rstrip(b"0123456789"), tuple(tensor.shape))
+        indices[*key, seen[key]] = operator.outputs[0]
+        seen[key] += 1
+    return indices
 
 
 def _separate(model: Any, layers: Sequence[_Layer]) -> list[int]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from modules import model_zoo
 from modules.errors import ModelError
 from modules.settings import DataSettings, ExportSettings
 from modules.tflite_export import LiteRTModel
+from modules.tflite_flatbuffer import embedded_spec
 
 FILES = {"student/float32", "student/int8", "teacher/float32"}
 INPUTS = {
@@ -56,6 +58,8 @@ def test_spec_describes_the_file_beside_it(exported: Path, name: str) -> None:
     assert described["sha256"] == hashlib.sha256(content).hexdigest()
     assert described["size_bytes"] == len(content)
     assert described["labels"] == [str(digit) for digit in range(10)]
+    inside = embedded_spec(str(exported / name / "model.tflite"))
+    assert inside == {key: described[key] for key in ("input", "output", "labels")}
 
 
 @pytest.mark.slow
@@ -113,7 +117,7 @@ def run_executor(miniature_run: Any, output: Path, **properties: Any) -> None:
     config = miniature_run.config()
     settings = {"export": config.export, "data": config.data, **properties}
     texts = {name: part.model_dump_json() for name, part in settings.items()}
-    Executor().Do(artifacts, {"tflite": [tflite]}, {**texts, "code_digest": "0"})
+    Executor().Do(artifacts, {"tflite": [tflite]}, {**texts, "seed": 3, "code_digest": "0"})
 
 
 @pytest.mark.slow
@@ -124,7 +128,7 @@ def test_only_the_variants_that_are_asked_for(miniature_run: Any, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_calibration_reads_training_examples_only(
+def test_calibration_reads_training_examples_of_all_classes_alike(
     miniature_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_examples: Any
 ) -> None:
     seen = {}
@@ -136,13 +140,20 @@ def test_calibration_reads_training_examples_only(
     run_executor(miniature_run, tmp_path, export=ExportSettings(calibration_examples=32))
     examples = Path(miniature_run.uris["Transform.transformed_examples"])
     train, test = (
-        {image.tobytes() for image in pixels_of(read_examples(f"{examples}/Split-{split}"))}
+        {
+            example.features.feature["image"].bytes_list.value[0]: (
+                example.features.feature["label"].int64_list.value[0]
+            )
+            for example in read_examples(f"{examples}/Split-{split}")
+        }
         for split in ("train", "eval")
     )
-    chosen = {image.tobytes() for image in seen["pixels"]}
+    chosen = [image.tobytes() for image in seen["pixels"]]
     assert seen["pixels"].shape == (32, 8, 8, 1)
-    assert chosen <= train
-    assert not chosen & test
+    assert set(chosen) <= set(train)
+    assert not set(chosen) & set(test)
+    counts = Counter(train[image] for image in chosen)
+    assert sorted(counts) == list(range(10)) and set(counts.values()) == {3, 4}
     assert (seen["labels"], seen["directory"]) == (list("0123456789"), str(tmp_path))
     assert seen["models"]["student"][1] == ("float32", "int8")
     assert seen["models"]["teacher"][1] == ("float32",)
@@ -163,6 +174,7 @@ def make_component(**replaced: Any) -> Exporter:
     parameters = {
         "export": ExportSettings(tflite=("float32",)),
         "data": DataSettings(image_size=16),
+        "seed": 7,
         "code_digest": "abc",
     }
     return Exporter(**{**channels, **parameters, **replaced})
@@ -179,7 +191,7 @@ def test_component_has_its_channels_and_properties() -> None:
     properties = component.exec_properties
     assert ExportSettings.model_validate_json(properties["export"]).tflite == ("float32",)
     assert DataSettings.model_validate_json(properties["data"]).image_size == 16
-    assert properties["code_digest"] == "abc"
+    assert (properties["seed"], properties["code_digest"]) == (7, "abc")
 
 
 def test_component_refuses_another_artifact_type() -> None:

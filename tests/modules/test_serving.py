@@ -1,7 +1,10 @@
 """Tests of modules.serving: a model exported with the real Transform graph of the digits."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,9 +12,11 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from scipy.special import softmax
+from tensorflow_serving.apis import prediction_log_pb2
 
 from modules import model_zoo, serving
-from modules.settings import ModelSettings
+from modules.data import ExampleData
+from modules.settings import AugmentSettings, ModelSettings
 
 SETTINGS = ModelSettings(model="cnn_small", parameters={"filters": [4, 8]})
 COUNT = 30
@@ -134,3 +139,114 @@ def test_the_weights_lie_beside_the_saved_model(exported, slash):
     loaded = model_zoo.load_model(beside)
     for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+# -- warm-up --
+
+
+def warmup_file(directory):
+    from tfx.utils import path_utils
+
+    return path_utils.warmup_file_path(directory)
+
+
+@pytest.fixture(scope="module")
+def warm(exported, digit_pixels, tmp_path_factory):
+    """A copy of the SavedModel that has warm-up requests."""
+    directory = str(tmp_path_factory.mktemp("warm") / "Format-Serving")
+    shutil.copytree(exported[1], directory)
+    serving.write_warmup_requests(digit_pixels[:5], directory)
+    return directory
+
+
+def requests_of(directory):
+    records = tf.data.TFRecordDataset(warmup_file(directory)).as_numpy_iterator()
+    return [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
+
+
+def test_warmup_requests_are_answered_as_their_images(warm, expected):
+    signatures = tf.saved_model.load(warm).signatures
+    logs = requests_of(warm)
+    assert len(logs) == 5
+    for log, logits in zip(logs, expected, strict=False):
+        assert log.WhichOneof("log_type") == "predict_log"
+        request = log.predict_log.request
+        assert request.model_spec.signature_name == "serving_default"
+        assert not request.model_spec.name  # whatever it is deployed as
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        answer = signatures[request.model_spec.signature_name](
+            **{name: tf.constant(value) for name, value in inputs.items()}
+        )
+        assert answer["logits"].shape == (1, 10)
+        # The pixels came through encoding, decoding and Transform as they were.
+        np.testing.assert_allclose(answer["logits"][0], logits, rtol=1e-4, atol=1e-5)
+
+
+def test_warmup_requests_are_the_same_bytes_every_time(warm, exported, digit_pixels, tmp_path):
+    serving.write_warmup_requests(digit_pixels[:5], str(tmp_path))
+    with open(warmup_file(warm), "rb") as one, open(warmup_file(str(tmp_path)), "rb") as other:
+        assert one.read() == other.read()
+
+
+def test_warmup_requests_leave_the_saved_model_as_it_is(warm, exported):
+    def files(directory):
+        return {
+            path.relative_to(directory).as_posix(): path.read_bytes()
+            for path in Path(directory).rglob("*")
+            if path.is_file()
+        }
+
+    after = files(warm)
+    assert after.pop("assets.extra/tf_serving_warmup_requests")
+    assert after == files(exported[1])
+
+
+def test_colour_images_are_sent_losslessly(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3), dtype=np.uint8)
+    serving.write_warmup_requests(pixels, str(tmp_path))
+    for log, image in zip(requests_of(str(tmp_path)), pixels, strict=True):
+        (example,) = tf.make_ndarray(log.predict_log.request.inputs["examples"])
+        feature = tf.train.Example.FromString(example).features.feature
+        assert set(feature) == {"image"}
+        encoded = feature["image"].bytes_list.value[0]
+        np.testing.assert_array_equal(tf.io.decode_image(encoded), image)
+
+
+@pytest.mark.slow
+def test_a_trainer_leaves_a_warm_saved_model(transformed_digits, tmp_path):
+    from modules.trainer_task import TrainerTask
+
+    settings = ModelSettings(**SETTINGS.model_dump(exclude={"train"}), train={"epochs": 0})
+    directory = str(tmp_path / "Format-Serving")
+    config = {
+        "model": settings.model_dump_json(),
+        "data": transformed_digits.settings.model_dump_json(),
+        "augment": AugmentSettings().model_dump_json(),
+        "views": 1,
+        "seed": 0,
+        "strategy": "auto",
+        "checkpoint_seconds": 0,
+    }
+    fn_args = SimpleNamespace(
+        train_files=[transformed_digits.pattern],
+        transform_graph_path=transformed_digits.graph_dir,
+        serving_model_dir=directory,
+        model_run_dir=str(tmp_path / "node" / "model_run" / "1"),
+        hyperparameters=None,
+        custom_config=config,
+    )
+    TrainerTask(fn_args).train()
+    logs = requests_of(directory)
+    assert len(logs) == 8
+    predictor = serving.SavedModelPredictor(directory)
+    ((pixels, _, _),) = ExampleData(fn_args.train_files, transformed_digits.settings).everything(
+        200
+    )
+    model = model_zoo.load_model(serving.keras_directory(directory))
+    examples = [tf.make_ndarray(log.predict_log.request.inputs["examples"])[0] for log in logs]
+    np.testing.assert_allclose(
+        predictor.logits(tf.constant(examples)),
+        model.predict(pixels[:8], verbose=0),
+        rtol=1e-4,
+        atol=1e-5,
+    )
