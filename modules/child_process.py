@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ class Child:
         self._directory = tempfile.TemporaryDirectory(prefix="tfx-distill-")
         folder = self._folder = Path(self._directory.name)
         (folder / "task.json").write_text(json.dumps(self._task))
-        np.savez(folder / "arrays.npz", **cast(Any, self._arrays))
+        np.savez(folder / "arrays.npz", **self._arrays)  # type: ignore[arg-type]
         paths = [str(_ROOT), os.environ.get("PYTHONPATH")]
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(path for path in paths if path),
@@ -184,7 +184,7 @@ class Parent:
 
     def answer(self, values: Mapping[str, Any], arrays: Arrays) -> None:
         """Hands over what was found, and is the last thing a child does."""
-        np.savez(self._folder / "answer.npz", **cast(Any, arrays))
+        np.savez(self._folder / "answer.npz", **arrays)  # type: ignore[arg-type]
         (self._folder / "answer.json").write_text(json.dumps(values))
 
     def fail(self, problem: str) -> None:

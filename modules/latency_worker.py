@@ -118,6 +118,7 @@ def _time_way(
     plan = make_plan(seconds, rounds, queries, block_seconds)
     if str(size) in task["plans"]:
         plan = Plan(**task["plans"][str(size)])
+        models = {name: model for name, model in models.items() if name in plan.queries}
     rng = np.random.default_rng([task["seed"], task["process"], size])
     names = list(models)
     blocks: dict[str, list[NDArray[np.int64]]] = {name: [] for name in names}

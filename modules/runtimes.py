@@ -195,4 +195,7 @@ def _load_saved_model(path: str, batch_size: int) -> LoadedModel:
         assert loaded  # It owns the variables; without it the signature loses them.
         return signature(**{_INPUT: batch})[_OUTPUT].numpy()
 
-    return LoadedModel(query, lambda answer: answer.astype(np.float32), tf.constant, batch_size)
+    def logits(answer: NDArray[Any]) -> NDArray[np.float32]:
+        return answer.astype(np.float32)
+
+    return LoadedModel(query, logits, tf.constant, batch_size)
