@@ -116,6 +116,8 @@ class LocalDestination(Destination):
             for prefix in (_STAGING_PREFIX, _REMOVED_PREFIX):
                 for version in self._dotted(kind, prefix):
                     LOCAL.rmtree(self.directory(kind, f"{prefix}{version}"))
+        for mark in self._dotted(ROLLED_BACK, _STAGING_PREFIX):
+            os.remove(self.directory(ROLLED_BACK, f"{_STAGING_PREFIX}{mark}"))
 
     def _versions(self, kind: str) -> list[str]:
         return [str(number) for number in self.numbers(kind)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,10 +12,12 @@ from typing import Any, ClassVar
 
 import pytest
 import tensorflow as tf
+from pushes import make_candidate, names, served, versions
 from tfx.dsl.io import fileio, filesystem, filesystem_registry
 from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
+from vertex_server import serve
 
 from components.artifacts import TFLiteModels
 from components.pusher.executor import Executor
@@ -24,10 +25,6 @@ from modules import push
 from modules.errors import ConfigError, UserError
 from modules.push_verify import verify
 from modules.settings import PushSettings, VertexRegistrySettings
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "modules"))
-from pushes import make_candidate, names, served, versions
-from vertex_server import serve
 
 SCHEME = "bucket://"
 MOST_STEPS = 200
