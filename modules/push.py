@@ -30,6 +30,7 @@ class Pushed:
     saved_model_dir: str
     tflite_dir: str
     copied: bool
+    manifest: Manifest
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,15 @@ def push(
         with target.exclusive(lock_timeout_s):
             newest = next(target.whole_versions(), None)
             if newest and _is_same(target, newest, manifest):
-                version, copied = newest.version, False
+                manifest, copied = newest, False
             else:
                 _check_not_rolled_back(target, newest, manifest)
-                version, copied = _publish(target, manifest, source, now()), True
+                manifest, copied = _publish(target, manifest, source, now()), True
             if keep is not None:
                 _remove_old(target, keep)
+    version = manifest.version
     saved_model_dir, tflite_dir = (target.directory(kind, version) for kind in KINDS)
-    return Pushed(version, saved_model_dir, tflite_dir, copied)
+    return Pushed(version, saved_model_dir, tflite_dir, copied, manifest)
 
 
 def rollback(
@@ -135,8 +137,8 @@ def rollback(
                 newest.content_digest,
                 {"version": newest.version, "to": former.origin, "created": _iso(unix_s)},
             )
-            version = _publish(target, former, target.source(former), unix_s, back)
-    return RolledBack(version, back.to, back.from_version)
+            published = _publish(target, former, target.source(former), unix_s, back)
+    return RolledBack(published.version, back.to, back.from_version)
 
 
 def last_pushed(destination: str, *, remote: Files | None = None) -> dict[str, Any] | None:
@@ -182,10 +184,10 @@ def _publish(
     source: Source,
     unix_s: float,
     back: Rollback | None = None,
-) -> int:
-    version = target.next_version(unix_s)
-    target.publish(manifest.published(version, _iso(unix_s), back), source)
-    return version
+) -> Manifest:
+    published = manifest.published(target.next_version(unix_s), _iso(unix_s), back)
+    target.publish(published, source)
+    return published
 
 
 def _is_same(target: Destination, newest: Manifest, candidate: Manifest) -> bool:

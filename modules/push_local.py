@@ -111,11 +111,13 @@ class LocalDestination(Destination):
         for version in self._dotted(TFLITE, _REMOVED_PREFIX):
             if version in self._versions(SAVED_MODEL):
                 self._rename(SAVED_MODEL, version, f"{_REMOVED_PREFIX}{version}")
-        # tflite last: it tells what has happened to saved_model.
+        # Nothing of what still has such a name is seen by anyone.
         for kind in KINDS:
             for prefix in (_STAGING_PREFIX, _REMOVED_PREFIX):
                 for version in self._dotted(kind, prefix):
                     LOCAL.rmtree(self.directory(kind, f"{prefix}{version}"))
+        for mark in self._dotted(ROLLED_BACK, _STAGING_PREFIX):
+            os.remove(self.directory(ROLLED_BACK, f"{_STAGING_PREFIX}{mark}"))
 
     def _versions(self, kind: str) -> list[str]:
         return [str(number) for number in self.numbers(kind)]

@@ -11,7 +11,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
-from modules import push
+from modules import push, vertex_registry
 from modules.errors import ConfigError, UserError
 from modules.push_candidate import Candidate
 from modules.push_files import files_of, read_bytes
@@ -43,7 +43,8 @@ class Executor(tfx_executor.Executor):
             `pipeline`.
 
         Raises:
-          UserError: there is no report, or what `modules.push.push` raises.
+          UserError: there is no report, or what `modules.push.push` or
+            `modules.vertex_registry.register` raise.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed_model = artifact_utils.get_single_instance(
@@ -65,6 +66,11 @@ class Executor(tfx_executor.Executor):
         destination = _base_directory(exec_properties)
         pushed = push.push(candidate, destination, keep=settings.keep, remote=fileio)
         logging.info("Version %d %s", pushed.version, "pushed" if pushed.copied else "kept")
+        if settings.vertex:
+            name = vertex_registry.register(
+                pushed.manifest, pushed.saved_model_dir, settings.vertex
+            )
+            logging.info("Version %d registered as %s", pushed.version, name)
 
         io_utils.copy_dir(model_path, pushed_model.uri)
         self._MarkPushed(pushed_model, pushed.saved_model_dir, str(pushed.version))

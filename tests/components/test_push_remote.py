@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,20 +12,19 @@ from typing import Any, ClassVar
 
 import pytest
 import tensorflow as tf
+from pushes import make_candidate, names, served, versions
 from tfx.dsl.io import fileio, filesystem, filesystem_registry
 from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
+from vertex_server import serve
 
 from components.artifacts import TFLiteModels
 from components.pusher.executor import Executor
 from modules import push
 from modules.errors import ConfigError, UserError
 from modules.push_verify import verify
-from modules.settings import PushSettings
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "modules"))
-from pushes import make_candidate, names, served, versions
+from modules.settings import PushSettings, VertexRegistrySettings
 
 SCHEME = "bucket://"
 MOST_STEPS = 200
@@ -48,8 +46,9 @@ class ObjectStore(filesystem.Filesystem):
 
     @classmethod
     def path(cls, url: Any) -> Path:
-        assert url.startswith(SCHEME)
-        return cls.root / url.removeprefix(SCHEME)
+        scheme, separator, name = url.partition("://")
+        assert separator and f"{scheme}://" in (SCHEME, "gs://")
+        return cls.root / name
 
     @staticmethod
     def open(name: Any, mode: str = "r") -> Any:
@@ -169,7 +168,9 @@ def assert_whole(store: Path) -> None:
 def test_a_push_to_a_url(tmp_path: Path, store: Path) -> None:
     candidate = make_candidate(tmp_path / "work", "a", ("int8", "float16"))
     pushed = push.push(candidate, f"{URL}/", remote=fileio, now=lambda: 7)
-    assert pushed == push.Pushed(7, f"{URL}/saved_model/7", f"{URL}/tflite/7", True)
+    assert (pushed.version, pushed.copied) == (7, True)
+    assert pushed.saved_model_dir == f"{URL}/saved_model/7"
+    assert pushed.tflite_dir == f"{URL}/tflite/7"
     assert names(store / "tflite/7") == [
         *(".push.json", "manifest.json", "model.tflite", "model_float16.tflite")
     ]
@@ -335,41 +336,76 @@ def test_a_url_needs_a_file_system(tmp_path: Path) -> None:
         push.push(make_candidate(tmp_path, "a"), URL)
 
 
-def test_executor_between_urls(tmp_path: Path, store: Path) -> None:
-    """A pipeline whose root is a URL, too."""
-    local = ObjectStore.root / "root"
-    candidate = make_candidate(tmp_path / "work", "a")
-    shutil.copytree(candidate.saved_model_dir, local / "model/Format-Serving")
-    shutil.copytree(candidate.tflite_dir, local / "tflite/student")
-    (local / "evaluation").mkdir()
-    (local / "evaluation/report.json").write_text(json.dumps(candidate.report))
-    kinds = {
-        "model": standard_artifacts.Model,
-        "model_blessing": standard_artifacts.ModelBlessing,
-        "tflite": TFLiteModels,
-        "evaluation": standard_artifacts.ModelEvaluation,
-        "pushed_model": standard_artifacts.PushedModel,
-    }
-    artifacts = {name: [kind()] for name, kind in kinds.items()}
-    for name, (artifact,) in artifacts.items():
-        artifact.uri = f"{SCHEME}root/{name}"
-    artifacts["model_blessing"][0].set_int_custom_property("blessed", 1)
-    pushed_model = artifacts.pop("pushed_model")
-    destination = pusher_pb2.PushDestination(
-        filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=URL)
-    )
-    Executor().Do(
-        artifacts,
-        {"pushed_model": pushed_model},
-        {
-            "push_destination": proto_utils.proto_to_json(destination),
-            "push": PushSettings().model_dump_json(),
+class Execution:
+    """One execution of the Pusher in a pipeline whose root is a URL."""
+
+    def __init__(self, tmp_path: Path, destination: str, settings: PushSettings) -> None:
+        root = ObjectStore.root / "root"
+        candidate = make_candidate(tmp_path / "work", "a")
+        shutil.copytree(candidate.saved_model_dir, root / "model/Format-Serving")
+        shutil.copytree(candidate.tflite_dir, root / "tflite/student")
+        (root / "evaluation").mkdir()
+        (root / "evaluation/report.json").write_text(json.dumps(candidate.report))
+        kinds = {
+            "model": standard_artifacts.Model,
+            "model_blessing": standard_artifacts.ModelBlessing,
+            "tflite": TFLiteModels,
+            "evaluation": standard_artifacts.ModelEvaluation,
+            "pushed_model": standard_artifacts.PushedModel,
+        }
+        self.inputs = {name: [kind()] for name, kind in kinds.items()}
+        for name, (artifact,) in self.inputs.items():
+            artifact.uri = f"{SCHEME}root/{name}"
+        self.inputs["model_blessing"][0].set_int_custom_property("blessed", 1)
+        self.pushed_model = self.inputs.pop("pushed_model")[0]
+        base = pusher_pb2.PushDestination.Filesystem(base_directory=destination)
+        self.properties = {
+            "push_destination": proto_utils.proto_to_json(
+                pusher_pb2.PushDestination(filesystem=base)
+            ),
+            "push": settings.model_dump_json(),
             "pipeline": "digits",
-        },
-    )
-    version = pushed_model[0].get_string_custom_property("pushed_version")
-    where = pushed_model[0].get_string_custom_property("pushed_destination")
+        }
+
+    def do(self) -> None:
+        Executor().Do(self.inputs, {"pushed_model": [self.pushed_model]}, self.properties)
+
+
+def test_executor_between_urls(tmp_path: Path, store: Path) -> None:
+    execution = Execution(tmp_path, URL, PushSettings())
+    execution.do()
+    version = execution.pushed_model.get_string_custom_property("pushed_version")
+    where = execution.pushed_model.get_string_custom_property("pushed_destination")
     assert where == f"{URL}/saved_model/{version}"
+    assert execution.pushed_model.get_string_custom_property("pushed_tflite") == (
+        f"{URL}/tflite/{version}"
+    )
     assert served(store) == "a"
-    assert (local / "pushed_model/saved_model.pb").is_file()
+    assert (ObjectStore.root / "root/pushed_model/saved_model.pb").is_file()
     assert verify(URL, remote=fileio).problems == ()
+
+
+@pytest.mark.slow
+def test_executor_registers_what_it_has_pushed(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket of Google's, as far as the Pusher can tell."""
+    registry = filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY
+    monkeypatch.setitem(registry._preferred_filesystem_by_scheme, "gs://", ObjectStore)
+    destination = "gs://models/digits"
+    vertex = VertexRegistrySettings(project="acme", region="europe-west4")
+    execution = Execution(
+        tmp_path, destination, PushSettings(destination=destination, vertex=vertex)
+    )
+    with serve() as models:
+        models.refuses = 1
+        with pytest.raises(UserError, match=r"is pushed to gs://models/digits/.* not registered"):
+            execution.do()
+        (version,) = versions(store / "saved_model")
+        assert served(store) == "a" and not models.models
+        for _ in range(2):
+            execution.do()
+            assert versions(store / "saved_model") == {version}
+        (registered,) = models.models["digits"]
+    assert registered.artifact_uri == f"{destination}/saved_model/{version}"
+    assert registered.labels["int8_accuracy"] == "0_9"

@@ -43,7 +43,7 @@ def edit_spec(candidate: push.Candidate, **changes: Any) -> None:
 
 def start_pusher(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 

@@ -49,7 +49,8 @@ def assert_tidy(destination: Path) -> None:
     """No version lacks a format, nothing half done is left, and the newest verifies."""
     assert_all_whole(destination)
     assert names(destination / "saved_model") == names(destination / "tflite")
-    assert not [name for kind in KINDS for name in names(destination / kind) if name[0] == "."]
+    found = [name for kind in (*KINDS, "rolled_back") for name in names(destination / kind)]
+    assert not [name for name in found if name.startswith(".")]
     assert verify(str(destination)).problems == ()
 
 
