@@ -13,59 +13,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 
 from modules.errors import ConfigError, ModelError
+from modules.push_files import is_url
+from modules.push_manifest import MANIFEST_FILE, SAVED_MODEL, TFLITE, Manifest, TFLiteFile
 
-Format = Literal["saved_model", "tflite"]
-SAVED_MODEL: Format = "saved_model"
-TFLITE: Format = "tflite"
-MANIFEST_FILE = "manifest.json"
 _SAVED_MODEL_FILE = "saved_model.pb"
+_IDENTITY = {"scale": 1.0, "zero_point": 0}
 _PUSHED = "pushed"  # in a run's output directory
 _WANTED = "give a run's output directory, the destination that it pushed to, or a version there"
-
-
-class Quantization(BaseModel):
-    """real value = scale * (stored value - zero_point)."""
-
-    scale: float
-    zero_point: int
-
-
-class Tensor(BaseModel):
-    """Input or output of a TFLite file; quantization is null for what is not quantised."""
-
-    shape: list[int]
-    dtype: str
-    quantization: Quantization | None
-
-
-class TFLiteFile(BaseModel):
-    """One file beside the manifest."""
-
-    variant: str
-    file: str = Field(pattern=r"^[^/\\]+$")  # beside the manifest and nowhere else
-    sha256: str
-    input: Tensor
-    output: Tensor
-
-
-class Manifest(TFLiteFile):
-    """manifest.json: `model.tflite` at its top level, further variants under `more`.
-
-    Keys that nobody needs to ask the model are passed over.
-    """
-
-    labels: list[str]
-    more: list[TFLiteFile] = []
-
-    @property
-    def files(self) -> dict[str, TFLiteFile]:
-        """The files by variant, `model.tflite` first."""
-        return {each.variant: each for each in (self, *self.more)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +31,7 @@ class PushedModel:
     """One file, or one SavedModel, that can be asked.
 
     Attributes:
-      format: What it is.
+      format: `saved_model` or `tflite`.
       version: Name of the version's directory.
       path: The SavedModel's directory, or the TFLite file.
       labels: Class names in the order of the logits; None if there is no manifest.
@@ -81,7 +39,7 @@ class PushedModel:
       input_shape: `(height, width, channels)` of the pixels; None if there is no manifest.
     """
 
-    format: Format
+    format: str
     version: str
     path: Path
     labels: tuple[str, ...] | None
@@ -95,7 +53,7 @@ class PushedModel:
 
 
 def find_models(
-    directory: str, wanted: Format | None = None, variant: str | None = None
+    directory: str, wanted: str | None = None, variant: str | None = None
 ) -> list[PushedModel]:
     """The newest version of each format at a destination, or the one version that is named.
 
@@ -125,10 +83,10 @@ def find_models(
     ]
 
 
-def _newest_versions(directory: str) -> dict[Format, Path]:
+def _newest_versions(directory: str) -> dict[str, Path]:
     """The version's directory by format."""
     path = Path(directory)
-    if "://" in directory or not path.is_dir():
+    if is_url(directory) or not path.is_dir():
         raise ConfigError(f"--model must be a local directory, but {directory} is none; {_WANTED}")
     # `..` and links would hide the version's name and its neighbours.
     path = path.resolve()
@@ -137,7 +95,7 @@ def _newest_versions(directory: str) -> dict[Format, Path]:
     if (path / MANIFEST_FILE).is_file() or any(path.glob("*.tflite")):
         return {TFLITE: path}
     for destination in (path, path / _PUSHED):
-        found: dict[Format, Path] = {}
+        found: dict[str, Path] = {}
         for form in (SAVED_MODEL, TFLITE):
             versions = list(_versions(destination / form))
             if versions:
@@ -165,14 +123,14 @@ def _saved_model(path: Path) -> PushedModel:
 
 def _tflite(path: Path, variant: str | None) -> PushedModel:
     manifest = read_manifest(path / MANIFEST_FILE)
-    files = manifest.files
+    files = {each.variant: each for each in manifest.tflite}
     if variant is not None and variant not in files:
         raise ConfigError(f"--variant must be one of {', '.join(files)} in {path}, got {variant!r}")
     described = files[variant or manifest.variant]
     file = path / described.file
     _check_content(file, described.sha256)
     shape = _image_shape(described)
-    if shape is None or described.output.shape != [1, len(manifest.labels)]:
+    if shape is None or described.output.get("shape") != [1, len(manifest.labels)]:
         raise ModelError(
             f"{path / MANIFEST_FILE} must describe raw uint8 pixels in and a logit for each of "
             f"{len(manifest.labels)} labels out, but {described.file} has {described.input} and "
@@ -201,11 +159,11 @@ def read_manifest(path: Path) -> Manifest:
 
 def _image_shape(described: TFLiteFile) -> tuple[int, int, int] | None:
     """`(height, width, channels)`; None unless the file takes raw pixels of one image."""
-    tensor = described.input
-    raw = tensor.quantization in (None, Quantization(scale=1.0, zero_point=0))
-    if tensor.dtype != "uint8" or not raw or len(tensor.shape) != 4 or tensor.shape[0] != 1:
+    shape, quantization = described.input.get("shape"), described.input.get("quantization")
+    raw = described.input.get("dtype") == "uint8" and quantization in (None, _IDENTITY)
+    if not raw or not isinstance(shape, list) or len(shape) != 4 or shape[0] != 1:
         return None
-    _, height, width, channels = tensor.shape
+    _, height, width, channels = shape
     return height, width, channels
 
 

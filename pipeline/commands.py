@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from modules.errors import ConfigError, UserError
+from modules.push_files import is_url
 from pipeline.exits import EXIT_FAILED, EXIT_USAGE, errors_explained, explain, fail
 from pipeline.quiet import native_messages
 
@@ -175,7 +176,7 @@ def push(directory: str, rollback: bool) -> None:
 
 def _destination(directory: str) -> str:
     """A URL, or a local directory: of a run's output directory what it has pushed."""
-    if _is_url(directory):
+    if is_url(directory):
         return directory
     if not Path(directory).is_dir():
         raise ConfigError(
@@ -188,15 +189,11 @@ def _destination(directory: str) -> str:
 
 def _remote(destination: str) -> Any:
     """What reads and writes URLs."""
-    if not _is_url(destination):
+    if not is_url(destination):
         return None
     with native_messages():
         from tfx.dsl.io import fileio
     return fileio
-
-
-def _is_url(destination: str) -> bool:
-    return "://" in destination
 
 
 def _report_file(run: str) -> Path:

@@ -12,7 +12,7 @@ import click
 from tabulate import tabulate
 
 from modules.image_files import AS_IN_THE_FILE, check_images, find_images
-from modules.pushed_models import Format, find_models
+from modules.pushed_models import find_models
 from pipeline.quiet import native_messages
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def show_predictions(
     directory: str,
     paths: Sequence[Path],
     *,
-    wanted: Format | None,
+    wanted: str | None,
     variant: str | None,
     top_k: int,
     as_json: bool,

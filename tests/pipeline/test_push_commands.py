@@ -10,11 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from modules import push
 from pipeline.cli import main
-
-push = pytest.importorskip("modules.push_verify", reason="pushing of several variants") and (
-    pytest.importorskip("modules.push")
-)
 
 
 def invoke(*arguments: str | Path) -> Result:
