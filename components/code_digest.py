@@ -13,10 +13,11 @@ import os
 from modules.errors import ConfigError
 
 _PACKAGES = ("modules", "components")
+_SUFFIXES = (".py", ".j2", ".css")
 
 
 def code_digest() -> str:
-    """SHA-256 of all Python files of `modules` and `components`, names included."""
+    """SHA-256 of all code and templates of `modules` and `components`, names included."""
     digest = hashlib.sha256()
     for package in _PACKAGES:
         spec = importlib.util.find_spec(package)
@@ -24,7 +25,7 @@ def code_digest() -> str:
         root = next(iter(spec.submodule_search_locations))
         for directory, folders, files in os.walk(root):
             folders.sort()
-            for name in sorted(name for name in files if name.endswith(".py")):
+            for name in sorted(name for name in files if name.endswith(_SUFFIXES)):
                 path = os.path.join(directory, name)
                 _add(digest, os.path.join(package, os.path.relpath(path, root)), path)
     return digest.hexdigest()

@@ -143,11 +143,11 @@ def _show(outcome: Any) -> int:
     click.echo()
     click.echo(markdown_table(read_report(outcome.report_dir / "report.json")).rstrip())
     click.echo()
-    if outcome.pushed_to:
-        version = outcome.pushed_version
-        click.echo(f"SavedModel  {outcome.pushed_to / 'saved_model' / version}")
-        # model.tflite, which devices fetch, comes first; then model_<variant>.tflite.
-        for file in sorted((outcome.pushed_to / "tflite" / version).glob("*.tflite")):
+    if outcome.blessed:
+        click.echo(f"SavedModel  {outcome.saved_model}")
+        # model.tflite, which devices fetch, comes first; then model_<variant>.tflite. A URL is
+        # not listed.
+        for file in sorted(Path(outcome.tflite).glob("*.tflite")) or [outcome.tflite]:
             click.echo(f"TFLite      {file}")
     for label, name in _REPORT_FILES.items():
         if (outcome.report_dir / name).is_file():

@@ -20,6 +20,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.proto.orchestration import pipeline_pb2
 
+from components.pusher.executor import PUSHED_TFLITE_PROPERTY
 from modules import model_zoo, soft_targets
 from modules.distiller import Distiller
 from modules.errors import ConfigError
@@ -56,12 +57,19 @@ class Runner(LocalDagRunner):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run led to: where its report lies and, if the student was blessed, its version."""
+    """What a run led to.
+
+    Attributes:
+      report_dir: Where its report lies.
+      blessed: Whether the student was pushed.
+      saved_model: Directory or URL of the pushed version, or None.
+      tflite: The same of its TFLite files.
+    """
 
     report_dir: Path
     blessed: bool
-    pushed_version: str | None
-    pushed_to: Path | None
+    saved_model: str | None
+    tflite: str | None
 
 
 def places(output: Path) -> Places:
@@ -138,13 +146,12 @@ def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
         shutil.copyfile(Path(evaluation.uri) / name, aside)
         os.replace(aside, report_dir / name)
     blessed = blessing.custom_properties["blessed"].int_value == 1
-    destination = Path(pushed.custom_properties["pushed_destination"].string_value)
+    properties = pushed.custom_properties
     return Outcome(
         report_dir=report_dir,
         blessed=blessed,
-        pushed_version=destination.name if blessed else None,
-        # <destination>/saved_model/<version>
-        pushed_to=destination.parents[1] if blessed else None,
+        saved_model=properties["pushed_destination"].string_value if blessed else None,
+        tflite=properties[PUSHED_TFLITE_PROPERTY].string_value if blessed else None,
     )
 
 

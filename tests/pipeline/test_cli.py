@@ -352,8 +352,8 @@ def test_run_ends_with_where_everything_lies(
     outcome = SimpleNamespace(
         report_dir=reported / "report",
         blessed=blessed,
-        pushed_version="17" if blessed else None,
-        pushed_to=reported / "pushed" if blessed else None,
+        saved_model=str(reported / "pushed" / "saved_model" / "17") if blessed else None,
+        tflite=str(tflite) if blessed else None,
     )
     monkeypatch.setattr("pipeline.local_runner.run", lambda *arguments: outcome)
     result = invoke("run", "digits", "--output", reported)

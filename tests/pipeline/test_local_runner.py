@@ -95,13 +95,21 @@ def test_an_identical_run_is_served_from_the_cache(miniature_run: Any) -> None:
 @pytest.mark.slow
 def test_outcome_says_where_things_lie(miniature_run: Any) -> None:
     outcome, output = miniature_run.run(), miniature_run.output
-    assert outcome == Outcome(output / "report", True, outcome.pushed_version, output / "pushed")
-    saved_model = output / "pushed" / "saved_model" / outcome.pushed_version
-    tflite = output / "pushed" / "tflite" / outcome.pushed_version
+    saved_model, tflite = Path(outcome.saved_model), Path(outcome.tflite)
+    version = saved_model.name
+    assert outcome == Outcome(
+        output / "report",
+        True,
+        str(output / "pushed" / "saved_model" / version),
+        str(output / "pushed" / "tflite" / version),
+    )
     student = Path(miniature_run.uris["Distiller.model"], "Format-Serving")
-    int8 = Path(miniature_run.uris["Exporter.tflite"], "student/int8/model.tflite")
+    report = json.loads((outcome.report_dir / "report.json").read_text())
+    exported = Path(miniature_run.uris["Exporter.tflite"], "student")
+    smallest = min(exported.glob("*/model.tflite"), key=lambda path: path.stat().st_size)
+    assert report["gate"]["tflite"] == [smallest.parent.name]
     assert content(saved_model) == content(student)
-    assert (tflite / "model.tflite").read_bytes() == int8.read_bytes()
+    assert (tflite / "model.tflite").read_bytes() == smallest.read_bytes()
     evaluation = Path(miniature_run.uris["Evaluator.evaluation"])
     assert content(output / "report") == {
         name: (evaluation / name).read_bytes() for name in REPORT_FILES
@@ -114,12 +122,10 @@ def test_another_temperature_concerns_the_student_alone(miniature_run: Any) -> N
     assert miniature_run.states() == expect({"Distiller", "Exporter", "Evaluator", "Pusher"})
     report = json.loads((outcome.report_dir / "report.json").read_text())
     assert report["config"]["distill"]["temperature"] == 2.0
-    assert outcome.pushed_version > miniature_run.outcome.pushed_version
+    assert Path(outcome.saved_model).name > Path(miniature_run.outcome.saved_model).name
     student = Path(miniature_run.artifacts()["Distiller.model"].uri)
     assert student != Path(miniature_run.uris["Distiller.model"])
-    assert content(outcome.pushed_to / "saved_model" / outcome.pushed_version) == content(
-        student / "Format-Serving"
-    )
+    assert content(Path(outcome.saved_model)) == content(student / "Format-Serving")
 
 
 @pytest.mark.slow
@@ -159,9 +165,9 @@ def test_what_was_pushed_and_deleted_is_pushed_again(miniature_run: Any) -> None
     again = miniature_run.run()
     assert miniature_run.states() == expect({"Pusher"})
     student = Path(miniature_run.uris["Distiller.model"], "Format-Serving")
-    assert content(again.pushed_to / "saved_model" / again.pushed_version) == content(student)
-    assert (again.pushed_to / "tflite" / again.pushed_version / "manifest.json").is_file()
-    assert int(again.pushed_version) >= int(before.pushed_version)
+    assert content(Path(again.saved_model)) == content(student)
+    assert Path(again.tflite, "manifest.json").is_file()
+    assert int(Path(again.saved_model).name) >= int(Path(before.saved_model).name)
 
 
 @pytest.mark.slow
@@ -204,7 +210,7 @@ def test_online_knowledge_with_features_ends_in_the_student_alone(miniature_run:
     tags = logged(uris["Distiller.model_run"] / "generation_1")
     assert {"epoch_hint_loss", "epoch_soft_target_loss", "epoch_hard_loss"} <= tags
     alone = Path(miniature_run.uris["Distiller.model"], "Format-Serving")
-    pushed = outcome.pushed_to / "saved_model" / outcome.pushed_version
+    pushed = Path(outcome.saved_model)
     assert variables_of(pushed) == variables_of(alone)
     student = model_zoo.load_model(str(uris["Distiller.model"] / "Format-Keras"))
     assert student.count_params() == 3094
