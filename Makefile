@@ -8,10 +8,10 @@ STATE := $(shell { pwd; cat requirements.in requirements.lock setup.py; } | cksu
 READY := .venv/.ready-$(STATE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint bench study lock clean FORCE
+.PHONY: help setup run test check lint bench latency study lock clean FORCE
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## the environment in .venv; PYTHON=/path/to/python chooses another Python
 
@@ -31,6 +31,9 @@ lint: $(READY) ## style, formatting, types, import layers
 
 bench: $(READY) ## how fast students are trained: bench/throughput.json, docs/benchmarks.md
 	$(BIN)/python bench/throughput.py $(ARGS)
+
+latency: $(READY) ## whether two runs agree on a speed-up, one core busy: bench/latency.json
+	$(BIN)/python bench/latency.py $(ARGS)
 
 study: $(READY) ## what each method brings on digits: bench/study.json, docs/benchmarks.md
 	$(BIN)/python bench/study.py $(ARGS)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from modules.settings import DataSettings
 from modules.sources import DigitsSource, example_id, in_eval_split
+from pipeline.config import load_config
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -58,7 +58,7 @@ def report(output):
 @pytest.fixture(scope="module")
 def eval_examples():
     """PNG files, raw pixels and labels of the eval split, straight from scikit-learn."""
-    source, settings, digits = DigitsSource(), DataSettings(), load_digits()
+    source, settings, digits = DigitsSource(), load_config("digits").data, load_digits()
     images, pixels, labels = [], [], []
     for index, item in enumerate(source.items()):
         image = source.read(item.name)
@@ -79,7 +79,9 @@ def test_the_preset_reaches_its_goals(report):
     assert report["examples"]["eval"] >= 0.15 * 1797
     assert teacher["accuracy"] >= 0.985
     assert student["accuracy"] >= 0.965
-    assert report["variants"]["int8"]["accuracy"] >= student["accuracy"] - 0.01
+    assert set(report["variants"]) == {"float32", "float16", "dynamic_range", "int8"}
+    for variant in report["variants"].values():
+        assert variant["accuracy"] >= student["accuracy"] - 0.01
     assert teacher["parameters"] >= 10 * student["parameters"]
     assert report["comparison"]["speedup"]["ci_low"] > 1.5
     assert report["control"]["parameters"] == student["parameters"]
@@ -110,17 +112,23 @@ def test_the_pushed_saved_model_answers_serialized_examples_as_reported(
     assert accuracy == pytest.approx(report["student"]["accuracy"], abs=1e-9)
 
 
-def test_the_pushed_tflite_file_answers_raw_pixels_as_reported(output, report, eval_examples):
+def count_right(path, pixels, labels):
+    """Accuracy of a TFLite file in LiteRT alone."""
     from ai_edge_litert.interpreter import Interpreter
 
+    run = Interpreter(model_path=str(path)).get_signature_runner("serving_default")
+    predicted = [run(image=image[None])["logits"].argmax() for image in pixels]
+    return (predicted == labels).mean()
+
+
+def test_the_pushed_tflite_file_answers_raw_pixels_as_reported(output, report, eval_examples):
     _, pixels, labels = eval_examples
     directory = only_version(output / "pushed" / "tflite")
     manifest = json.loads((directory / "manifest.json").read_text())
-    interpreter = Interpreter(model_path=str(directory / "model.tflite"))
-    run = interpreter.get_signature_runner("serving_default")
-    predicted = [run(image=image[None])["logits"].argmax() for image in pixels]
     variant = report["variants"][manifest["variant"]]
-    assert (predicted == labels).mean() == pytest.approx(variant["accuracy"], abs=1e-9)
+    assert report["gate"]["tflite"] == [manifest["variant"]]
+    accuracy = count_right(directory / "model.tflite", pixels, labels)
+    assert accuracy == pytest.approx(variant["accuracy"], abs=1e-9)
     assert manifest["metrics"]["accuracy"] == variant["accuracy"]
     digest = hashlib.sha256((directory / "model.tflite").read_bytes()).hexdigest()
     assert digest == manifest["sha256"] == variant["sha256"]
@@ -140,6 +148,42 @@ def test_the_run_prints_the_table_that_the_report_command_prints_again(output):
     assert "| teacher " in again.stdout
     assert "PASSED" in again.stdout
     assert str(only_version(output / "pushed" / "tflite") / "model.tflite") in printed
+
+
+def test_looking_at_what_was_pushed(output, eval_examples, tmp_path):
+    images, _, labels = eval_examples
+    verified = tfx_distill("verify", str(output / "pushed"))
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    for number, image in enumerate(images[:20]):
+        (tmp_path / f"{number:02}.png").write_bytes(image)
+    asked = tfx_distill("predict", "--model", str(output / "pushed"), "--json", str(tmp_path))
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    chosen = {"saved_model": [], "tflite": []}
+    for line in asked.stdout.splitlines():
+        answer = json.loads(line)
+        chosen[answer["format"]].append(answer["top"][0]["class"])
+    truth = [str(label) for label in labels[:20]]
+    for classes in chosen.values():
+        assert sum(map(str.__eq__, classes, truth)) >= 19
+
+
+def test_every_variant_that_is_pushed_scores_as_reported(output, eval_examples, tmp_path):
+    # In the same directory, so that training is served from the cache.
+    names, destination = ["float32", "float16", "dynamic_range", "int8"], tmp_path / "all"
+    done = tfx_distill(
+        *("run", "digits", "--output", str(output)),
+        *("--set", f"push.tflite={names}", "--set", f"push.destination={destination}"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    judged = json.loads((output / "report" / "report.json").read_text())
+    version = only_version(destination / "tflite")
+    manifest = json.loads((version / "manifest.json").read_text())
+    files = {each["variant"]: each["file"] for each in [manifest, *manifest["more"]]}
+    assert list(files) == names
+    _, pixels, labels = eval_examples
+    for name, file in files.items():
+        accuracy = count_right(version / file, pixels, labels)
+        assert accuracy == pytest.approx(judged["variants"][name]["accuracy"], abs=1e-9)
 
 
 def test_a_refused_student_exits_3_and_pushes_nothing(output, tmp_path):
