@@ -77,10 +77,11 @@ def push(
         manifest, source = describe(candidate, remote)
         with target.exclusive(lock_timeout_s):
             newest = next(target.whole_versions(), None)
+            # First this: a rollback that was killed has left its mark, but not gone back.
             if newest and _is_same(target, newest, manifest):
                 manifest, copied = newest, False
             else:
-                _check_not_rolled_back(target, newest, manifest)
+                _check_not_rolled_back(target, manifest)
                 manifest, copied = _publish(target, manifest, source, now()), True
             if keep is not None:
                 _remove_old(target, keep)
@@ -196,12 +197,8 @@ def _is_same(target: Destination, newest: Manifest, candidate: Manifest) -> bool
     return same and not target.problems(newest)
 
 
-def _check_not_rolled_back(
-    target: Destination, newest: Manifest | None, candidate: Manifest
-) -> None:
-    mark = target.mark(candidate.content_digest)
-    # A rollback that was killed has left its mark, but not gone back.
-    if mark and newest and newest.version > mark["version"]:
+def _check_not_rolled_back(target: Destination, candidate: Manifest) -> None:
+    if mark := target.mark(candidate.content_digest):
         raise UserError(
             f"this very student was rolled back from version {mark['version']} to {mark['to']} "
             f"at {mark['created']} and is not pushed again; train another one, or remove "
