@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ import tensorflow as tf
 from modules.augment import augment, mix, view_keys
 from modules.knowledge import SoftTargets
 from modules.preprocessing import EXAMPLE_ID, IMAGE, LABEL
+from modules.sampling import BalancedChoice
 from modules.settings import AugmentSettings, DataSettings
 
 _PARSE_BATCH = 1024
@@ -186,7 +185,7 @@ class ExampleData:
             rank = tf.strings.to_hash_bucket_strong(features[EXAMPLE_ID], 1 << 62, key)
             return features[LABEL], rank, features[IMAGE]
 
-        chosen = _BalancedChoice(examples, seed)
+        chosen = BalancedChoice(examples, seed)
         batches = self._records(validation=False).batch(_PARSE_BATCH).map(parse)
         for labels, ranks, images in batches.as_numpy_iterator():
             for label, rank, image in zip(labels.tolist(), ranks.tolist(), images, strict=True):
@@ -226,43 +225,3 @@ class ExampleData:
 
         both = tf.data.Dataset.zip((examples, answers))
         return both.batch(_PARSE_BATCH).map(choose).unbatch()
-
-
-class _BalancedChoice:
-    """Keeps the items of lowest rank of each class, and as many of one class as of another.
-
-    A class of which there are few keeps them all; the others share what is left.
-    """
-
-    def __init__(self, count: int, seed: int):
-        self._count = count
-        self._seed = seed
-        self._kept: dict[int, list[tuple[int, bytes]]] = {}
-        self._order: dict[int, float] = {}
-        self._limits: dict[int, int] = {}
-
-    def offer(self, label: int, rank: int, item: bytes) -> None:
-        """Take an item, and give up the one that is in the way of an even choice, if any."""
-        if label not in self._kept:
-            self._kept[label] = []
-            # A function of the seed, not of which class was seen first.
-            self._order[label] = np.random.default_rng([self._seed, label]).random()
-            self._limits[label] = self._count
-        kept = self._kept[label]
-        if len(kept) == self._limits[label]:
-            if kept and (rank, item) < kept[-1]:
-                kept.pop()
-                insort(kept, (rank, item))
-            return
-        insort(kept, (rank, item))
-        if sum(map(len, self._kept.values())) > self._count:
-            last = max(self._kept, key=lambda one: (len(self._kept[one]), self._order[one]))
-            self._kept[last].pop()
-            # The share of a class only falls, for every other one grows at its expense.
-            self._limits[last] = len(self._kept[last])
-
-    def in_turn(self) -> list[bytes]:
-        """One item of every class, then another one of every class that has more, and so on."""
-        classes = sorted(self._kept, key=self._order.__getitem__)
-        rounds = zip_longest(*(self._kept[label] for label in classes))
-        return [entry[1] for turn in rounds for entry in turn if entry is not None]
