@@ -150,7 +150,7 @@ class ExampleData:
                 y["teacher_logits"] = self._knowledge.logits(answers, features[EXAMPLE_ID], view)
             return decode_pixels(features[IMAGE], self._settings.input_shape), y
 
-        batches = records.batch(batch_size).map(parse).cache()
+        batches = self._kept(records.batch(batch_size).map(parse))
         count = int(batches.reduce(0, lambda count, _: count + 1))
         return batches.apply(tf.data.experimental.assert_cardinality(count))
 
@@ -193,14 +193,16 @@ class ExampleData:
         return decode_pixels(tf.constant(chosen.in_turn()), self._settings.input_shape).numpy()
 
     def _kept_records(self) -> tf.data.Dataset:
-        """The training part, in memory between epochs if it is small enough."""
+        """The training part."""
         if self._training_records is None:
-            records = self._records(validation=False)
-            compressed = sum(tf.io.gfile.stat(file).length for file in self.files)
-            # Pixels seldom compress to less than a quarter.
-            small = 4 * compressed <= _CACHE_LIMIT
-            self._training_records = records.cache() if small else records
+            self._training_records = self._kept(self._records(validation=False))
         return self._training_records
+
+    def _kept(self, part: tf.data.Dataset) -> tf.data.Dataset:
+        """Part of the examples, in memory between epochs if they are small enough."""
+        compressed = sum(tf.io.gfile.stat(file).length for file in self.files)
+        # Pixels seldom compress to less than a quarter.
+        return part.cache() if 4 * compressed <= _CACHE_LIMIT else part
 
     def _records(self, validation: bool) -> tf.data.Dataset:
         """`(serialized, answers)` of what is (or is not) held out, decided by a hash of the id.

@@ -1,6 +1,10 @@
 """Tests of modules.training: short trainings on real digits."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -170,6 +174,41 @@ def test_only_the_chief_writes(train, tmp_path):
     result = train(settings, chief=False, state_dir=str(state_dir), seconds_between_saves=0)
     assert not list(result.log_dir.iterdir()) and not state_dir.exists()
     assert len(result.history["val_loss"]) == 1  # it trained all the same
+
+
+# -- memory --
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units")
+def test_memory_does_not_grow_with_the_examples(tmp_path):
+    """Teachers asked, answers written, student trained: eight times as many examples for the same.
+
+    Either part kept in memory (the training's or the validation's) would cost half of what is
+    added, answers not counted.
+    """
+    few, many = 3000, 24_000
+    root = Path(__file__).parents[2]
+    processes = []
+    for count in (few, many):
+        (tmp_path / str(count)).mkdir()
+        command = [sys.executable, str(Path(__file__).with_name("streaming.py"))]
+        processes.append(
+            subprocess.Popen(
+                [*command, str(tmp_path / str(count)), str(count)],
+                env=os.environ | {"PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": "-1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    peaks = []
+    for process in processes:
+        output, errors = process.communicate()
+        assert process.returncode == 0, errors
+        peaks.append(int(output.split()[-1]))
+    added = (many - few) * 64 * 64 * 3
+    assert peaks[1] - peaks[0] < added / 4
 
 
 # -- what is refused --
