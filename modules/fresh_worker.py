@@ -26,11 +26,17 @@ def main(directory: str) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit * 2**20, hard))
     try:
         _answer(parent, task, Examples.unpack(arrays).of(task["runtime"]))
-    except MemoryError:
-        parent.fail(f"ran out of memory, {limit} MiB are allowed")
     # Whatever a runtime raises, its file is the one that does not answer.
     except Exception as error:  # noqa: BLE001
-        parent.fail(str(error) or type(error).__name__)
+        parent.fail(_words(error, limit))
+
+
+def _words(error: Exception, limit: int) -> str:
+    """What went wrong; where memory is short, TensorFlow says much and LiteRT nothing."""
+    text, kind = str(error), type(error).__name__
+    if not text or kind in ("MemoryError", "ResourceExhaustedError"):
+        return f"{kind}, {limit} MiB of memory are allowed"
+    return text
 
 
 def _answer(parent: Parent, task: dict[str, Any], examples: Any) -> None:

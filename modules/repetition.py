@@ -104,8 +104,8 @@ def interval(
     `1 - (1 - confidence) / 2` so that both directions hold together (Bonferroni), times what a
     few processes hide: a bootstrap of `n` processes shows `(n - 1) / n` of their variance, and the
     variance itself is only estimated, hence Student's t with `n - 1` degrees of freedom in place of
-    the normal distribution (Hesterberg 2015, "What Teachers Should Know About the Bootstrap",
-    section 4.3, for both).
+    the normal distribution. Both corrections are those of Hesterberg's expanded percentile interval
+    (2015, "What Teachers Should Know About the Bootstrap", The American Statistician 69).
 
     Args:
         estimate: of this run, positive.

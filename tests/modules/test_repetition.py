@@ -51,9 +51,10 @@ def test_every_resample_is_a_run_of_the_same_size() -> None:
     np.testing.assert_array_equal(counts.sum(axis=(1, 2)), 24)
     # A process is drawn whole: it has all of its rounds once, twice, ... or not at all.
     np.testing.assert_array_equal(counts.sum(axis=2) % 6, 0)
-    # The rounds within it are drawn too.
+    # The rounds within it are drawn too, all with the same chance.
     drawn_once = counts[counts.sum(axis=2) == 6]
     assert (drawn_once > 1).any() and (drawn_once == 0).any()
+    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.25)
 
 
 def test_resampling_repeats_with_the_seed() -> None:
