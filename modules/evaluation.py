@@ -166,11 +166,12 @@ def predict_tflite(path: str, split: EvalSplit) -> Predictions:
     return Predictions.concatenate(answers).select(split.transformed_order)
 
 
-def directory_bytes(directory: str) -> int:
-    """Sum of the sizes of all files below a directory."""
+def saved_model_bytes(directory: str) -> int:
+    """Sum of the sizes of all files of a SavedModel; warm-up requests are not the model's."""
     return sum(
         os.path.getsize(os.path.join(folder, name))
         for folder, _, names in os.walk(directory)
+        if os.path.basename(folder) != serving.EXTRA_ASSETS
         for name in names
     )
 
@@ -220,7 +221,7 @@ class _Measured:
                 self.answers[role],
                 self._references(role),
                 parameters=self._parameters(role),
-                size_bytes=directory_bytes(path),
+                size_bytes=saved_model_bytes(path),
                 **_latencies(latencies.get(role, {})),
                 fresh=found.get(role, {}),
             )

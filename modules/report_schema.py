@@ -112,10 +112,10 @@ class Entry(Part):
 
 
 class LayerError(Part):
-    """How far a quantised layer's output is from the float32 file's.
+    """How far a quantised layer's output is from the float32 layer's, given the same input.
 
-    `error` is the root mean square difference over calibration examples, divided by the root mean
-    square of the float32 output.
+    `error` is the root mean square difference over some examples, divided by the root mean square
+    of the float32 output; null if that is zero.
     """
 
     layer: str

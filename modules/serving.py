@@ -23,7 +23,7 @@ from modules.settings import ModelSettings
 SIGNATURE = "serving_default"
 _KERAS_DIRECTORY = "Format-Keras"
 # Both names are TensorFlow Serving's.
-_WARMUP_FILE = ("assets.extra", "tf_serving_warmup_requests")
+EXTRA_ASSETS, _WARMUP_FILE = "assets.extra", "tf_serving_warmup_requests"
 
 
 def keras_directory(serving_dir: str) -> str:
@@ -59,7 +59,7 @@ def write_warmup_requests(pixels: np.ndarray, serving_dir: str) -> None:
       pixels: `uint8 [n, height, width, channels]`, n <= 1000, sent as PNG files.
       serving_dir: The SavedModel.
     """
-    path = os.path.join(serving_dir, *_WARMUP_FILE)
+    path = os.path.join(serving_dir, EXTRA_ASSETS, _WARMUP_FILE)
     tf.io.gfile.makedirs(os.path.dirname(path))
     with tf.io.TFRecordWriter(path) as writer:
         for image in pixels:

@@ -31,6 +31,7 @@ from modules.settings import (
     TeacherSettings,
     TuneSettings,
 )
+from modules.vertex_registry import check_push
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 
@@ -136,6 +137,7 @@ def load_config(preset_or_file: str, overrides: Sequence[str] = ()) -> PipelineC
     check_model(config.student, "student")
     check_methods(config.distill)
     check_limits(config.gate, config.export.tflite, config.evaluate, control=config.distill.control)
+    check_push(config.push)
     if config.tune is not None:
         check_tune(config.tune, config.student, config.distill)
     return config

@@ -32,7 +32,6 @@ def _summary(log_dir: Path) -> str:
 
 
 def test_a_test_keeps_its_logs_and_their_percentiles_are_ours(tmp_path: Path) -> None:
-    pytest.importorskip(loadgen.MODULE)
     asked: list[int] = []
     log_dir = tmp_path / "logs"
     latencies = loadgen.run_test(lambda batch: asked.append(batch), [3, 4, 5], 400, log_dir)
@@ -50,7 +49,6 @@ def test_a_test_keeps_its_logs_and_their_percentiles_are_ours(tmp_path: Path) ->
 
 
 def test_all_models_alternate_in_short_tests(tmp_path: Path) -> None:
-    pytest.importorskip(loadgen.MODULE)
     path = write_tflite(tmp_path / "sums.tflite", sums)
     subjects = [Subject(role, LITERT, path) for role in ("teacher", "student")]
     logs = tmp_path / "logs"
@@ -76,7 +74,6 @@ def test_all_models_alternate_in_short_tests(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_both_engines_agree_on_the_speedup(tmp_path: Path) -> None:
-    pytest.importorskip(loadgen.MODULE)
     subjects = [
         Subject("teacher", LITERT, write_tflite(tmp_path / "slow.tflite", slow_sums)),
         Subject("student", LITERT, write_tflite(tmp_path / "sums.tflite", sums)),

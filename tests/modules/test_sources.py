@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from modules import sources
 from modules.errors import ConfigError, DataError
@@ -267,9 +268,8 @@ def test_label_outside_the_range(label):
 
 
 def test_cmyk_jpeg_that_transform_cannot_make_grey_is_refused(tmp_path):
-    image_module = pytest.importorskip("PIL.Image")
     path = tmp_path / "print.jpg"
-    image_module.fromarray(_image()).convert("CMYK").save(path)
+    Image.fromarray(_image()).convert("CMYK").save(path)
     with pytest.raises(tf.errors.InvalidArgumentError):
         tf.io.decode_image(path.read_bytes(), channels=1)
     with pytest.raises(DataError):
