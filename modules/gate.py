@@ -119,13 +119,15 @@ def judge(evidence: Mapping[str, Any], settings: GateSettings) -> GateResult:
 def verdict_lines(result: GateResult) -> list[str]:
     """The verdict and each check's reason: Markdown that also reads well in a terminal.
 
-    The mark of a check that does not count is in parentheses.
+    Of variants that are not to ship, only what has not passed is told, marked in parentheses.
     """
     lines = [_headline(result), ""]
     for check in result.checks:
         mark = check.verdict if check.passed else check.verdict.upper()
         text = f"- {mark} `{check.name}`: {check.reason}"
         if not check.counts:
+            if check.passed:
+                continue
             text = f"- ({check.verdict}) `{check.name}`: {check.reason}; it is not to ship"
         lines += textwrap.wrap(
             text,
