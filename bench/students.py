@@ -1,0 +1,134 @@
+"""Trains the study's students, one in each process.
+
+A student is so small that a second thread does not make it faster; a second process does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from records import Record, write_records
+
+from modules import knowledge, model_zoo, soft_targets, training
+from modules.data import ExampleData
+from modules.distiller import Distiller
+from modules.settings import AugmentSettings, DataSettings, DistillSettings, ModelSettings
+from modules.sources import DigitsSource, example_id, in_eval_split
+
+# A larger validation part than usual: options are chosen on it.
+DATA = DataSettings(validation_fraction=0.25)
+CLASSES = 10
+_EXAMPLES, _EVALUATION, _TEACHER, _KNOWLEDGE = "train.gz", "eval.npz", "teacher", "knowledge"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training and what the trained model is judged on.
+
+    Attributes:
+      model: What is trained.
+      distill: The objective, or None: from the labels alone.
+      seed: Of first weights and order.
+      evaluate: Whether it is judged on the eval split instead of the validation part.
+    """
+
+    model: ModelSettings
+    distill: DistillSettings | None
+    seed: int
+    evaluate: bool = False
+
+
+def prepare(directory: Path, teacher_settings: ModelSettings) -> dict[str, Any]:
+    """Writes examples, teacher and soft targets for `begin`; returns sizes and accuracies."""
+    source = DigitsSource()
+    records: list[Record] = []
+    held_out: list[tuple[np.ndarray, int]] = []
+    for item in source.items():
+        image = source.read(item.name)
+        identity, pixels = example_id(image), tf.io.decode_png(image).numpy()
+        if in_eval_split(identity, DATA):
+            held_out.append((pixels, item.label))
+        else:
+            records.append((pixels.tobytes(), item.label, identity))
+    data = ExampleData([write_records(directory / _EXAMPLES, records)], DATA)
+    pixels, labels = zip(*held_out, strict=True)
+    evaluation = np.stack(pixels), np.array(labels)
+    np.savez(directory / _EVALUATION, *evaluation)
+    teacher = _train(Task(teacher_settings, None, seed=7), data, [])
+    model_zoo.save_model(teacher, teacher_settings, DATA.input_shape, str(directory / _TEACHER))
+    soft_targets.compute(
+        [teacher], data, soft_targets.Request(0, AugmentSettings(), 0), str(directory / _KNOWLEDGE)
+    )
+    validation = _validation(data)
+    return {
+        "teacher_accuracy": _accuracy(teacher, evaluation),
+        "teacher_validation_accuracy": _accuracy(teacher, validation),
+        "teacher_parameters": teacher.count_params(),
+        "training_examples": data.training_count(),
+        "validation_examples": len(validation[1]),
+        "eval_examples": len(evaluation[1]),
+    }
+
+
+class _Bench:
+    """What a process needs for any task, loaded once."""
+
+    def __init__(self, directory: Path):
+        files = [str(directory / _EXAMPLES)]
+        self.plain = ExampleData(files, DATA)
+        self.cached = ExampleData(files, DATA, knowledge.SoftTargets(str(directory / _KNOWLEDGE)))
+        self.teacher = model_zoo.load_model(str(directory / _TEACHER))
+        self.validation = _validation(self.plain)
+        self.evaluation_file = directory / _EVALUATION
+
+
+_BENCH: _Bench | None = None
+
+
+def begin(directory: Path) -> None:
+    """Prepares this process."""
+    global _BENCH
+    tf.config.set_visible_devices([], "GPU")
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    _BENCH = _Bench(directory)
+
+
+def run(task: Task) -> float:
+    """The accuracy of one trained student."""
+    if _BENCH is None:
+        raise RuntimeError("begin must be called first")
+    online = task.distill is not None and task.distill.knowledge == "online"
+    data = _BENCH.cached if task.distill and not online else _BENCH.plain
+    student = _train(task, data, [_BENCH.teacher] if online else [])
+    if not task.evaluate:
+        return _accuracy(student, _BENCH.validation)
+    with np.load(_BENCH.evaluation_file) as arrays:
+        return _accuracy(student, (arrays["arr_0"], arrays["arr_1"]))
+
+
+def _train(task: Task, data: ExampleData, teachers: list[keras.Model]) -> keras.Model:
+    keras.utils.set_random_seed(task.seed)
+    model = model_zoo.build_model(task.model, DATA.input_shape, CLASSES)
+    distiller = Distiller(model, task.distill, teachers, epochs=task.model.train.epochs)
+    training.fit(distiller, data, training.Plan(task.model.train, task.seed, log_dir=None))
+    return model
+
+
+def _validation(data: ExampleData) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and labels of the validation part."""
+    batches = [(pixels.numpy(), y["label"].numpy()) for pixels, y in data.validation(256)]
+    pixels, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    return pixels, labels
+
+
+def _accuracy(model: keras.Model, split: tuple[np.ndarray, np.ndarray]) -> float:
+    """Share of a split that is classified rightly."""
+    pixels, labels = split
+    logits = keras.ops.convert_to_numpy(model(pixels, training=False))
+    return float((logits.argmax(-1) == labels).mean())
