@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from modules import latency, loadgen, model_zoo, report, tflite_export
+from modules import evidence, latency, loadgen, model_zoo, tflite_export
 from modules.runtimes import LITERT, Examples, Subject
 from modules.settings import LatencySettings, ModelSettings
 
@@ -61,7 +61,7 @@ def main() -> None:
         "busy_core": not arguments.no_load,
         "settings": LatencySettings().model_dump(),
         "confidence": CONFIDENCE,
-        "environment": report.environment().model_dump(),
+        "environment": evidence.environment().model_dump(),
         "runs": runs,
     }
     arguments.output.write_text(json.dumps(results, indent=2) + "\n")

@@ -34,7 +34,7 @@ from records import Record, write_records
 from sections import replace_section
 from tabulate import tabulate
 
-from modules import knowledge, model_zoo, report, soft_targets, training
+from modules import evidence, knowledge, model_zoo, soft_targets, training
 from modules.data import ExampleData, Order
 from modules.distiller import Distiller
 from modules.settings import (
@@ -77,7 +77,7 @@ def main() -> None:
         "rounds": arguments.rounds,
         "batch_size": BATCH,
         "student": STUDENT.model,
-        "environment": report.environment().model_dump(),
+        "environment": evidence.environment().model_dump(),
     }
     directory = Path(tempfile.mkdtemp())
     try:
