@@ -47,7 +47,16 @@ def test_digest_is_a_sha256() -> None:
     int(code_digest(), 16)
 
 
-@pytest.mark.parametrize("name", ["modules/losses.py", "components/exporter/executor.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "modules/losses.py",
+        "components/exporter/executor.py",
+        # The Evaluator renders them, so that they are code of its.
+        "modules/templates/report.html.j2",
+        "modules/templates/report.css",
+    ],
+)
 def test_changed_content_changes_the_digest(copied: Path, name: str) -> None:
     file = copied / name
     file.write_text(file.read_text() + "# changed\n")

@@ -20,7 +20,8 @@ from modules.settings import DataSettings, ExportSettings
 from modules.tflite_export import LiteRTModel
 from modules.tflite_flatbuffer import embedded_spec
 
-FILES = {"student/float32", "student/int8", "teacher/float32"}
+VARIANTS = ("float32", "float16", "dynamic_range", "int8")
+FILES = {*(f"student/{name}" for name in VARIANTS), "teacher/float32"}
 INPUTS = {
     "model": standard_artifacts.Model,
     "teacher_model": standard_artifacts.Model,
@@ -71,8 +72,9 @@ def test_every_file_takes_raw_pixels_and_answers_logits(exported: Path) -> None:
             [1, 10],
         )
         assert described["input"]["dtype"] == "uint8"
-    assert spec(exported, "student/float32")["output"]["dtype"] == "float32"
-    assert spec(exported, "student/float32")["output"]["quantization"] is None
+    for name in FILES - {"student/int8"}:
+        assert spec(exported, name)["output"]["dtype"] == "float32"
+        assert spec(exported, name)["output"]["quantization"] is None
     assert spec(exported, "student/int8")["output"]["dtype"] == "int8"
     assert spec(exported, "student/int8")["output"]["quantization"]["scale"] > 0
 

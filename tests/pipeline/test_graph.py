@@ -104,7 +104,8 @@ def compiled(pipeline: Pipeline) -> dict[str, Any]:
 
 def push_directory(pipeline: Pipeline) -> str:
     (pusher,) = (node for node in pipeline.components if node.id == "Pusher")
-    return pusher.exec_properties["destination"]
+    destination = json.loads(pusher.exec_properties["push_destination"])
+    return destination["filesystem"]["base_directory"]
 
 
 def test_nodes_and_what_they_take(tmp_path: Path) -> None:

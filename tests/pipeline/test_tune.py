@@ -107,7 +107,7 @@ def test_the_tuner_takes_what_the_distiller_takes_and_feeds_it_and_the_control()
     assert inputs(tuned["Tuner"]) == inputs(plain["Distiller"])
     winner = {"hyperparameters": ("Tuner", "best_hyperparameters")}
     for name, node in plain.items():
-        added = winner if name in ("Distiller", "Control") else {}
+        added = winner if name in ("Distiller", "Control", "Evaluator") else {}
         assert inputs(tuned[name]) == inputs(node) | added
 
 
