@@ -144,7 +144,9 @@ def test_the_run_prints_the_table_that_the_report_command_prints_again(output):
     printed = (output / "stdout.txt").read_text()
     again = tfx_distill("report", str(output))
     assert again.returncode == 0
-    assert again.stdout.strip() in printed
+    table, _, page = again.stdout.strip().rpartition("\n\n")
+    assert table in printed
+    assert page == f"Report page  {output / 'report' / 'index.html'}"
     assert "| teacher " in again.stdout
     assert "PASSED" in again.stdout
     assert str(only_version(output / "pushed" / "tflite") / "model.tflite") in printed
