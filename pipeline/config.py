@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -225,6 +225,9 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
     for part in location:
         if isinstance(part, int):
             annotation = get_args(annotation)[0]
+            continue
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
             continue
         annotation = annotation.model_fields[part].annotation
         if type(None) in get_args(annotation):

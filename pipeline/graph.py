@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from components.soft_targets.component import SoftTargets
 from components.teacher_trainer import TeacherTrainer, Training, module_file
 from components.tuner import Tuner
 from modules.settings import GateSettings
+from pipeline.beam_arguments import IN_MEMORY
 from pipeline.config import PipelineConfig
 
 
@@ -33,11 +35,13 @@ class Places:
       pipeline_root: Of the artifacts.
       push_destination: Of blessed students, unless `push.destination` names another.
       metadata: TFX's metadata connection; None where the orchestrator brings its own.
+      beam_arguments: Which Beam runner there is.
     """
 
     pipeline_root: str
     push_destination: str
     metadata: Any = None
+    beam_arguments: Sequence[str] = IN_MEMORY
 
 
 def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
@@ -52,7 +56,7 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
         components=[*data.values(), *taught.values(), *shipped],
         enable_cache=True,
         metadata_connection_config=places.metadata,
-        beam_pipeline_args=list(config.runtime.beam),
+        beam_pipeline_args=list(places.beam_arguments),
     )
 
 
@@ -180,7 +184,7 @@ def _shipping_nodes(
         ),
         evaluate=config.evaluate,
         config=config.model_dump_json(),
-        compare_with_pushed=destination if asks_for_pushed(config.gate) else "",
+        compare_with_pushed=destination if _asks_for_pushed(config.gate) else "",
         code_digest=digest,
     )
     pusher = Pusher(
@@ -196,6 +200,15 @@ def _shipping_nodes(
     return [exporter, evaluator, pusher]
 
 
-def asks_for_pushed(gate: GateSettings) -> bool:
-    """Whether the gate compares with the last pushed student."""
+def uncached_nodes(config: PipelineConfig) -> set[str]:
+    """The ids of the nodes that depend on the push destination, which no cache knows.
+
+    A cached push would report success whatever has since become of the destination. The Pusher
+    itself finds out whether its version is still there, and copies nothing if it is. A gate that
+    compares with the last pushed student has to look for it every time.
+    """
+    return {"Pusher"} | ({"Evaluator"} if _asks_for_pushed(config.gate) else set())
+
+
+def _asks_for_pushed(gate: GateSettings) -> bool:
     return any(limit.against == "pushed" for limit in gate.limits)

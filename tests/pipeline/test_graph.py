@@ -197,11 +197,12 @@ def test_the_configured_destination_wins(tmp_path: Path) -> None:
 
 
 def test_pipeline_is_the_configurations(tmp_path: Path) -> None:
-    pipeline = graph(tmp_path, "name=mine", "runtime.beam=['--direct_num_workers=2']")
+    places = Places(str(tmp_path / "root"), "/pushed", beam_arguments=["--direct_num_workers=2"])
+    pipeline = create_pipeline(load_config("digits", ["name=mine"]), places)
     assert pipeline.pipeline_info.pipeline_name == "mine"
     assert pipeline.pipeline_info.pipeline_root == str(tmp_path / "root")
     assert pipeline.enable_cache is True
-    assert "--direct_num_workers=2" in pipeline.beam_pipeline_args
+    assert pipeline.beam_pipeline_args == ["--direct_num_workers=2"]
 
 
 @pytest.mark.parametrize("node", ["ExampleGen", "SoftTargets", "Exporter", "Evaluator", "Pusher"])
