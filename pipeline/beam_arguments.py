@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from modules.errors import ConfigError
 from modules.settings import BeamSettings, Place, RuntimeSettings
 
@@ -23,14 +25,16 @@ def beam_arguments(runtime: RuntimeSettings, place: Place, pipeline_root: str) -
       ConfigError: What the runner needs is not set.
     """
     settings = runtime.beam.get(place, BeamSettings())
-    arguments = {
+    build: dict[str, Callable[..., list[str]]] = {
         "in_memory": _in_one_process,
         "multi_processing": _in_processes,
         "dataflow": _on_dataflow,
         "flink": _on_a_cluster,
         "spark": _on_a_cluster,
         "portable": _on_a_cluster,
-    }[settings.runner](settings, runtime, f"runtime.beam.{place}", pipeline_root)
+    }
+    key = f"runtime.beam.{place}"
+    arguments = build[settings.runner](settings, runtime, key, pipeline_root)
     # argparse takes the last of several, so the user's own have the last word.
     return [*arguments, *settings.options]
 

@@ -69,7 +69,7 @@ class Outcome:
     tflite: str | None
 
 
-def places(output: Path, runtime: RuntimeSettings = RuntimeSettings()) -> Places:
+def places(output: Path, runtime: RuntimeSettings | None = None) -> Places:
     """The layout below a run's output directory."""
     root = output.absolute()
     pipeline_root = str(root / "pipeline_root")
@@ -77,7 +77,7 @@ def places(output: Path, runtime: RuntimeSettings = RuntimeSettings()) -> Places
         pipeline_root=pipeline_root,
         push_destination=str(root / "pushed"),
         metadata=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
-        beam_arguments=beam_arguments(runtime, "local", pipeline_root),
+        beam_arguments=beam_arguments(runtime or RuntimeSettings(), "local", pipeline_root),
     )
 
 
