@@ -1,0 +1,265 @@
+"""Speaks to Vertex AI Pipelines through `google.cloud.aiplatform`.
+
+Vertex AI keeps runs and no pipelines. As with TFX's own command, a pipeline is a file here, below
+`~/tfx/vertex` or `$VERTEX_HOME`, beside the settings that it is submitted with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from modules.errors import ConfigError, UserError
+from modules.settings import VertexSettings
+from pipeline.definitions import Definition, typed_parameters
+from pipeline.remote import (
+    ANSWER_SECONDS,
+    RemotePipeline,
+    RemoteRun,
+    RemoteTask,
+    libraries_silent,
+    sentence,
+)
+
+_DEFINITION, _SETTINGS = "pipeline.json", "settings.json"  # the first is TFX's name
+_REMEDIES = {
+    401: "sign in with `gcloud auth application-default login`",
+    403: "grant the account roles/aiplatform.user in --project, and enable the Vertex AI API",
+    404: "look at `tfx-distill run list --engine vertex`, --project and --region",
+    409: "wait a second and try again",
+    503: "correct --region or try again",
+    504: "try again",
+}
+
+
+def home() -> Path:
+    """Where the pipelines lie."""
+    return Path(os.environ.get("VERTEX_HOME") or Path.home() / "tfx" / "vertex")
+
+
+def stored_settings(name: str | None) -> VertexSettings:
+    """What a pipeline was created with; nothing is set if that is not known.
+
+    Raises:
+      ConfigError: The file is damaged.
+    """
+    file = _directory(name) / _SETTINGS if name else None
+    if file is None or not file.is_file():
+        return VertexSettings()
+    try:
+        return VertexSettings.model_validate_json(file.read_bytes())
+    except ValueError as error:
+        raise ConfigError(
+            f"{file}: must be what `tfx-distill pipeline create` has written; delete the pipeline "
+            f"and create it again ({sentence(error)})"
+        ) from error
+
+
+class Vertex:
+    """Vertex AI Pipelines as the command line sees it (`pipeline.remote.Server`)."""
+
+    def __init__(self, settings: VertexSettings, debug: bool = False):
+        self._settings = settings
+        self._debug = debug
+
+    def create(self, definition: Definition) -> RemotePipeline:
+        """Keeps a definition; the name must be free."""
+        directory = _directory(definition.name)
+        if directory.exists():
+            raise UserError(
+                f"{directory}: a pipeline {definition.name!r} is there already; use "
+                "`tfx-distill pipeline update`, or change the configuration's name"
+            )
+        return self._keep(definition)
+
+    def update(self, definition: Definition) -> RemotePipeline:
+        """Replaces a definition that is there."""
+        _existing(definition.name)
+        return self._keep(definition)
+
+    def delete(self, name: str) -> None:
+        """Deletes a definition; its runs stay."""
+        shutil.rmtree(_existing(name).parent)
+
+    def pipelines(self) -> list[RemotePipeline]:
+        """All definitions, by name."""
+        files = sorted(home().glob(f"*/{_DEFINITION}"))
+        return [_pipeline(file) for file in files]
+
+    def submit(self, name: str, assignments: Sequence[str]) -> RemoteRun:
+        """Submits the definition as a PipelineJob."""
+        file = _existing(name)
+        document = json.loads(file.read_bytes())
+        values = typed_parameters(document["pipelineSpec"], assignments)
+        project, region = self._place()
+        settings = self._settings
+        with self._explained():
+            from google.cloud import aiplatform
+
+            job = aiplatform.PipelineJob(
+                display_name=name,
+                template_path=str(file),
+                parameter_values=values,
+                # True would also answer from the cache what is compiled never to be.
+                enable_caching=None if settings.caching else False,
+                labels={**document.get("labels", {}), **settings.labels},
+                project=project,
+                location=region,
+            )
+            job.submit(
+                service_account=settings.service_account,
+                network=settings.network,
+                create_request_timeout=ANSWER_SECONDS,
+            )
+            return _run(job.gca_resource)
+
+    def runs(self, name: str) -> list[RemoteRun]:
+        """The runs of a pipeline, newest first."""
+        parent = "projects/{}/locations/{}".format(*self._place())
+        request = {
+            "parent": parent,
+            "filter": f'pipeline_name="{_directory(name).name}"',
+            "order_by": "create_time desc",
+        }
+        with self._explained():
+            jobs = self._client().list_pipeline_jobs(request=request, timeout=ANSWER_SECONDS)
+            return [_run(job) for job in jobs]
+
+    def status(self, run_id: str) -> RemoteRun:
+        """One run with its nodes."""
+        name = self._resource(run_id)
+        with self._explained():
+            return _run(self._client().get_pipeline_job(name=name, timeout=ANSWER_SECONDS))
+
+    def terminate(self, run_id: str) -> None:
+        """Asks for the end of a run."""
+        name = self._resource(run_id)
+        with self._explained():
+            self._client().cancel_pipeline_job(name=name, timeout=ANSWER_SECONDS)
+
+    def _keep(self, definition: Definition) -> RemotePipeline:
+        directory = _directory(definition.name)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            kept = self._settings.model_dump_json(exclude_unset=True, indent=2)
+            for name, text in ((_SETTINGS, kept), (_DEFINITION, definition.text)):
+                aside = directory / f".{name}"
+                aside.write_text(text, encoding="utf-8")
+                aside.replace(directory / name)
+        except OSError as error:
+            raise UserError(
+                f"{directory}: must be a directory that can be written to ({error}); set "
+                "VERTEX_HOME to another"
+            ) from error
+        return _pipeline(directory / _DEFINITION)
+
+    def _place(self) -> tuple[str, str]:
+        project, region = self._settings.project, self._settings.region
+        for name, value in (("project", project), ("region", region)):
+            if not value:
+                raise ConfigError(
+                    f"--{name} must be given for Vertex AI; give it or set runtime.vertex.{name}"
+                )
+        return str(project), str(region)
+
+    def _resource(self, run_id: str) -> str:
+        """The whole name of a run; a whole name says its own project and region."""
+        parts = run_id.split("/")
+        if len(parts) == 6 and parts[::2] == ["projects", "locations", "pipelineJobs"]:
+            place = {"project": parts[1], "region": parts[3]}
+            self._settings = self._settings.model_copy(update=place)
+            return run_id
+        if len(parts) != 1 or not run_id:
+            raise ConfigError(
+                "--run_id must be a run's id or projects/PROJECT/locations/REGION/pipelineJobs/ID, "
+                f"got {run_id!r}; `tfx-distill run list` shows the ids"
+            )
+        return "projects/{}/locations/{}/pipelineJobs/{}".format(*self._place(), run_id)
+
+    def _client(self) -> Any:
+        """PipelineJob's own client: its methods take a timeout, PipelineJob's take none."""
+        from google.cloud import aiplatform
+        from google.cloud.aiplatform import initializer
+
+        return initializer.global_config.create_client(
+            aiplatform.PipelineJob.client_class, location_override=self._place()[1]
+        )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Whatever goes wrong becomes one line."""
+        try:
+            with libraries_silent(self._debug):
+                yield
+        except UserError:
+            raise
+        except Exception as error:  # google.api_core's, google.auth's, requests' and plain errors
+            where = "Vertex AI {}/{}".format(*self._place())
+            raise UserError(f"{where}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    import requests
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError
+
+    if isinstance(error, GoogleAPICallError):
+        code = int(error.code) if error.code else 0
+        message = f"refuses with {code} {type(error).__name__}: {sentence(error.message)}"
+        return f"{message}; {_REMEDIES[code]}" if code in _REMEDIES else message
+    if isinstance(error, GoogleAuthError):
+        return f"there are no credentials that it takes: {sentence(error)}; {_REMEDIES[401]}"
+    if isinstance(error, requests.Timeout):
+        return f"has not answered within {ANSWER_SECONDS:.0f} s; {_REMEDIES[504]}"
+    if isinstance(error, requests.RequestException):
+        return f"cannot be reached ({sentence(error)}); {_REMEDIES[503]}"
+    return f"{type(error).__name__}: {sentence(error)}"
+
+
+def _directory(name: str) -> Path:
+    if not name or name.startswith(".") or "/" in name or '"' in name:
+        raise ConfigError(f"--pipeline_name must be a pipeline's name, got {name!r}")
+    return home() / name
+
+
+def _existing(name: str) -> Path:
+    """The file of a definition."""
+    file = _directory(name) / _DEFINITION
+    if not file.is_file():
+        raise UserError(
+            f"{file.parent}: there is no pipeline {name!r}; look at `tfx-distill pipeline list "
+            "--engine vertex`, or create it with `tfx-distill pipeline create`"
+        )
+    return file
+
+
+def _pipeline(file: Path) -> RemotePipeline:
+    created = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    return RemotePipeline(file.parent.name, str(file), created)
+
+
+def _run(job: Any) -> RemoteRun:
+    _, project, _, region, _, run_id = job.name.split("/")
+    return RemoteRun(
+        run_id=run_id,
+        name=job.display_name,
+        state=job.state.name,
+        created=job.create_time,
+        link=f"https://console.cloud.google.com/vertex-ai/locations/{region}/pipelines/runs/"
+        f"{run_id}?project={project}",
+        error=sentence(job.error.message) if job.error.message else "",
+        tasks=tuple(
+            RemoteTask(
+                task.task_name,
+                task.state.name,
+                sentence(task.error.message) if task.error.message else "",
+            )
+            for task in job.job_detail.task_details
+        ),
+    )
