@@ -22,6 +22,7 @@ from pydantic import (
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 TFLiteVariant = Literal["float32", "float16", "dynamic_range", "int8"]
 Interval = tuple[FiniteFloat, FiniteFloat]
+MOST_TEACHERS = 8
 
 
 class Settings(BaseModel):

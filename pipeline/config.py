@@ -17,6 +17,7 @@ from modules.methods import check_methods
 from modules.model_zoo import check_model
 from modules.search_space import check_tune
 from modules.settings import (
+    MOST_TEACHERS,
     AugmentSettings,
     DataSettings,
     DistillSettings,
@@ -45,7 +46,9 @@ class PipelineConfig(Settings):
     augment: AugmentSettings = AugmentSettings()
     teacher: TeacherSettings
     more_teachers: tuple[TeacherSettings, ...] = Field(
-        (), description="teach beside the teacher, which alone is the judgement's baseline"
+        (),
+        max_length=MOST_TEACHERS - 1,
+        description="teach beside the teacher, which alone is the judgement's baseline",
     )
     student: ModelSettings
     distill: DistillSettings = DistillSettings()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from tfx.components import StatisticsGen, Transform
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
-from tfx.types import channel_utils
 
 from components.code_digest import code_digest
 from components.distiller import Distiller
@@ -18,6 +18,7 @@ from components.example_gen.component import example_gen
 from components.example_validator import ExampleValidator
 from components.exporter.component import Exporter
 from components.pusher.component import Pusher
+from components.run_parameters import Parameters
 from components.schema_gen import SchemaGen
 from components.soft_targets.component import SoftTargets
 from components.teacher_trainer import TeacherTrainer, Training, module_file
@@ -44,12 +45,21 @@ class Places:
     beam_arguments: Sequence[str] = IN_MEMORY
 
 
-def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
-    """The graph of an experiment: data, teacher, student, control, judgement, push."""
+def create_pipeline(
+    config: PipelineConfig, places: Places, parameters: Parameters = MappingProxyType({})
+) -> Pipeline:
+    """The graph of an experiment: data, teacher, student, control, judgement, push.
+
+    Args:
+      config: The experiment.
+      places: Where the runner keeps things.
+      parameters: TFX RuntimeParameters by the names of `modules.run_parameters`, where the runner
+        leaves them open until a run begins.
+    """
     digest = code_digest()
-    data = _data_nodes(config, digest)
-    taught = _training_nodes(config, data["Transform"], digest)
-    shipped = _shipping_nodes(config, data, taught, places, digest)
+    data = _data_nodes(config, digest, parameters)
+    taught = _training_nodes(config, data["Transform"], digest, parameters)
+    shipped = _shipping_nodes(config, data, taught, places, digest, parameters)
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=places.pipeline_root,
@@ -60,9 +70,11 @@ def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
     )
 
 
-def _data_nodes(config: PipelineConfig, digest: str) -> dict[str, BaseComponent]:
+def _data_nodes(
+    config: PipelineConfig, digest: str, parameters: Parameters
+) -> dict[str, BaseComponent]:
     """From the source to transformed examples, by node id."""
-    examples = example_gen(config.data, digest)
+    examples = example_gen(config.data, digest, parameters)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
     schema = SchemaGen(
         statistics=statistics.outputs["statistics"],
@@ -86,7 +98,7 @@ def _data_nodes(config: PipelineConfig, digest: str) -> dict[str, BaseComponent]
 
 
 def _training_nodes(
-    config: PipelineConfig, transform: BaseComponent, digest: str
+    config: PipelineConfig, transform: BaseComponent, digest: str, parameters: Parameters
 ) -> dict[str, BaseComponent]:
     """Teachers, their knowledge, the search, the student and its control, by node id."""
     training = Training(
@@ -102,8 +114,7 @@ def _training_nodes(
     for index, settings in enumerate(config.more_teachers):
         another = TeacherTrainer(model=settings, training=training)
         nodes.append(another.with_id(f"TeacherTrainer_{index + 2}"))
-    models = [teacher.outputs["model"] for teacher in nodes]
-    teachers = models[0] if len(models) == 1 else channel_utils.union(models)
+    teachers = [teacher.outputs["model"] for teacher in nodes]
     cached = config.distill.knowledge == "cached"
     soft_targets = None
     if cached:
@@ -127,6 +138,7 @@ def _training_nodes(
         "teachers": teachers,
         "teacher_weights": [config.teacher.weight, *(t.weight for t in config.more_teachers)],
         "soft_targets": soft_targets,
+        "parameters": parameters,
     }
     winner = None
     if config.tune:
@@ -136,7 +148,10 @@ def _training_nodes(
     if config.distill.control:
         # The same student without its teacher: what it lacks, distillation has brought.
         control = TeacherTrainer(
-            model=config.student, training=taught["training"], hyperparameters=winner
+            model=config.student,
+            training=taught["training"],
+            hyperparameters=winner,
+            parameters=parameters,
         )
         nodes.append(control.with_id("Control"))
     return {node.id: node for node in nodes}
@@ -148,6 +163,7 @@ def _shipping_nodes(
     taught: dict[str, BaseComponent],
     places: Places,
     digest: str,
+    parameters: Parameters,
 ) -> list[BaseComponent]:
     """TFLite files, the judgement, the push."""
     transform = data["Transform"].outputs
@@ -186,6 +202,7 @@ def _shipping_nodes(
         config=config.model_dump_json(),
         compare_with_pushed=destination if _asks_for_pushed(config.gate) else "",
         code_digest=digest,
+        parameters=parameters,
     )
     pusher = Pusher(
         model=student["model"],
@@ -196,6 +213,7 @@ def _shipping_nodes(
         destination=destination,
         pipeline=config.name,
         code_digest=digest,
+        run_destination=parameters.get("push_destination"),
     )
     return [exporter, evaluator, pusher]
 
