@@ -96,6 +96,7 @@ class Vertex:
         """Submits the definition as a PipelineJob."""
         file = _existing(name)
         document = json.loads(file.read_bytes())
+        _check_root(document, file)
         values = typed_parameters(document["pipelineSpec"], assignments)
         project, region = self._place()
         settings = self._settings
@@ -112,18 +113,23 @@ class Vertex:
                 project=project,
                 location=region,
             )
-            job.submit(
-                service_account=settings.service_account,
-                network=settings.network,
-                create_request_timeout=ANSWER_SECONDS,
+            # Not `job.submit`: before it sends anything it asks two other services about the
+            # bucket, for minutes where they are out of reach, creates it and grants roles on it.
+            message = job._gca_resource
+            message.service_account = settings.service_account or ""
+            message.network = settings.network or ""
+            created = job.api_client.create_pipeline_job(
+                parent=self._parent(),
+                pipeline_job=message,
+                pipeline_job_id=job.job_id,
+                timeout=ANSWER_SECONDS,
             )
-            return _run(job.gca_resource)
+            return _run(created)
 
     def runs(self, name: str) -> list[RemoteRun]:
         """The runs of a pipeline, newest first."""
-        parent = "projects/{}/locations/{}".format(*self._place())
         request = {
-            "parent": parent,
+            "parent": self._parent(),
             "filter": f'pipeline_name="{_directory(name).name}"',
             "order_by": "create_time desc",
         }
@@ -168,6 +174,9 @@ class Vertex:
                 )
         return str(project), str(region)
 
+    def _parent(self) -> str:
+        return "projects/{}/locations/{}".format(*self._place())
+
     def _resource(self, run_id: str) -> str:
         """The whole name of a run; a whole name says its own project and region."""
         parts = run_id.split("/")
@@ -180,7 +189,7 @@ class Vertex:
                 "--run_id must be a run's id or projects/PROJECT/locations/REGION/pipelineJobs/ID, "
                 f"got {run_id!r}; `tfx-distill run list` shows the ids"
             )
-        return "projects/{}/locations/{}/pipelineJobs/{}".format(*self._place(), run_id)
+        return f"{self._parent()}/pipelineJobs/{run_id}"
 
     def _client(self) -> Any:
         """PipelineJob's own client: its methods take a timeout, PipelineJob's take none."""
@@ -220,6 +229,16 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.RequestException):
         return f"cannot be reached ({sentence(error)}); {_REMEDIES[503]}"
     return f"{type(error).__name__}: {sentence(error)}"
+
+
+def _check_root(document: dict[str, Any], file: Path) -> None:
+    root = document["pipelineSpec"].get("defaultPipelineRoot")
+    root = root or document.get("runtimeConfig", {}).get("gcsOutputDirectory")
+    if not str(root).startswith("gs://"):
+        raise ConfigError(
+            f"{file}: the pipeline root must be a gs:// URL for Vertex AI, got {root!r}; compile "
+            "it with another runtime.pipeline_root"
+        )
 
 
 def _directory(name: str) -> Path:
