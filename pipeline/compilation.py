@@ -8,12 +8,14 @@ built, and nothing is written anywhere.
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.components.trainer.component import Trainer
+from tfx.dsl.io import fileio
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
     KubeflowV2DagRunner,
@@ -25,6 +27,7 @@ from tfx.utils import json_utils, name_utils
 
 from components.code_digest import code_digest
 from modules.run_parameters import RUN_PARAMETERS
+from modules.settings import RuntimeSettings
 from pipeline import custom_job, resources
 from pipeline.beam_arguments import beam_arguments
 from pipeline.config import PipelineConfig
@@ -54,37 +57,86 @@ def compile_pipeline(
       ConfigError: What the engine cannot run.
     """
     check_engine(config, engine, allow_mutable_image=allow_mutable_image)
+    runner = Runner(config, engine)
+    runner.run(engine_pipeline(config, engine), write_out=False)
+    return runner.text
+
+
+def engine_pipeline(config: PipelineConfig, engine: Engine) -> Pipeline:
+    """The graph with the places of an engine, its run parameters left open."""
+    places = _places(config, engine)
+    parameters = {
+        name: RuntimeParameter(name=name, ptype=RUN_PARAMETERS[name].type, default=value)
+        for name, value in _defaults(config, places).items()
+    }
+    return create_pipeline(config, places, parameters)
+
+
+class Runner(KubeflowV2DagRunner):
+    """TFX's runner for both engines, which completes what TFX compiles.
+
+    Attributes:
+      text: Of the compiled file.
+    """
+
+    def __init__(self, config: PipelineConfig, engine: Engine):
+        super().__init__(
+            KubeflowV2DagRunnerConfig(
+                default_image=config.runtime.image,
+                default_commands=_COMMAND,
+                use_pipeline_spec_2_1=True,
+            ),
+            output_filename=f"{config.name}.{'yaml' if engine == 'kubeflow' else 'json'}",
+        )
+        self._experiment, self._engine = config, engine
+        self.text = ""
+
+    def run(
+        self,
+        pipeline: Pipeline,
+        parameter_values: dict[str, Any] | None = None,
+        write_out: bool | None = True,
+    ) -> dict[str, Any]:
+        """Compile `engine_pipeline`; the `tfx` command may have set another image and directory.
+
+        Returns:
+          The PipelineJob as a dictionary.
+        """
+        config, engine = self._experiment, self._engine
+        _use_code_of_image(pipeline)
+        job = super().run(pipeline, parameter_values, write_out=False)
+        spec = json_format.ParseDict(job["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
+        spec.default_pipeline_root = pipeline.pipeline_info.pipeline_root
+        _set_defaults(spec, _defaults(config, _places(config, engine)))
+        _set_caching(spec, config, engine)
+        _set_resources(spec, config, engine)
+        if is_custom_job(config.runtime.resources_of("trainer"), engine):
+            runtime = config.runtime.model_copy(update={"image": self._config.default_image})
+            _train_in_custom_jobs(spec, pipeline, config.name, runtime)
+        job["pipelineSpec"] = json_format.MessageToDict(spec)
+        self.text = _json_text(job) if engine == "vertex" else _yaml_text(spec, config)
+        if write_out:
+            fileio.makedirs(self._output_dir)
+            with fileio.open(os.path.join(self._output_dir, self._output_filename), "w") as file:
+                file.write(self.text)
+        return dict(job)
+
+
+def _places(config: PipelineConfig, engine: Engine) -> Places:
     root = str(config.runtime.pipeline_root)
-    places = Places(
+    return Places(
         pipeline_root=root,
         push_destination=f"{root.rstrip('/')}/pushed",
         beam_arguments=beam_arguments(config.runtime, engine, root),
     )
-    defaults = _defaults(config, places)
-    parameters = {
-        name: RuntimeParameter(name=name, ptype=RUN_PARAMETERS[name].type, default=value)
-        for name, value in defaults.items()
-    }
-    pipeline = create_pipeline(config, places, parameters)
-    _use_code_of_image(pipeline)
-    runner = KubeflowV2DagRunner(
-        KubeflowV2DagRunnerConfig(
-            default_image=config.runtime.image,
-            default_commands=_COMMAND,
-            use_pipeline_spec_2_1=True,
-        )
-    )
-    job = runner.run(pipeline, write_out=False)
-    spec = json_format.ParseDict(job["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
-    spec.default_pipeline_root = root
-    _set_defaults(spec, defaults)
-    _set_caching(spec, config, engine)
-    _set_resources(spec, config, engine)
-    if is_custom_job(config.runtime.resources_of("trainer"), engine):
-        _train_in_custom_jobs(spec, pipeline, config)
+
+
+def _json_text(job: dict[str, Any]) -> str:
+    return json.dumps(job, indent=2, sort_keys=True) + "\n"
+
+
+def _yaml_text(spec: pipeline_spec_pb2.PipelineSpec, config: PipelineConfig) -> str:
     content = json_format.MessageToDict(spec)
-    if engine == "vertex":
-        return json.dumps({**job, "pipelineSpec": content}, indent=2, sort_keys=True) + "\n"
     executors = {
         component.executor_label: config.runtime.resources_of(resources.role_of(name))
         for name, component in spec.components.items()
@@ -159,7 +211,7 @@ def _set_resources(
 
 
 def _train_in_custom_jobs(
-    spec: pipeline_spec_pb2.PipelineSpec, pipeline: Pipeline, config: PipelineConfig
+    spec: pipeline_spec_pb2.PipelineSpec, pipeline: Pipeline, name: str, runtime: RuntimeSettings
 ) -> None:
     """Let the Trainers' containers start CustomJobs, which have the resources instead of them."""
     launcher = name_utils.get_full_name(custom_job.Executor)
@@ -176,5 +228,5 @@ def _train_in_custom_jobs(
         del container["resources"]
         value = spec.root.dag.tasks[component.id].inputs.parameters[_CUSTOM_CONFIG]
         value.runtime_value.constant.string_value = custom_job.with_custom_job(
-            value.runtime_value.constant.string_value, executor, config.name, config.runtime
+            value.runtime_value.constant.string_value, executor, name, runtime
         )
