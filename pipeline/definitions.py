@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import math
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import click
 import yaml
 
 from modules.errors import ConfigError
 from pipeline.config import PipelineConfig, find_config, load_config
+from pipeline.engines import Engine, cautions, check_engine
 from pipeline.quiet import native_messages
-
-if TYPE_CHECKING:
-    from pipeline.compilation import Engine
+from pipeline.runner_files import CONFIG_VARIABLE, placeholders
 
 _SUFFIX = {"kubeflow": ".yaml", "vertex": ".json"}
 _SCHEMA = {"kubeflow": ("2.1.0",), "vertex": ("2.0.0", "2.1.0")}
@@ -31,18 +29,29 @@ class Definition:
     Attributes:
       name: The pipeline's.
       text: The file's: pipeline spec YAML, or PipelineJob JSON for Vertex.
-      config: What it was compiled from, if that is known.
       written: Where a runner file has left it.
     """
 
     name: str
     text: str
-    config: PipelineConfig | None = None
     written: Path | None = None
 
     def default_path(self, engine: Engine) -> Path:
         """Where a compiled file goes if nobody says where."""
         return Path(f"{self.name}{_SUFFIX[engine]}")
+
+    def check_sendable(self) -> None:
+        """What a runner file makes up so that it compiles as it stands is not sent.
+
+        Raises:
+          ConfigError: It is there.
+        """
+        for key, value in placeholders().items():
+            if re.search(rf"(?<![\w./-]){re.escape(value)}(?![\w.-])", self.text):
+                raise ConfigError(
+                    f"runtime.{key} must be set before a pipeline is sent, got the placeholder "
+                    f"{value}; set it in a file that --config or {CONFIG_VARIABLE} names"
+                )
 
 
 @dataclass(frozen=True)
@@ -53,13 +62,13 @@ class Source:
       path: A preset, a configuration, a runner file, or a compiled file.
       overrides: `KEY=VALUE` for a configuration.
       allow_mutable_image: Compile with an image whose tag may change.
-      debug: Show what the compiler's libraries write.
+      runner_config: The preset or configuration of a runner file of ours, if one was named.
     """
 
     path: str
     overrides: tuple[str, ...] = ()
     allow_mutable_image: bool = False
-    debug: bool = False
+    runner_config: str | None = None
 
     def config(self) -> PipelineConfig | None:
         """The configuration, where the path names one.
@@ -77,6 +86,21 @@ class Source:
             return None
         return load_config(self.path, self.overrides)
 
+    def check(self, engine: Engine, *, image_follows: bool = False) -> None:
+        """Finds out, before anything is sent, what the engine cannot run.
+
+        Args:
+          engine: Kubeflow or Vertex.
+          image_follows: The tag of `runtime.image` is not known yet.
+
+        Raises:
+          ConfigError: Naming the key of the configuration.
+        """
+        config = self.config()
+        if config:
+            mutable = self.allow_mutable_image or image_follows
+            check_engine(config, engine, allow_mutable_image=mutable)
+
     def definition(self, engine: Engine) -> Definition:
         """Compiles, runs the runner file, or reads the compiled file.
 
@@ -84,55 +108,69 @@ class Source:
           ConfigError: The engine cannot be given that.
         """
         config = self.config()
-        if config is not None:
-            return self._compiled(config, engine)
+        if config:
+            return Definition(config.name, self._compiled(config, engine))
         file = Path(self.path)
-        if file.suffix == ".py":
-            with native_messages(self.debug):
-                written = run_runner_file(file)
-            text = _read(written)
-            return Definition(check_compiled(text, written, engine), text, written=written)
-        text = _read(file)
-        return Definition(check_compiled(text, file, engine), text)
+        written = run_runner_file(file, self.runner_config) if file.suffix == ".py" else None
+        text = _read(written or file)
+        return Definition(check_compiled(text, written or file, engine), text, written)
 
-    def _compiled(self, config: PipelineConfig, engine: Engine) -> Definition:
-        with native_messages(self.debug):
+    def _compiled(self, config: PipelineConfig, engine: Engine) -> str:
+        for caution in cautions(config, engine):
+            click.echo(f"warning: {caution}", err=True)
+        with native_messages():
             from pipeline.compilation import compile_pipeline
-        text = compile_pipeline(config, engine, allow_mutable_image=self.allow_mutable_image)
-        return Definition(config.name, text, config)
+
+            return compile_pipeline(config, engine, allow_mutable_image=self.allow_mutable_image)
 
 
-def run_runner_file(file: Path) -> Path:
+def run_runner_file(file: Path, config: str | None = None) -> Path:
     """Executes a runner file as `tfx` does; returns the file that its runner has written.
 
+    Args:
+      file: Python.
+      config: What TFX_DISTILL_CONFIG is set to meanwhile, if anything.
+
     Raises:
-      ConfigError: It calls no `KubeflowV2DagRunner.run`, or ends with an error of its own.
+      ConfigError: It calls no `KubeflowV2DagRunner.run`, or ends with another exit code than 0.
     """
     import runpy
 
-    from tfx.tools.cli.handler.kubeflow_v2_dag_runner_patcher import KubeflowV2DagRunnerPatcher
+    with native_messages():
+        from tfx.tools.cli.handler.kubeflow_v2_dag_runner_patcher import KubeflowV2DagRunnerPatcher
 
     patcher = KubeflowV2DagRunnerPatcher(call_real_run=True)
-    arguments = sys.argv
+    arguments, environment = sys.argv, os.environ.get(CONFIG_VARIABLE)
     sys.argv = [str(file)]
     sys.path.insert(0, str(file.resolve().parent))
+    _set_environment(config or environment)
     try:
-        with patcher.patch() as context:
+        # What it prints is its own; the answer of the command that runs it goes to stdout.
+        with patcher.patch() as context, redirect_stdout(sys.stderr):
             runpy.run_path(str(file), run_name="__main__")
     except SystemExit as end:
         if end.code not in (None, 0):
             raise ConfigError(
-                f"--pipeline_path: {file} ends with exit code {end.code}; run it by itself"
+                f"--pipeline_path: {file} must end without an error, and ends with exit code "
+                f"{end.code}; what it has written is above"
             ) from end
     finally:
         sys.argv = arguments
         sys.path.pop(0)
+        _set_environment(environment)
     if not patcher.run_called:
         raise ConfigError(
             f"--pipeline_path: {file} must call KubeflowV2DagRunner.run once, and does not; take "
             "pipeline/kubeflow_runner.py or pipeline/vertex_runner.py as a pattern"
         )
     return Path(context[patcher.OUTPUT_FILE_PATH])
+
+
+def _set_environment(config: str | None) -> None:
+    if config is None:
+        os.environ.pop(CONFIG_VARIABLE, None)
+    else:
+        os.environ[CONFIG_VARIABLE] = config
 
 
 def check_compiled(text: str, file: Path, engine: Engine) -> str:
@@ -161,82 +199,6 @@ def check_compiled(text: str, file: Path, engine: Engine) -> str:
             f"and name {message.pipeline_info.name!r}; {remedy}"
         )
     return str(message.pipeline_info.name)
-
-
-def typed_parameters(spec: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Runtime parameters in the types of a pipeline spec's root inputs.
-
-    Args:
-      spec: The pipeline spec.
-      assignments: `NAME=VALUE` each; of two with one name the last counts.
-
-    Raises:
-      ConfigError: There is no such parameter, or the value is of another type.
-    """
-    known = spec.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
-    values = {}
-    for assignment in assignments:
-        name, separator, text = assignment.partition("=")
-        if not separator or not name:
-            raise ConfigError(
-                f"--runtime_parameter needs NAME=VALUE, got {assignment!r}; for example "
-                "--runtime_parameter temperature=4"
-            )
-        if name not in known:
-            raise ConfigError(
-                f"--runtime_parameter: {name!r} must be one of the pipeline's parameters, which "
-                f"are {', '.join(sorted(known)) or 'none'}"
-            )
-        kind = known[name].get("parameterType") or known[name].get("type", "STRING")
-        values[name] = _typed(name, text, kind)
-    return values
-
-
-def _typed(name: str, text: str, kind: str) -> Any:
-    try:
-        return _PARSERS[kind](text)
-    except ValueError as error:
-        raise ConfigError(
-            f"--runtime_parameter {name}: must be {_WORDS[kind]}, got {text!r}"
-        ) from error
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
-
-
-def _structure(kind: type) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        value = json.loads(text)
-        if not isinstance(value, kind):
-            raise ValueError(text)
-        return value
-
-    return parse
-
-
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "STRING": str,
-    "INT": int,
-    "NUMBER_INTEGER": int,
-    "DOUBLE": _finite,
-    "NUMBER_DOUBLE": _finite,
-    "BOOLEAN": _structure(bool),
-    "LIST": _structure(list),
-    "STRUCT": _structure(dict),
-}
-_WORDS = {
-    "INT": "a whole number",
-    "NUMBER_INTEGER": "a whole number",
-    "DOUBLE": "a number",
-    "NUMBER_DOUBLE": "a number",
-    "BOOLEAN": "true or false",
-    "LIST": "a JSON list",
-    "STRUCT": "a JSON object",
-}
 
 
 def _is_compiled(file: Path) -> bool:

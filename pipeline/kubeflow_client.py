@@ -15,7 +15,7 @@ from typing import Any
 
 from modules.errors import UserError
 from modules.settings import KubeflowSettings
-from pipeline.definitions import Definition, typed_parameters
+from pipeline.definitions import Definition
 from pipeline.kfp_connection import Client, reason
 from pipeline.remote import (
     RemotePipeline,
@@ -24,6 +24,7 @@ from pipeline.remote import (
     libraries_silent,
     sentence,
 )
+from pipeline.runtime_parameters import typed_parameters
 
 _PAGE = 100
 _EQUALS = 1  # of the API's filters

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -18,11 +16,10 @@ from modules.errors import ConfigError, UserError
 from modules.settings import KubeflowSettings, VertexSettings
 from pipeline.config import PipelineConfig, load_config
 from pipeline.definitions import Definition, Source
+from pipeline.engines import Engine
 from pipeline.exits import EXIT_FAILED, EXIT_USAGE, fail
+from pipeline.image_build import build_image
 from pipeline.remote import RemotePipeline, RemoteRun, Server, sentence
-
-if TYPE_CHECKING:
-    from pipeline.compilation import Engine
 
 Options = Mapping[str, Any]
 
@@ -58,12 +55,16 @@ def send(
 ) -> RemotePipeline:
     """Compiles and gives the result to a method of the server."""
     source = _source(options)
-    config = source.config() or _config(options)
-    engine = _engine(options, config)
-    server = _server(engine, options, config)
+    config = source.config()
+    engine = _engine(options, config or _config(options))
+    source.check(engine, image_follows=options["build_image"])
+    # Whether the server answers is soon known, and compiling takes long.
+    server = _server(engine, options, config or _config(options))
     if options["build_image"]:
-        build_image(config)
+        image = build_image(config)
+        source = replace(source, overrides=(*source.overrides, f"runtime.image={image}"))
     definition = source.definition(engine)
+    definition.check_sendable()
     if options["package_path"]:
         _write(definition, options["package_path"])
     return method(server)(definition)
@@ -73,44 +74,12 @@ def compile_only(options: Options) -> tuple[str, Path]:
     """Compiles into a file; returns the pipeline's name and the file."""
     source = _source(options)
     engine = _engine(options, source.config() or _config(options))
+    source.check(engine)
     definition = source.definition(engine)
-    if definition.written and not options["package_path"]:
-        return definition.name, definition.written
-    path = options["package_path"] or definition.default_path(engine)
-    _write(definition, path)
+    path = options["package_path"] or definition.written or definition.default_path(engine)
+    if path != definition.written:
+        _write(definition, path)
     return definition.name, path
-
-
-def build_image(config: PipelineConfig | None) -> None:
-    """Builds `runtime.image` from the Dockerfile here, and pushes it.
-
-    Raises:
-      UserError: There is no Docker or no Dockerfile, or it fails.
-    """
-    image = config.runtime.image if config else None
-    if not image:
-        raise ConfigError(
-            "--build_image needs runtime.image, which it builds; set it in the configuration or "
-            "with --set runtime.image=…"
-        )
-    if not Path("Dockerfile").is_file():
-        raise ConfigError(
-            f"--build_image needs a Dockerfile, and {Path.cwd()} has none; give the command where "
-            "the project's is"
-        )
-    if not shutil.which("docker"):
-        raise UserError(
-            "--build_image needs the command docker, which is not here; build and push "
-            f"{image} elsewhere and leave the option out"
-        )
-    for command in (["docker", "build", "--tag", image, "."], ["docker", "push", image]):
-        # Docker's progress is no part of the answer.
-        done = subprocess.run(command, stdout=sys.stderr)
-        if done.returncode:
-            raise UserError(
-                f"--build_image: `{' '.join(command)}` ends with exit code {done.returncode}; "
-                "its messages are above"
-            )
 
 
 def show_pipelines(pipelines: Sequence[RemotePipeline]) -> None:
@@ -142,7 +111,7 @@ def _config(options: Options) -> PipelineConfig | None:
 
 def _source(options: Options) -> Source:
     return Source(
-        options["pipeline_path"], options["set"], options["force"], debug=options["debug"]
+        options["pipeline_path"], options["set"], options["force"], runner_config=options["config"]
     )
 
 
@@ -172,7 +141,8 @@ def _server(engine: Engine, options: Options, config: PipelineConfig | None) -> 
         from pipeline.kubeflow_client import Kubeflow
 
         return Kubeflow(settings, debug)
-    from pipeline.vertex_client import Vertex, stored_settings
+    from pipeline.vertex_client import Vertex
+    from pipeline.vertex_store import stored_settings
 
     layers = [stored_settings(options.get("pipeline_name")).model_dump(exclude_unset=True)]
     if config:

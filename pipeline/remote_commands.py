@@ -38,7 +38,7 @@ _CONFIG = _option(
     show_envvar=True,
     help="Configuration whose runtime.kubeflow or runtime.vertex says what no option says.",
 )
-_DEBUG = _option("debug", is_flag=True, help="Show all messages, and tracebacks.")
+_DEBUG = _option("debug", is_flag=True, help="Show the messages of the clients, and tracebacks.")
 _ENGINE = _option(
     "engine",
     type=click.Choice(["auto", "kubeflow", "vertex"]),
@@ -82,7 +82,8 @@ _PACKAGE = _option(
 _BUILD = _option(
     "build_image",
     is_flag=True,
-    help="First build runtime.image from the Dockerfile of this directory, and push it.",
+    help="First build the image in this checkout, as `make image` does, and push it to the "
+    "repository of runtime.image.",
 )
 _NAME = _option("pipeline_name", required=True, metavar="NAME", help="Name of the pipeline.")
 _NAME_OF_RUN = _option(

@@ -1,23 +1,17 @@
-"""Speaks to Vertex AI Pipelines through `google.cloud.aiplatform`.
-
-Vertex AI keeps runs and no pipelines. As with TFX's own command, a pipeline is a file here, below
-`~/tfx/vertex` or `$VERTEX_HOME`, beside the settings that it is submitted with.
-"""
+"""Speaks to Vertex AI Pipelines through `google.cloud.aiplatform`."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from modules.errors import ConfigError, UserError
 from modules.settings import VertexSettings
-from pipeline.definitions import Definition, typed_parameters
+from pipeline import vertex_store
+from pipeline.definitions import Definition
 from pipeline.remote import (
     ANSWER_SECONDS,
     RemotePipeline,
@@ -26,8 +20,8 @@ from pipeline.remote import (
     libraries_silent,
     sentence,
 )
+from pipeline.runtime_parameters import typed_parameters
 
-_DEFINITION, _SETTINGS = "pipeline.json", "settings.json"  # the first is TFX's name
 _REMEDIES = {
     401: "sign in with `gcloud auth application-default login`",
     403: "grant the account roles/aiplatform.user in --project, and enable the Vertex AI API",
@@ -36,29 +30,6 @@ _REMEDIES = {
     503: "correct --region or try again",
     504: "try again",
 }
-
-
-def home() -> Path:
-    """Where the pipelines lie."""
-    return Path(os.environ.get("VERTEX_HOME") or Path.home() / "tfx" / "vertex")
-
-
-def stored_settings(name: str | None) -> VertexSettings:
-    """What a pipeline was created with; nothing is set if that is not known.
-
-    Raises:
-      ConfigError: The file is damaged.
-    """
-    file = _directory(name) / _SETTINGS if name else None
-    if file is None or not file.is_file():
-        return VertexSettings()
-    try:
-        return VertexSettings.model_validate_json(file.read_bytes())
-    except ValueError as error:
-        raise ConfigError(
-            f"{file}: must be what `tfx-distill pipeline create` has written; delete the pipeline "
-            f"and create it again ({sentence(error)})"
-        ) from error
 
 
 class Vertex:
@@ -70,31 +41,23 @@ class Vertex:
 
     def create(self, definition: Definition) -> RemotePipeline:
         """Keeps a definition; the name must be free."""
-        directory = _directory(definition.name)
-        if directory.exists():
-            raise UserError(
-                f"{directory}: a pipeline {definition.name!r} is there already; use "
-                "`tfx-distill pipeline update`, or change the configuration's name"
-            )
-        return self._keep(definition)
+        return vertex_store.create(definition, self._settings)
 
     def update(self, definition: Definition) -> RemotePipeline:
         """Replaces a definition that is there."""
-        _existing(definition.name)
-        return self._keep(definition)
+        return vertex_store.update(definition, self._settings)
 
     def delete(self, name: str) -> None:
         """Deletes a definition; its runs stay."""
-        shutil.rmtree(_existing(name).parent)
+        vertex_store.delete(name)
 
     def pipelines(self) -> list[RemotePipeline]:
         """All definitions, by name."""
-        files = sorted(home().glob(f"*/{_DEFINITION}"))
-        return [_pipeline(file) for file in files]
+        return vertex_store.pipelines()
 
     def submit(self, name: str, assignments: Sequence[str]) -> RemoteRun:
         """Submits the definition as a PipelineJob."""
-        file = _existing(name)
+        file = vertex_store.existing(name)
         document = json.loads(file.read_bytes())
         _check_root(document, file)
         values = typed_parameters(document["pipelineSpec"], assignments)
@@ -130,7 +93,7 @@ class Vertex:
         """The runs of a pipeline, newest first."""
         request = {
             "parent": self._parent(),
-            "filter": f'pipeline_name="{_directory(name).name}"',
+            "filter": f'pipeline_name="{vertex_store.directory(name).name}"',
             "order_by": "create_time desc",
         }
         with self._explained():
@@ -148,22 +111,6 @@ class Vertex:
         name = self._resource(run_id)
         with self._explained():
             self._client().cancel_pipeline_job(name=name, timeout=ANSWER_SECONDS)
-
-    def _keep(self, definition: Definition) -> RemotePipeline:
-        directory = _directory(definition.name)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            kept = self._settings.model_dump_json(exclude_unset=True, indent=2)
-            for name, text in ((_SETTINGS, kept), (_DEFINITION, definition.text)):
-                aside = directory / f".{name}"
-                aside.write_text(text, encoding="utf-8")
-                aside.replace(directory / name)
-        except OSError as error:
-            raise UserError(
-                f"{directory}: must be a directory that can be written to ({error}); set "
-                "VERTEX_HOME to another"
-            ) from error
-        return _pipeline(directory / _DEFINITION)
 
     def _place(self) -> tuple[str, str]:
         project, region = self._settings.project, self._settings.region
@@ -239,28 +186,6 @@ def _check_root(document: dict[str, Any], file: Path) -> None:
             f"{file}: the pipeline root must be a gs:// URL for Vertex AI, got {root!r}; compile "
             "it with another runtime.pipeline_root"
         )
-
-
-def _directory(name: str) -> Path:
-    if not name or name.startswith(".") or "/" in name or '"' in name:
-        raise ConfigError(f"--pipeline_name must be a pipeline's name, got {name!r}")
-    return home() / name
-
-
-def _existing(name: str) -> Path:
-    """The file of a definition."""
-    file = _directory(name) / _DEFINITION
-    if not file.is_file():
-        raise UserError(
-            f"{file.parent}: there is no pipeline {name!r}; look at `tfx-distill pipeline list "
-            "--engine vertex`, or create it with `tfx-distill pipeline create`"
-        )
-    return file
-
-
-def _pipeline(file: Path) -> RemotePipeline:
-    created = datetime.fromtimestamp(file.stat().st_mtime, UTC)
-    return RemotePipeline(file.parent.name, str(file), created)
 
 
 def _run(job: Any) -> RemoteRun:

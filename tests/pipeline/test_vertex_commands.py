@@ -182,6 +182,8 @@ def test_the_configuration_is_kept_with_the_definition(
     file = configuration(tmp_path, VERTEX)
     path = write_job(tmp_path)
     assert invoke("pipeline", "create", "--pipeline_path", path, "--config", file).exit_code == 0
+    # A file that brings no configuration leaves what was kept.
+    assert invoke("pipeline", "update", "--pipeline_path", path).exit_code == 0
     ((run_id, *_),) = answers(invoke("run", "create", "--pipeline_name=digits"))
     (job,) = service.jobs.values()
     assert (job.service_account, job.network) == (VERTEX["service_account"], VERTEX["network"])
