@@ -17,10 +17,12 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils, proto_utils
 
 from components.evaluator.tfma_config import slice_numbers, tfma_config
+from components.local_files import LocalFiles
 from modules import evaluation, push, report, run_history
 from modules.eval_split import EvalSplit
 from modules.preprocessing import class_names
 from modules.report_schema import ArtifactReference, Lineage
+from modules.run_parameters import overlay
 from modules.settings import (
     DataSettings,
     EvaluateSettings,
@@ -43,6 +45,7 @@ class Executor(tfx_executor.Executor):
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Writes TFMA's results and the report's files, and blesses or does not."""
+        exec_properties = _of_this_run(exec_properties)
         split = _eval_split(input_dict, exec_properties)
         rules = _rules(exec_properties)
         # Only here is it known how many classes there are.
@@ -57,29 +60,43 @@ class Executor(tfx_executor.Executor):
             },
         )
         directory = artifact_utils.get_single_uri(output_dict[constants.EVALUATION_KEY])
-        judged, images = evaluation.evaluate(
-            _subjects(input_dict),
-            split,
-            rules,
-            _record(input_dict, exec_properties, split, os.path.join(directory, _LOADGEN_LOGS)),
-            {
-                role: slice_numbers(tfma.load_eval_result(directory, model_name=role))
-                for role in ("teacher", "student")
-            },
-        )
-        report.write_report(judged, images, directory)
+        with LocalFiles() as files:
+            written = files.to_write(directory)
+            judged, images = evaluation.evaluate(
+                _subjects(input_dict, files),
+                split,
+                rules,
+                _record(input_dict, exec_properties, split, os.path.join(written, _LOADGEN_LOGS)),
+                {
+                    role: slice_numbers(tfma.load_eval_result(directory, model_name=role))
+                    for role in ("teacher", "student")
+                },
+            )
+            report.write_report(judged, images, written)
         _bless(input_dict, output_dict, judged.gate.blessed)
 
 
-def _subjects(input_dict: Artifacts) -> evaluation.Subjects:
+def _of_this_run(exec_properties: dict[str, Any]) -> dict[str, Any]:
+    """The properties with the values that the run was given."""
+    config = overlay(json.loads(exec_properties["config"]), exec_properties)
+    destination = exec_properties.get("push_destination")
+    if destination and exec_properties["compare_with_pushed"]:
+        exec_properties = {**exec_properties, "compare_with_pushed": destination}
+    return {**exec_properties, "config": json.dumps(config)}
+
+
+def _subjects(input_dict: Artifacts, files: LocalFiles) -> evaluation.Subjects:
+    def local(key: str) -> str:
+        return files.to_read(artifact_utils.get_single_uri(input_dict[key]))
+
     def saved_model(key: str) -> str:
-        return path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[key]))
+        return str(path_utils.serving_model_path(local(key)))
 
     return evaluation.Subjects(
         teacher=saved_model("baseline_model"),
         student=saved_model("model"),
         control=saved_model("control_model") if input_dict.get("control_model") else None,
-        tflite=artifact_utils.get_single_uri(input_dict["tflite"]),
+        tflite=local("tflite"),
     )
 
 
