@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from modules.errors import ConfigError, UserError
-from pipeline import commands
+from pipeline import commands, remote_commands
 from pipeline.compile_command import compile_command
 from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, load_config
 from pipeline.exits import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, errors_explained, explain, fail
@@ -42,7 +42,7 @@ def main() -> None:
     """Distil a large teacher into a small student that has proved itself before it ships."""
 
 
-@main.command()
+@main.command(cls=remote_commands.CommandOrGroup, group=remote_commands.RUN_GROUP)
 @_PRESET
 @_SET
 @click.option(
@@ -51,6 +51,9 @@ def main() -> None:
 @click.option("--debug", is_flag=True, help="Show all log messages, and tracebacks.")
 def run(preset_or_file: str, overrides: tuple[str, ...], output: Path | None, debug: bool) -> None:
     """Train, distil, export, judge and push on this machine.
+
+    With one of the commands below in the place of PRESET: start and look after runs on Kubeflow
+    Pipelines or Vertex AI.
 
     Exit code: 0 pushed, 3 student refused or evidence inconclusive (nothing pushed), 2 bad usage or
     configuration, 1 any other failure.
@@ -78,7 +81,7 @@ def validate(preset_or_file: str, overrides: tuple[str, ...]) -> None:
     click.echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
 
 
-for command in (*commands.COMMANDS, compile_command):
+for command in (*commands.COMMANDS, compile_command, remote_commands.pipeline_group):
     main.add_command(command)
 
 

@@ -20,15 +20,19 @@ CONFIG_VARIABLE = "TFX_DISTILL_CONFIG"
 _PLACEHOLDER_ROOT = "gs://YOUR_BUCKET/tfx-distill"
 
 
-def runner_config(engine: Engine) -> PipelineConfig:
-    """The configuration named by TFX_DISTILL_CONFIG, a preset or file, by default digits."""
-    config = load_config(os.environ.get(CONFIG_VARIABLE, "digits"))
-    placeholders = {
+def placeholders() -> dict[str, str]:
+    """What stands for the keys of `runtime` that a configuration leaves open."""
+    return {
         "image": f"tfx-distill:{version('tfx-distill')}",
         "pipeline_root": _PLACEHOLDER_ROOT,
     }
+
+
+def runner_config(engine: Engine) -> PipelineConfig:
+    """The configuration named by TFX_DISTILL_CONFIG, a preset or file, by default digits."""
+    config = load_config(os.environ.get(CONFIG_VARIABLE, "digits"))
     missing = {
-        key: value for key, value in placeholders.items() if not getattr(config.runtime, key)
+        key: value for key, value in placeholders().items() if not getattr(config.runtime, key)
     }
     for key, value in missing.items():
         click.echo(

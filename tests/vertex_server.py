@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 PARENT = "projects/acme/locations/europe-west4"
@@ -29,13 +29,15 @@ class Registry:
         assert path != unquote(parts.path), f"another project or region: {url}"
         if self.refuses:
             self.refuses -= 1
-            return _error(403, "PERMISSION_DENIED", "aiplatform.models.upload\nis not allowed")
+            return error_answer(
+                403, "PERMISSION_DENIED", "aiplatform.models.upload\nis not allowed"
+            )
         if method == "POST" and path == ":upload":
             return self.upload(body)
         model_id, _, verb = path.removeprefix("/").partition(":")
         model_id = model_id.partition("@")[0]
         if model_id not in self.models:
-            return _error(404, "NOT_FOUND", f"there is no model {model_id}")
+            return error_answer(404, "NOT_FOUND", f"there is no model {model_id}")
         if verb == "listVersions":
             return 200, {"models": self.filtered(model_id, parse_qs(parts.query)["filter"][0])}
         return 200, _as_json(self.models[model_id][-1])
@@ -84,18 +86,32 @@ class Registry:
 @contextmanager
 def serve() -> Iterator[Registry]:
     """A registry that the client speaks to until the end of the block."""
+    registry = Registry()
+    with serving(registry):
+        yield registry
+
+
+class Service(Protocol):
+    """What answers requests."""
+
+    def answer(self, method: str, url: str, body: bytes) -> tuple[int, dict[str, Any]]: ...
+
+
+@contextmanager
+def serving(service: Service) -> Iterator[str]:
+    """A service that the client speaks to until the end of the block; yields its URL."""
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import aiplatform
-
-    registry = Registry()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             try:
-                code, content = registry.answer(self.command, self.path, body)
+                code, content = service.answer(self.command, self.path, body)
             except Exception as error:  # noqa: BLE001 - the client is told, and the test with it
-                code, content = _error(400, "INVALID_ARGUMENT", f"{type(error).__name__}: {error}")
+                code, content = error_answer(
+                    400, "INVALID_ARGUMENT", f"{type(error).__name__}: {error}"
+                )
             answer = json.dumps(content).encode()
             self.send_response(code)
             self.send_header("content-type", "application/json")
@@ -108,17 +124,19 @@ def serve() -> Iterator[Registry]:
 
     Handler.do_POST = Handler.do_GET
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
     try:
         aiplatform.init(
             project="another",
             location="us-central1",
             credentials=AnonymousCredentials(),
-            api_endpoint=f"http://127.0.0.1:{server.server_port}",
+            api_endpoint=url,
             api_transport="rest",
         )
-        yield registry
+        yield url
     finally:
         aiplatform.initializer.global_config.__init__()
         server.shutdown()
@@ -130,5 +148,5 @@ def _as_json(model: Any) -> dict[str, Any]:
     return dict(json.loads(type(model).to_json(model)))
 
 
-def _error(code: int, status: str, message: str) -> tuple[int, dict[str, Any]]:
+def error_answer(code: int, status: str, message: str) -> tuple[int, dict[str, Any]]:
     return code, {"error": {"code": code, "status": status, "message": message}}
