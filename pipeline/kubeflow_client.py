@@ -52,13 +52,19 @@ class Kubeflow:
             )
         self._where = self._client.address
 
-    def create(self, definition: Definition) -> RemotePipeline:
-        """A new pipeline; its name must be free."""
-        if self._find(definition.name):
+    def check_name(self, name: str, *, new: bool) -> None:
+        """Refuses a new pipeline's name that is taken, and one to update that is not there."""
+        if not new:
+            self._existing(name)
+        elif self._find(name):
             raise UserError(
-                f"{self._where}: a pipeline {definition.name!r} is there already; use "
+                f"{self._where}: a pipeline {name!r} is there already; use "
                 "`tfx-distill pipeline update`, or change the configuration's name"
             )
+
+    def create(self, definition: Definition) -> RemotePipeline:
+        """A new pipeline; its name must be free."""
+        self.check_name(definition.name, new=True)
         with self._explained(), _file(definition) as path:
             pipeline = self._client.upload_pipeline(
                 path, pipeline_name=definition.name, namespace=self._namespace

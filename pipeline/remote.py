@@ -65,6 +65,9 @@ class RemoteRun:
 class Server(Protocol):
     """An engine as the command line sees it; every method raises `UserError` with one line."""
 
+    def check_name(self, name: str, *, new: bool) -> None:
+        """Refuses a new pipeline's name that is taken, and one to update that is not there."""
+
     def create(self, definition: Definition) -> RemotePipeline:
         """A new pipeline; its name must be free."""
 

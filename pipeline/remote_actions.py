@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -50,16 +50,16 @@ def connect(options: Options) -> Server:
     return _server(_engine(options, config), options, config)
 
 
-def send(
-    options: Options, method: Callable[[Server], Callable[[Definition], RemotePipeline]]
-) -> RemotePipeline:
-    """Compiles and gives the result to a method of the server."""
+def send(options: Options, *, new: bool) -> RemotePipeline:
+    """Compiles, and creates or updates a pipeline."""
     source = _source(options)
     config = source.config()
     engine = _engine(options, config or _config(options))
     source.check(engine, image_follows=options["build_image"])
-    # Whether the server answers is soon known, and compiling takes long.
+    # Whether the server answers, and has the name, is soon known; compiling takes long.
     server = _server(engine, options, config or _config(options))
+    if config:
+        server.check_name(config.name, new=new)
     if options["build_image"]:
         image = build_image(config)
         source = replace(source, overrides=(*source.overrides, f"runtime.image={image}"))
@@ -67,7 +67,7 @@ def send(
     definition.check_sendable()
     if options["package_path"]:
         _write(definition, options["package_path"])
-    return method(server)(definition)
+    return server.create(definition) if new else server.update(definition)
 
 
 def compile_only(options: Options) -> tuple[str, Path]:

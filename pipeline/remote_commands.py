@@ -118,7 +118,7 @@ def pipeline_group() -> None:
 def create(**options: Any) -> None:
     """Create a pipeline."""
     with actions.explained(options["debug"]):
-        pipeline = actions.send(options, lambda server: server.create)
+        pipeline = actions.send(options, new=True)
     click.echo(f"pipeline {pipeline.name} created: {pipeline.place}")
 
 
@@ -127,7 +127,7 @@ def create(**options: Any) -> None:
 def update(**options: Any) -> None:
     """Update an existing pipeline: on Kubeflow a new version of it."""
     with actions.explained(options["debug"]):
-        pipeline = actions.send(options, lambda server: server.update)
+        pipeline = actions.send(options, new=False)
     click.echo(f"pipeline {pipeline.name} updated: {pipeline.place}")
 
 

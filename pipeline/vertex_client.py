@@ -39,6 +39,10 @@ class Vertex:
         self._settings = settings
         self._debug = debug
 
+    def check_name(self, name: str, *, new: bool) -> None:
+        """Refuses a new pipeline's name that is taken, and one to update that is not there."""
+        vertex_store.check_name(name, new=new)
+
     def create(self, definition: Definition) -> RemotePipeline:
         """Keeps a definition; the name must be free."""
         return vertex_store.create(definition, self._settings)

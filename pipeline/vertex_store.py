@@ -42,14 +42,20 @@ def stored_settings(name: str | None) -> VertexSettings:
         ) from error
 
 
-def create(definition: Definition, settings: VertexSettings) -> RemotePipeline:
-    """Keeps a definition with the settings that it is submitted with; the name must be free."""
-    place = directory(definition.name)
-    if (place / _DEFINITION).exists():
+def check_name(name: str, *, new: bool) -> None:
+    """Refuses a new pipeline's name that is taken, and one to update that is not there."""
+    if not new:
+        existing(name)
+    elif (directory(name) / _DEFINITION).exists():
         raise UserError(
-            f"{place}: a pipeline {definition.name!r} is there already; use "
+            f"{directory(name)}: a pipeline {name!r} is there already; use "
             "`tfx-distill pipeline update`, or change the configuration's name"
         )
+
+
+def create(definition: Definition, settings: VertexSettings) -> RemotePipeline:
+    """Keeps a definition with the settings that it is submitted with; the name must be free."""
+    check_name(definition.name, new=True)
     return _keep(definition, settings)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +92,17 @@ def test_a_platform_spec_goes_with_it(invoke: Invoke, server: KfpServer, tmp_pat
 def test_a_name_that_is_taken(invoke: Invoke, created: str, tmp_path: Path) -> None:
     line = one_line(invoke("pipeline", "create", "--pipeline_path", write_spec(tmp_path)))
     assert "a pipeline 'digits' is there already" in line and "pipeline update" in line
+
+
+def test_a_name_is_looked_up_before_anything_is_compiled(
+    invoke: Invoke, created: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pipeline.compilation", None)
+    runtime = ("--set=runtime.image=a/b:1", "--set=runtime.pipeline_root=gs://bucket/root")
+    path = ("--pipeline_path=digits", *runtime)
+    assert "is there already" in one_line(invoke("pipeline", "create", *path))
+    line = one_line(invoke("pipeline", "update", *path, "--set=name=other"))
+    assert "there is no pipeline 'other'" in line
 
 
 def test_update_adds_a_version_and_runs_take_the_newest(
@@ -242,12 +256,21 @@ def test_debug_shows_the_traceback(invoke: Invoke, server: KfpServer) -> None:
 
 
 def test_nothing_listens() -> None:
+    """In a process of its own, where no test catches what the libraries log."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    result = CliRunner().invoke(main, ["pipeline", "list", "--engine=kubeflow", "--endpoint", url])
-    line = one_line(result)
-    assert line.startswith(f"{url}: cannot be reached") and "--endpoint" in line
+    code = "from pipeline.cli import main; main()"
+    arguments = ["pipeline", "list", "--engine=kubeflow", "--endpoint", url]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {url}: cannot be reached") and "--endpoint" in line
 
 
 def test_a_server_that_never_answers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 from small_spec import write_job, write_spec
 
 from pipeline.cli import main
+from pipeline.remote import libraries_silent
 
 REPOSITORY = Path(__file__).parents[2]
 RUNTIME = (
@@ -344,3 +346,11 @@ def test_from_the_preset_to_a_run_on_vertex() -> None:
 def test_a_spec_for_the_wrong_engine(tmp_path: Path) -> None:
     arguments = ("--engine=vertex", "--pipeline_path", write_spec(tmp_path))
     assert "is for the other engine" in last_line(invoke("pipeline", "compile", *arguments), 2)
+
+
+def test_the_clients_logs_are_for_debugging(caplog: pytest.LogCaptureFixture) -> None:
+    for shown in (False, True):
+        with libraries_silent(shown):
+            logging.getLogger("google.auth").warning("no project, shown: %s", shown)
+    logging.getLogger("google.auth").warning("after")
+    assert caplog.messages == ["no project, shown: True", "after"]

@@ -19,6 +19,9 @@ from pipeline import vertex_client
 from pipeline.cli import main
 from pipeline.config import PRESETS_DIR
 
+# The client alone takes seconds to load.
+pytestmark = pytest.mark.slow
+
 PLACE = ("--project=acme", "--region=europe-west4")
 VERTEX = {
     "project": "acme",
@@ -211,6 +214,16 @@ def test_the_configuration_is_kept_with_the_definition(
     (home / "digits" / "settings.json").write_text('{"projekt": 1}')
     line = one_line(invoke("run", "create", "--pipeline_name=digits"), code=2)
     assert "settings.json" in line and "create it again" in line
+
+
+def test_caching_allows_what_is_compiled_and_no_more(service: Jobs, tmp_path: Path) -> None:
+    job = json.loads(Path(write_job(tmp_path)).read_text())
+    job["pipelineSpec"]["root"]["dag"]["tasks"]["train"]["cachingOptions"] = {}
+    (tmp_path / "digits.json").write_text(json.dumps(job))
+    invoke("pipeline", "create", "--pipeline_path=digits.json")
+    answers(invoke("run", "create", "--pipeline_name=digits", "--caching", *PLACE))
+    (submitted,) = service.jobs.values()
+    assert caching(submitted) == [False]
 
 
 def test_the_configuration_names_the_engine(service: Jobs, tmp_path: Path) -> None:
