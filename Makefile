@@ -1,5 +1,7 @@
 # Whatever needs the environment sets it up first; afterwards that costs nothing.
 PRESET ?= digits
+IMAGE ?= tfx-distill
+VARIANT ?= cpu
 BIN := .venv/bin
 
 # Named after the contents it was made from, so that a clone's or a checkout's file times, and a
@@ -8,7 +10,7 @@ STATE := $(shell { pwd; cat requirements.in requirements.lock setup.py; } | cksu
 READY := .venv/.ready-$(STATE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint bench latency study lock clean FORCE
+.PHONY: help setup run test check lint bench latency study image lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -38,11 +40,18 @@ latency: $(READY) ## whether two runs agree on a speed-up, one core busy: bench/
 study: $(READY) ## what each method brings on digits: bench/study.json, docs/benchmarks.md
 	$(BIN)/python bench/study.py $(ARGS)
 
-# The lock there is keeps its versions; LOCK_FLAGS=--upgrade takes the newest ones.
-lock: $(READY) ## requirements.lock from requirements.in and overrides.txt
+# It needs Docker or Podman and no environment.
+image: ## the container image; IMAGE=registry/project/name VARIANT=cuda ARGS='--build-arg …'
+	@tools/image.sh '$(IMAGE)' '$(VARIANT)' $(ARGS)
+
+# The locks there are keep their versions; LOCK_FLAGS=--upgrade takes the newest ones.
+lock: $(READY) ## requirements.lock from requirements.in and overrides.txt, then the one for CUDA
 	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal \
 	    --python-version 3.11 --override overrides.txt --generate-hashes --no-emit-index-url \
 	    $(LOCK_FLAGS) --output-file requirements.lock requirements.in
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal \
+	    --python-version 3.11 --constraint requirements.lock --generate-hashes \
+	    --no-emit-index-url $(LOCK_FLAGS) --output-file requirements-cuda.lock requirements-cuda.in
 
 clean: ## caches and build output; runs/ and .venv stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

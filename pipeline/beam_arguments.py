@@ -10,7 +10,13 @@ from modules.settings import BeamSettings, Place, RuntimeSettings
 # TFX mends what its dependencies lack; a worker in a process of its own has to import it, too.
 _PLUGIN = "--beam_plugin=tfx"
 # The runner is named, since the default one of recent Beam releases downloads a server first.
-IN_MEMORY = ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
+IN_MEMORY = (
+    "--runner=FnApiRunner",
+    "--direct_running_mode=in_memory",
+    "--direct_num_workers=1",
+    # Nobody pulls it. Where no image is named, every node packs TFX for workers that there are not.
+    "--sdk_container_image=unused",
+)
 
 
 def beam_arguments(runtime: RuntimeSettings, place: Place, pipeline_root: str) -> list[str]:
@@ -45,7 +51,10 @@ def _in_one_process(*_: object) -> list[str]:
 
 def _in_processes(settings: BeamSettings, *_: object) -> list[str]:
     return [
-        "--runner=FnApiRunner",
+        # FnApiRunner does the work, but asked for by name it tells its workers of no plugin. The
+        # second argument keeps DirectRunner from downloading Prism and running there instead.
+        "--runner=DirectRunner",
+        "--allow_unsafe_triggers",
         "--direct_running_mode=multi_processing",
         f"--direct_num_workers={settings.workers or 0}",  # 0: one per core
         _PLUGIN,
@@ -89,6 +98,9 @@ def _on_dataflow(
 def _on_a_cluster(settings: BeamSettings, runtime: RuntimeSettings, *_: object) -> list[str]:
     runner = {"flink": "FlinkRunner", "spark": "SparkRunner", "portable": "PortableRunner"}
     arguments = [f"--runner={runner[settings.runner]}", _PLUGIN]
+    if runtime.image:
+        # Without it, TFX would have every worker install TFX once more, with other dependencies.
+        arguments.append(f"--sdk_container_image={runtime.image}")
     if runtime.image and not any(
         option.startswith(("--environment_type=", "--environment_config="))
         for option in settings.options
