@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 from tfx import types
-from tfx.components.trainer import executor as tfx_executor
 from tfx.components.trainer import fn_args_utils
 from tfx.components.trainer.component import Trainer
-from tfx.components.util import udf_utils
-from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.components.base import executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter
 from tfx.utils import json_utils, path_utils
 
 from components.artifacts import SoftTargets
-from components.teacher_trainer import Training, module_file, training_config
+from components.run_parameters import Parameters, declared, given
+from components.teacher_trainer import (
+    TrainerExecutor,
+    Training,
+    begin_component,
+    module_file,
+    training_config,
+)
+from components.teachers import TEACHER_INPUTS, teacher_channels, teacher_uris
 from modules.settings import DistillSettings, ModelSettings
 
 Artifacts = dict[str, list[types.Artifact]]
 
-
+STUDENT_PARAMETERS = ("temperature", "alpha", "epochs")
 TEACHING_INPUTS = {
-    "teachers": ChannelParameter(type=standard_artifacts.Model),
+    **TEACHER_INPUTS,
     "soft_targets": ChannelParameter(type=SoftTargets, optional=True),
 }
 
@@ -31,9 +39,7 @@ TEACHING_INPUTS = {
 def knowledge_paths(input_dict: Artifacts) -> dict[str, Any]:
     """Where the teachers' knowledge lies, as `modules.trainer_task` reads it."""
     return {
-        "teacher_dirs": [
-            path_utils.serving_model_path(artifact.uri) for artifact in input_dict["teachers"]
-        ],
+        "teacher_dirs": [path_utils.serving_model_path(uri) for uri in teacher_uris(input_dict)],
         "soft_targets_dir": next(
             (artifact.uri for artifact in input_dict.get("soft_targets", [])), None
         ),
@@ -53,19 +59,8 @@ def student_config(
     }
 
 
-def begin_component(component: base_component.BaseComponent, spec: types.ComponentSpec) -> None:
-    """Do what the constructor of a TFX component with a module file does, for another spec."""
-    base_component.BaseComponent.__init__(component, spec=spec)
-    if udf_utils.should_package_user_modules():
-        udf_utils.add_user_module_dependency(
-            component,
-            standard_component_specs.MODULE_FILE_KEY,
-            standard_component_specs.MODULE_PATH_KEY,
-        )
-
-
-class Executor(tfx_executor.GenericExecutor):
-    """TFX's Trainer executor, which hands the paths of the teachers' knowledge to `run_fn`."""
+class Executor(TrainerExecutor):
+    """The executor of the student's Trainers, which also hands on the teachers' knowledge."""
 
     def _GetFnArgs(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
@@ -78,6 +73,10 @@ class Executor(tfx_executor.GenericExecutor):
 class DistillerSpec(standard_component_specs.TrainerSpec):
     """TFX's TrainerSpec, with the teachers and their knowledge."""
 
+    PARAMETERS = {
+        **standard_component_specs.TrainerSpec.PARAMETERS,
+        **declared(*STUDENT_PARAMETERS),
+    }
     INPUTS = {**standard_component_specs.TrainerSpec.INPUTS, **TEACHING_INPUTS}
 
 
@@ -92,6 +91,7 @@ class Distiller(Trainer):
       teacher_weights: Their shares.
       soft_targets: Their knowledge, computed before; None runs them in every step.
       hyperparameters: The Tuner's winner, which goes before `model` and `distill`; or None.
+      parameters: What is left open until a run begins.
     """
 
     SPEC_CLASS = DistillerSpec
@@ -103,16 +103,18 @@ class Distiller(Trainer):
         training: Training,
         model: ModelSettings,
         distill: DistillSettings,
-        teachers: types.BaseChannel,
+        teachers: Sequence[types.BaseChannel],
         teacher_weights: list[float],
         soft_targets: types.BaseChannel | None,
         hyperparameters: types.BaseChannel | None = None,
+        parameters: Parameters = MappingProxyType({}),
     ):
         config = student_config(model, training, distill, teacher_weights)
         spec = DistillerSpec(
             examples=training.examples,
             transform_graph=training.transform_graph,
-            teachers=teachers,
+            **teacher_channels(teachers),
+            **given(parameters, *STUDENT_PARAMETERS),
             train_args=trainer_pb2.TrainArgs(),
             eval_args=trainer_pb2.EvalArgs(),
             module_file=module_file("distill_trainer"),
@@ -122,5 +124,4 @@ class Distiller(Trainer):
             soft_targets=soft_targets,
             hyperparameters=hyperparameters,
         )
-        # TFX's own constructor would build TFX's own spec.
         begin_component(self, spec)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from tfx import types
+from tfx.components.trainer import executor as tfx_executor
+from tfx.components.trainer import fn_args_utils
 from tfx.components.trainer.component import Trainer
+from tfx.components.util import udf_utils
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.proto import trainer_pb2
+from tfx.types import standard_artifacts, standard_component_specs
+from tfx.utils import json_utils
 
 import modules
 from components.code_digest import builder_digest
+from components.run_parameters import Parameters, declared, given
+from modules.run_parameters import overlay_training
 from modules.settings import AugmentSettings, DataSettings, ModelSettings, RuntimeSettings
 
 
@@ -37,6 +47,26 @@ class Training:
     seed: int
 
 
+class TrainerExecutor(tfx_executor.GenericExecutor):
+    """TFX's Trainer executor, which hands the values of the run to `run_fn`."""
+
+    def _GetFnArgs(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> fn_args_utils.FnArgs:
+        fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
+        fn_args.custom_config = overlay_training(fn_args.custom_config, exec_properties)
+        return fn_args
+
+
+class TeacherTrainerSpec(standard_component_specs.TrainerSpec):
+    """TFX's TrainerSpec, with what may change from run to run."""
+
+    PARAMETERS = {**standard_component_specs.TrainerSpec.PARAMETERS, **declared("epochs")}
+
+
 class TeacherTrainer(Trainer):
     """TFX's Trainer with `modules/teacher_trainer.py` as its module file.
 
@@ -45,7 +75,11 @@ class TeacherTrainer(Trainer):
       model: Which model, with which parameters, how trained.
       hyperparameters: The Tuner's winner, for the control: it is to be the same student, only
         without a teacher.
+      parameters: What is left open until a run begins; a student's epochs are not its teacher's.
     """
+
+    SPEC_CLASS = TeacherTrainerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(TrainerExecutor)
 
     def __init__(
         self,
@@ -53,13 +87,34 @@ class TeacherTrainer(Trainer):
         training: Training,
         model: ModelSettings,
         hyperparameters: types.BaseChannel | None = None,
+        parameters: Parameters = MappingProxyType({}),
     ):
-        super().__init__(
-            module_file=module_file("teacher_trainer"),
+        spec = TeacherTrainerSpec(
             examples=training.examples,
             transform_graph=training.transform_graph,
             hyperparameters=hyperparameters,
-            custom_config=training_config(model, training),
+            train_args=trainer_pb2.TrainArgs(),
+            eval_args=trainer_pb2.EvalArgs(),
+            module_file=module_file("teacher_trainer"),
+            custom_config=json_utils.dumps(training_config(model, training)),
+            model=types.Channel(type=standard_artifacts.Model),
+            model_run=types.Channel(type=standard_artifacts.ModelRun),
+            **given(parameters, "epochs"),
+        )
+        begin_component(self, spec)
+
+
+def begin_component(component: base_component.BaseComponent, spec: types.ComponentSpec) -> None:
+    """Do what the constructor of a TFX component with a module file does, for another spec.
+
+    TFX's own constructor would build TFX's own spec.
+    """
+    base_component.BaseComponent.__init__(component, spec=spec)
+    if udf_utils.should_package_user_modules():
+        udf_utils.add_user_module_dependency(
+            component,
+            standard_component_specs.MODULE_FILE_KEY,
+            standard_component_specs.MODULE_PATH_KEY,
         )
 
 

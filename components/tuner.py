@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 from tfx import types
@@ -13,13 +15,16 @@ from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
 from components.distiller import (
+    STUDENT_PARAMETERS,
     TEACHING_INPUTS,
     Artifacts,
-    begin_component,
     knowledge_paths,
     student_config,
 )
-from components.teacher_trainer import Training, module_file
+from components.run_parameters import Parameters, declared, given
+from components.teacher_trainer import Training, begin_component, module_file
+from components.teachers import teacher_channels
+from modules.run_parameters import overlay_training
 from modules.settings import DistillSettings, ModelSettings, TuneSettings
 
 _CONFIG = standard_component_specs.CUSTOM_CONFIG_KEY
@@ -32,7 +37,8 @@ class Executor(tfx_executor.Executor):
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Search, and write the best hyperparameters and the results of all trials."""
-        config = json_utils.loads(exec_properties[_CONFIG]) | knowledge_paths(input_dict)
+        config = overlay_training(json_utils.loads(exec_properties[_CONFIG]), exec_properties)
+        config |= knowledge_paths(input_dict)
         tuner = tfx_executor.search(
             input_dict,
             {**exec_properties, _CONFIG: json_utils.dumps(config)},
@@ -45,6 +51,7 @@ class Executor(tfx_executor.Executor):
 class TunerSpec(standard_component_specs.TunerSpec):
     """TFX's TunerSpec, with the teachers and their knowledge."""
 
+    PARAMETERS = {**standard_component_specs.TunerSpec.PARAMETERS, **declared(*STUDENT_PARAMETERS)}
     INPUTS = {**standard_component_specs.TunerSpec.INPUTS, **TEACHING_INPUTS}
 
 
@@ -61,6 +68,7 @@ class Tuner(tfx_component.Tuner):
       teacher_weights: Their shares.
       soft_targets: Their knowledge, computed before; None runs them in every step.
       tune: What is searched.
+      parameters: What is left open until a run begins.
     """
 
     SPEC_CLASS = TunerSpec
@@ -72,16 +80,18 @@ class Tuner(tfx_component.Tuner):
         training: Training,
         model: ModelSettings,
         distill: DistillSettings,
-        teachers: types.BaseChannel,
+        teachers: Sequence[types.BaseChannel],
         teacher_weights: list[float],
         soft_targets: types.BaseChannel | None,
         tune: TuneSettings,
+        parameters: Parameters = MappingProxyType({}),
     ):
         config = student_config(model, training, distill, teacher_weights)
         spec = TunerSpec(
             examples=training.examples,
             transform_graph=training.transform_graph,
-            teachers=teachers,
+            **teacher_channels(teachers),
+            **given(parameters, *STUDENT_PARAMETERS),
             soft_targets=soft_targets,
             train_args=trainer_pb2.TrainArgs(),
             eval_args=trainer_pb2.EvalArgs(),
@@ -90,5 +100,4 @@ class Tuner(tfx_component.Tuner):
             best_hyperparameters=types.Channel(type=standard_artifacts.HyperParameters),
             tuner_results=types.Channel(type=standard_artifacts.TunerResults),
         )
-        # TFX's own constructor would build TFX's own spec.
         begin_component(self, spec)

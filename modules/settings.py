@@ -22,6 +22,7 @@ from pydantic import (
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 TFLiteVariant = Literal["float32", "float16", "dynamic_range", "int8"]
 Interval = tuple[FiniteFloat, FiniteFloat]
+MOST_TEACHERS = 8
 
 
 class Settings(BaseModel):
@@ -401,13 +402,108 @@ class PushSettings(Settings):
         return destination
 
 
-class RuntimeSettings(Settings):
-    """How the pipeline is executed."""
+Role = Literal["trainer", "evaluator", "default"]
+Place = Literal["local", "kubeflow", "vertex"]
 
-    beam: tuple[str, ...] = Field(
-        # In memory: other runners of recent Beam releases download a server first.
-        ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"),
-        description="Beam pipeline options",
+
+class ResourceSettings(Settings):
+    """What a node's machine is to have; a key left out is the engine's default."""
+
+    cpu: float | None = Field(None, gt=0, description="cores")
+    memory: str | None = Field(
+        None,
+        pattern=r"^[1-9][0-9]*(\.[0-9]+)?(K|M|G|T|Ki|Mi|Gi|Ti)?$",
+        description="for example 16Gi",
+    )
+    accelerator: str | None = Field(
+        None, min_length=1, description="as the engine calls it, for example NVIDIA_TESLA_T4"
+    )
+    accelerator_count: int = Field(1, ge=1, description="of them, for each replica")
+    spot: bool = Field(False, description="a cheaper machine that may be taken away")
+    replicas: int = Field(1, ge=1, description="trainer, Vertex: machines that train together")
+    machine_type: str | None = Field(
+        None, min_length=1, description="trainer, Vertex: of a CustomJob, for example n1-standard-8"
+    )
+    retries: int = Field(2, ge=0, description="how often a failed node is tried again")
+    timeout_minutes: float | None = Field(None, gt=0, description="of one try; null: none")
+
+
+class BeamSettings(Settings):
+    """Which Beam runner executes the data-parallel nodes."""
+
+    runner: Literal["in_memory", "multi_processing", "dataflow", "flink", "spark", "portable"] = (
+        Field("in_memory", description="in the node's process, in several, or elsewhere")
+    )
+    workers: int | None = Field(
+        None, ge=1, description="null: 1 in memory, one per core, or what the service chooses"
+    )
+    options: tuple[Annotated[str, Field(pattern=r"^--[a-zA-Z]")], ...] = Field(
+        (), description="Beam's own, for example --machine_type=n1-standard-4; they go last"
+    )
+
+    @model_validator(mode="after")
+    def _memory_has_one_worker(self) -> BeamSettings:
+        if self.runner == "in_memory" and self.workers not in (None, 1):
+            raise ValueError(
+                f"runtime.beam: workers must be 1 with the runner in_memory, got {self.workers}; "
+                "set runner: multi_processing"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _portable_has_a_job_service(self) -> BeamSettings:
+        if self.runner == "portable" and not any(
+            option.startswith("--job_endpoint=") for option in self.options
+        ):
+            raise ValueError(
+                "runtime.beam: options must name the job service with the runner portable, got "
+                f"{list(self.options)}; add --job_endpoint=HOST:PORT"
+            )
+        return self
+
+
+class VertexSettings(Settings):
+    """Where and as whom Vertex AI Pipelines runs the pipeline."""
+
+    project: str | None = Field(None, min_length=1, description="Google Cloud project")
+    region: str | None = Field(None, min_length=1, description="for example europe-west4")
+    service_account: str | None = Field(
+        None, min_length=1, description="that the nodes run as; null: the project's default"
+    )
+    network: str | None = Field(
+        None, min_length=1, description="projects/NUMBER/global/networks/NAME; null: none"
+    )
+    labels: dict[str, str] = Field(default_factory=dict, description="of the run, for billing")
+    caching: bool = Field(True, description="false: no node is answered from the cache")
+
+
+class KubeflowSettings(Settings):
+    """Where Kubeflow Pipelines answers."""
+
+    endpoint: str | None = Field(None, min_length=1, description="URL of its API")
+    namespace: str | None = Field(None, min_length=1, description="Kubernetes namespace")
+    iap_client_id: str | None = Field(
+        None, min_length=1, description="OAuth client, behind an Identity-Aware Proxy"
+    )
+
+
+class RuntimeSettings(Settings):
+    """Where and how the pipeline is executed."""
+
+    image: str | None = Field(
+        None, min_length=1, description="container image with this code, for clusters and Beam"
+    )
+    pipeline_root: str | None = Field(
+        None,
+        min_length=1,
+        description="of the artifacts on a cluster, for example gs://bucket/path",
+    )
+    resources: dict[Role, ResourceSettings] = Field(
+        default_factory=dict,
+        description="by role: trainer, evaluator, default, from which the others inherit",
+    )
+    beam: dict[Place, BeamSettings] = Field(
+        default_factory=dict, description="by place: local, kubeflow, vertex; in memory by default"
     )
     strategy: Literal["auto", "mirrored", "multi_worker"] = Field(
         "auto", description="one device; all GPUs of a machine; the workers named by TF_CONFIG"
@@ -415,3 +511,23 @@ class RuntimeSettings(Settings):
     checkpoint_seconds: float = Field(
         30.0, ge=0, description="a training's state is saved after an epoch if the last is older"
     )
+    vertex: VertexSettings = VertexSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
+
+    def resources_of(self, role: Role) -> ResourceSettings:
+        """What a role is given: its own keys, then those of default."""
+        inherited = self.resources.get("default", ResourceSettings())
+        own = self.resources.get(role, ResourceSettings())
+        return inherited.model_copy(update=own.model_dump(exclude_unset=True))
+
+    @model_validator(mode="after")
+    def _trainers_alone_have_replicas(self) -> RuntimeSettings:
+        for role in ("default", "evaluator"):
+            settings = self.resources.get(role)
+            named = settings.model_fields_set & {"replicas", "machine_type"} if settings else ()
+            for key in sorted(named):
+                raise ValueError(
+                    f"runtime.resources.{role}.{key} must not be set, since trainers alone run on "
+                    f"several machines or as a CustomJob; set runtime.resources.trainer.{key}"
+                )
+        return self

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -17,6 +17,7 @@ from modules.methods import check_methods
 from modules.model_zoo import check_model
 from modules.search_space import check_tune
 from modules.settings import (
+    MOST_TEACHERS,
     AugmentSettings,
     DataSettings,
     DistillSettings,
@@ -45,7 +46,9 @@ class PipelineConfig(Settings):
     augment: AugmentSettings = AugmentSettings()
     teacher: TeacherSettings
     more_teachers: tuple[TeacherSettings, ...] = Field(
-        (), description="teach beside the teacher, which alone is the judgement's baseline"
+        (),
+        max_length=MOST_TEACHERS - 1,
+        description="teach beside the teacher, which alone is the judgement's baseline",
     )
     student: ModelSettings
     distill: DistillSettings = DistillSettings()
@@ -225,6 +228,9 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
     for part in location:
         if isinstance(part, int):
             annotation = get_args(annotation)[0]
+            continue
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
             continue
         annotation = annotation.model_fields[part].annotation
         if type(None) in get_args(annotation):

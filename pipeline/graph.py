@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from tfx.components import StatisticsGen, Transform
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
-from tfx.types import channel_utils
 
 from components.code_digest import code_digest
 from components.distiller import Distiller
@@ -17,11 +18,13 @@ from components.example_gen.component import example_gen
 from components.example_validator import ExampleValidator
 from components.exporter.component import Exporter
 from components.pusher.component import Pusher
+from components.run_parameters import Parameters
 from components.schema_gen import SchemaGen
 from components.soft_targets.component import SoftTargets
 from components.teacher_trainer import TeacherTrainer, Training, module_file
 from components.tuner import Tuner
 from modules.settings import GateSettings
+from pipeline.beam_arguments import IN_MEMORY
 from pipeline.config import PipelineConfig
 
 
@@ -33,32 +36,45 @@ class Places:
       pipeline_root: Of the artifacts.
       push_destination: Of blessed students, unless `push.destination` names another.
       metadata: TFX's metadata connection; None where the orchestrator brings its own.
+      beam_arguments: Which Beam runner there is.
     """
 
     pipeline_root: str
     push_destination: str
     metadata: Any = None
+    beam_arguments: Sequence[str] = IN_MEMORY
 
 
-def create_pipeline(config: PipelineConfig, places: Places) -> Pipeline:
-    """The graph of an experiment: data, teacher, student, control, judgement, push."""
+def create_pipeline(
+    config: PipelineConfig, places: Places, parameters: Parameters = MappingProxyType({})
+) -> Pipeline:
+    """The graph of an experiment: data, teacher, student, control, judgement, push.
+
+    Args:
+      config: The experiment.
+      places: Where the runner keeps things.
+      parameters: TFX RuntimeParameters by the names of `modules.run_parameters`, where the runner
+        leaves them open until a run begins.
+    """
     digest = code_digest()
-    data = _data_nodes(config, digest)
-    taught = _training_nodes(config, data["Transform"], digest)
-    shipped = _shipping_nodes(config, data, taught, places, digest)
+    data = _data_nodes(config, digest, parameters)
+    taught = _training_nodes(config, data["Transform"], digest, parameters)
+    shipped = _shipping_nodes(config, data, taught, places, digest, parameters)
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=places.pipeline_root,
         components=[*data.values(), *taught.values(), *shipped],
         enable_cache=True,
         metadata_connection_config=places.metadata,
-        beam_pipeline_args=list(config.runtime.beam),
+        beam_pipeline_args=list(places.beam_arguments),
     )
 
 
-def _data_nodes(config: PipelineConfig, digest: str) -> dict[str, BaseComponent]:
+def _data_nodes(
+    config: PipelineConfig, digest: str, parameters: Parameters
+) -> dict[str, BaseComponent]:
     """From the source to transformed examples, by node id."""
-    examples = example_gen(config.data, digest)
+    examples = example_gen(config.data, digest, parameters)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
     schema = SchemaGen(
         statistics=statistics.outputs["statistics"],
@@ -82,7 +98,7 @@ def _data_nodes(config: PipelineConfig, digest: str) -> dict[str, BaseComponent]
 
 
 def _training_nodes(
-    config: PipelineConfig, transform: BaseComponent, digest: str
+    config: PipelineConfig, transform: BaseComponent, digest: str, parameters: Parameters
 ) -> dict[str, BaseComponent]:
     """Teachers, their knowledge, the search, the student and its control, by node id."""
     training = Training(
@@ -98,8 +114,7 @@ def _training_nodes(
     for index, settings in enumerate(config.more_teachers):
         another = TeacherTrainer(model=settings, training=training)
         nodes.append(another.with_id(f"TeacherTrainer_{index + 2}"))
-    models = [teacher.outputs["model"] for teacher in nodes]
-    teachers = models[0] if len(models) == 1 else channel_utils.union(models)
+    teachers = [teacher.outputs["model"] for teacher in nodes]
     cached = config.distill.knowledge == "cached"
     soft_targets = None
     if cached:
@@ -123,6 +138,7 @@ def _training_nodes(
         "teachers": teachers,
         "teacher_weights": [config.teacher.weight, *(t.weight for t in config.more_teachers)],
         "soft_targets": soft_targets,
+        "parameters": parameters,
     }
     winner = None
     if config.tune:
@@ -132,7 +148,10 @@ def _training_nodes(
     if config.distill.control:
         # The same student without its teacher: what it lacks, distillation has brought.
         control = TeacherTrainer(
-            model=config.student, training=taught["training"], hyperparameters=winner
+            model=config.student,
+            training=taught["training"],
+            hyperparameters=winner,
+            parameters=parameters,
         )
         nodes.append(control.with_id("Control"))
     return {node.id: node for node in nodes}
@@ -144,6 +163,7 @@ def _shipping_nodes(
     taught: dict[str, BaseComponent],
     places: Places,
     digest: str,
+    parameters: Parameters,
 ) -> list[BaseComponent]:
     """TFLite files, the judgement, the push."""
     transform = data["Transform"].outputs
@@ -180,8 +200,9 @@ def _shipping_nodes(
         ),
         evaluate=config.evaluate,
         config=config.model_dump_json(),
-        compare_with_pushed=destination if asks_for_pushed(config.gate) else "",
+        compare_with_pushed=destination if _asks_for_pushed(config.gate) else "",
         code_digest=digest,
+        parameters=parameters,
     )
     pusher = Pusher(
         model=student["model"],
@@ -192,10 +213,20 @@ def _shipping_nodes(
         destination=destination,
         pipeline=config.name,
         code_digest=digest,
+        run_destination=parameters.get("push_destination"),
     )
     return [exporter, evaluator, pusher]
 
 
-def asks_for_pushed(gate: GateSettings) -> bool:
-    """Whether the gate compares with the last pushed student."""
+def uncached_nodes(config: PipelineConfig) -> set[str]:
+    """The ids of the nodes that depend on the push destination, which no cache knows.
+
+    A cached push would report success whatever has since become of the destination. The Pusher
+    itself finds out whether its version is still there, and copies nothing if it is. A gate that
+    compares with the last pushed student has to look for it every time.
+    """
+    return {"Pusher"} | ({"Evaluator"} if _asks_for_pushed(config.gate) else set())
+
+
+def _asks_for_pushed(gate: GateSettings) -> bool:
     return any(limit.against == "pushed" for limit in gate.limits)

@@ -26,26 +26,23 @@ from modules.distiller import Distiller
 from modules.errors import ConfigError
 from modules.report import REPORT_FILES
 from modules.search_space import choices
+from modules.settings import RuntimeSettings
 from modules.sources import METADATA_FILE, open_source
+from pipeline.beam_arguments import beam_arguments
 from pipeline.config import PipelineConfig, load_config
 from pipeline.console import run_console
-from pipeline.graph import Places, asks_for_pushed, create_pipeline
+from pipeline.graph import Places, create_pipeline, uncached_nodes
 
 _LOG = logging.getLogger("tfx_distill.run")
 _FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
 
 class Runner(LocalDagRunner):
-    """LocalDagRunner that never answers from the cache what depends on the push destination.
-
-    A cached push would report success whatever has since become of the destination. The Pusher
-    itself finds out whether its version is still there, and copies nothing if it is. A gate that
-    compares with the last pushed student has to look for it every time.
-    """
+    """LocalDagRunner that never answers the nodes of `uncached_nodes` from the cache."""
 
     def __init__(self, config: PipelineConfig):
         super().__init__()
-        self._uncached = {"Pusher"} | ({"Evaluator"} if asks_for_pushed(config.gate) else set())
+        self._uncached = uncached_nodes(config)
 
     def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: Any = None) -> None:
         """Runs a compiled pipeline, nodes one after another."""
@@ -72,13 +69,15 @@ class Outcome:
     tflite: str | None
 
 
-def places(output: Path) -> Places:
+def places(output: Path, runtime: RuntimeSettings | None = None) -> Places:
     """The layout below a run's output directory."""
     root = output.absolute()
+    pipeline_root = str(root / "pipeline_root")
     return Places(
-        pipeline_root=str(root / "pipeline_root"),
+        pipeline_root=pipeline_root,
         push_destination=str(root / "pushed"),
         metadata=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
+        beam_arguments=beam_arguments(runtime or RuntimeSettings(), "local", pipeline_root),
     )
 
 
@@ -127,7 +126,7 @@ def run(config: PipelineConfig, output: Path) -> Outcome:
     """
     _LOG.info("checking data and models")
     preflight(config)
-    where = places(output)
+    where = places(output, config.runtime)
     os.makedirs(where.pipeline_root, exist_ok=True)
     Runner(config).run(create_pipeline(config, where))
     return collect_outcome(config.name, output)
@@ -178,4 +177,4 @@ if __name__ == "__main__":
     OUTPUT = Path("runs") / CONFIG.name
     OUTPUT.mkdir(parents=True, exist_ok=True)
     with run_console(OUTPUT / "run.log", debug=False):
-        Runner(CONFIG).run(create_pipeline(CONFIG, places(OUTPUT)))
+        Runner(CONFIG).run(create_pipeline(CONFIG, places(OUTPUT, CONFIG.runtime)))

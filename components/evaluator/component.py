@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tfx import types
 from tfx.components.evaluator import component as tfx_evaluator
@@ -14,6 +15,8 @@ from tfx.utils import json_utils
 from components.artifacts import TFLiteModels
 from components.evaluator.executor import Executor
 from components.evaluator.tfma_config import tfma_config
+from components.run_parameters import Parameters, declared, given
+from modules.run_parameters import RUN_PARAMETERS
 from modules.settings import EvaluateSettings
 
 
@@ -25,6 +28,7 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
         "config": ExecutionParameter(type=str),
         "compare_with_pushed": ExecutionParameter(type=str),
         "code_digest": ExecutionParameter(type=str),
+        **declared(*RUN_PARAMETERS),
     }
     INPUTS = {
         **standard_component_specs.EvaluatorSpec.INPUTS,
@@ -87,6 +91,7 @@ class Evaluator(tfx_evaluator.Evaluator):
       compare_with_pushed: The push destination, if the gate compares with the last pushed
         student; else empty.
       code_digest: Of this project's code, for the cache.
+      parameters: What is left open until a run begins; the report's configuration shows it.
     """
 
     SPEC_CLASS = EvaluatorSpec
@@ -100,6 +105,7 @@ class Evaluator(tfx_evaluator.Evaluator):
         config: str,
         compare_with_pushed: str,
         code_digest: str,
+        parameters: Parameters = MappingProxyType({}),
     ):
         channels = {name: channel for name, channel in vars(judged).items() if channel is not None}
         spec = EvaluatorSpec(
@@ -110,6 +116,7 @@ class Evaluator(tfx_evaluator.Evaluator):
             config=config,
             compare_with_pushed=compare_with_pushed,
             code_digest=code_digest,
+            **given(parameters, *RUN_PARAMETERS),
             evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
             blessing=types.Channel(type=standard_artifacts.ModelBlessing),
         )

@@ -21,6 +21,7 @@ from modules import evaluation, push, report, run_history
 from modules.eval_split import EvalSplit
 from modules.preprocessing import class_names
 from modules.report_schema import ArtifactReference, Lineage
+from modules.run_parameters import overlay
 from modules.settings import (
     DataSettings,
     EvaluateSettings,
@@ -43,6 +44,7 @@ class Executor(tfx_executor.Executor):
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Writes TFMA's results and the report's files, and blesses or does not."""
+        exec_properties = _of_this_run(exec_properties)
         split = _eval_split(input_dict, exec_properties)
         rules = _rules(exec_properties)
         # Only here is it known how many classes there are.
@@ -69,6 +71,15 @@ class Executor(tfx_executor.Executor):
         )
         report.write_report(judged, images, directory)
         _bless(input_dict, output_dict, judged.gate.blessed)
+
+
+def _of_this_run(exec_properties: dict[str, Any]) -> dict[str, Any]:
+    """The properties with the values that the run was given."""
+    config = overlay(json.loads(exec_properties["config"]), exec_properties)
+    destination = exec_properties.get("push_destination")
+    if destination and exec_properties["compare_with_pushed"]:
+        exec_properties = {**exec_properties, "compare_with_pushed": destination}
+    return {**exec_properties, "config": json.dumps(config)}
 
 
 def _subjects(input_dict: Artifacts) -> evaluation.Subjects:

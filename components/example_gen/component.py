@@ -6,12 +6,15 @@ a changed folder is read again and an unchanged one is served from the cache.
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from tfx.components.example_gen.component import FileBasedExampleGen, QueryBasedExampleGen
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.proto import example_gen_pb2
 
 from components.example_gen.executor import Executor, pack_settings
+from components.run_parameters import Parameters
 from modules.settings import DataSettings
 
 
@@ -27,8 +30,16 @@ class EmbeddedExampleGen(QueryBasedExampleGen):
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
 
-def example_gen(settings: DataSettings, code_digest: str) -> BaseBeamComponent:
-    """The ExampleGen for a source; its output `examples` has the splits train and eval."""
+def example_gen(
+    settings: DataSettings, code_digest: str, parameters: Parameters = MappingProxyType({})
+) -> BaseBeamComponent:
+    """The ExampleGen for a source; its output `examples` has the splits train and eval.
+
+    Args:
+      settings: The source.
+      code_digest: Of this project's code, for the cache.
+      parameters: What is left open until a run begins.
+    """
     splits = [
         # Only the names matter: the executor splits by its own seeded hash, see
         # `modules.sources.in_eval_split`.
@@ -36,10 +47,12 @@ def example_gen(settings: DataSettings, code_digest: str) -> BaseBeamComponent:
         for name in ("train", "eval")
     ]
     output_config = example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=splits))
-    custom_config = pack_settings(settings, code_digest)
+    path = parameters.get("data_path", settings.path)
+    # Files that are named when a run begins can be looked at by the run alone.
+    custom_config = pack_settings(settings, code_digest, known_path=path == settings.path)
     if settings.path:
         component = ImageFolderExampleGen(
-            input_base=settings.path,
+            input_base=path,
             input_config=_single_split("*/*"),
             output_config=output_config,
             custom_config=custom_config,

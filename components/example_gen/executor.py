@@ -34,15 +34,23 @@ _PROBLEMS_SHOWN = 5
 _SUMMARY = "summary.json"
 
 
-def pack_settings(settings: DataSettings, code_digest: str) -> example_gen_pb2.CustomConfig:
-    """The settings as the execution property `custom_config`, part of the cache's key."""
+def pack_settings(
+    settings: DataSettings, code_digest: str, *, known_path: bool = True
+) -> example_gen_pb2.CustomConfig:
+    """The settings as the execution property `custom_config`, part of the cache's key.
+
+    Args:
+      settings: What is read.
+      code_digest: Of this project's code.
+      known_path: Whether `data.path` can be looked at now.
+    """
     # What only later nodes read is left out: changing it must not read the images again.
     relevant = settings.model_dump(
         include={"source", "path", "channels", "eval_fraction", "split_seed"}
     )
     struct = struct_pb2.Struct()
     # TFX notices changed images by itself, but not a file beside the class folders.
-    metadata = hashlib.sha256(read_metadata(settings)).hexdigest()
+    metadata = hashlib.sha256(read_metadata(settings)).hexdigest() if known_path else ""
     json_format.ParseDict(
         {"data": relevant, "metadata": metadata, "code_digest": code_digest}, struct
     )
@@ -60,7 +68,9 @@ def unpack_settings(exec_properties: dict[str, Any]) -> DataSettings:
     data = json_format.MessageToDict(struct)["data"]
     # A protobuf struct knows no integers.
     data |= {name: int(data[name]) for name in ("split_seed", "channels")}
-    return DataSettings.model_validate(data)
+    # The path that a run is given is TFX's own property of a FileBasedExampleGen.
+    path = exec_properties.get(standard_component_specs.INPUT_BASE_KEY)
+    return DataSettings.model_validate(data | ({"path": path} if path else {}))
 
 
 class Executor(base_example_gen_executor.BaseExampleGenExecutor):

@@ -1,6 +1,7 @@
 """The Pusher component: TFX's, with the TFLite files and what was measured on them."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from tfx import types
 from tfx.components.pusher import component as tfx_pusher
@@ -22,6 +23,7 @@ class PusherSpec(standard_component_specs.PusherSpec):
         executor.PUSH_KEY: ExecutionParameter(type=str),
         executor.PIPELINE_KEY: ExecutionParameter(type=str),
         executor.CODE_DIGEST_KEY: ExecutionParameter(type=str),
+        executor.DESTINATION_KEY: ExecutionParameter(type=str, optional=True),
     }
     INPUTS: Mapping[str, ChannelParameter] = {
         **standard_component_specs.PusherSpec.INPUTS,
@@ -53,6 +55,7 @@ class Pusher(tfx_pusher.Pusher):
         destination: str,
         pipeline: str,
         code_digest: str,
+        run_destination: Any = None,
     ) -> None:
         """Wires the component.
 
@@ -66,6 +69,7 @@ class Pusher(tfx_pusher.Pusher):
           destination: base directory of all versions, a local path or a URL.
           pipeline: the pipeline's name.
           code_digest: digest of the executor's code, so that TFX's cache knows when it changes.
+          run_destination: a TFX RuntimeParameter that goes before `destination`, or None.
         """
         spec = PusherSpec(
             model=model,
@@ -79,6 +83,7 @@ class Pusher(tfx_pusher.Pusher):
             push=push.model_dump_json(),
             pipeline=pipeline,
             code_digest=code_digest,
+            **({executor.DESTINATION_KEY: run_destination} if run_destination else {}),
         )
         # TFX's own constructor would build TFX's own spec.
         base_component.BaseComponent.__init__(self, spec=spec)

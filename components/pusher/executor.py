@@ -22,6 +22,7 @@ EVALUATION_KEY = "evaluation"
 PUSH_KEY = "push"
 PIPELINE_KEY = "pipeline"
 CODE_DIGEST_KEY = "code_digest"
+DESTINATION_KEY = "run_destination"
 PUSHED_TFLITE_PROPERTY = "pushed_tflite"
 REPORT_FILE = "report.json"
 
@@ -39,8 +40,8 @@ class Executor(tfx_executor.Executor):
         Args:
           input_dict: `model`, `model_blessing`, `tflite`, `evaluation`; one artifact each.
           output_dict: `pushed_model`.
-          exec_properties: `push_destination` (proto as JSON), `push` (PushSettings as JSON),
-            `pipeline`.
+          exec_properties: `push_destination` (proto as JSON), `run_destination` that goes before
+            it or None, `push` (PushSettings as JSON), `pipeline`.
 
         Raises:
           UserError: there is no report, or what `modules.push.push` or
@@ -63,7 +64,7 @@ class Executor(tfx_executor.Executor):
             report=_report(f"{evaluation_uri}/{REPORT_FILE}"),
             pipeline=exec_properties[PIPELINE_KEY],
         )
-        destination = _base_directory(exec_properties)
+        destination = exec_properties.get(DESTINATION_KEY) or _base_directory(exec_properties)
         pushed = push.push(candidate, destination, keep=settings.keep, remote=fileio)
         logging.info("Version %d %s", pushed.version, "pushed" if pushed.copied else "kept")
         if settings.vertex:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
@@ -10,6 +12,7 @@ from tfx.utils import json_utils
 
 from components.artifacts import SoftTargets as SoftTargetsArtifact
 from components.soft_targets.executor import Executor
+from components.teachers import TEACHER_INPUTS, teacher_channels
 from modules.settings import AugmentSettings, DataSettings, DistillSettings
 
 
@@ -23,7 +26,7 @@ class SoftTargetsSpec(ComponentSpec):
     }
     INPUTS = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
-        "teachers": ChannelParameter(type=standard_artifacts.Model),
+        **TEACHER_INPUTS,
     }
     OUTPUTS = {"soft_targets": ChannelParameter(type=SoftTargetsArtifact)}
 
@@ -51,7 +54,7 @@ class SoftTargets(base_component.BaseComponent):
         self,
         *,
         examples: types.BaseChannel,
-        teachers: types.BaseChannel,
+        teachers: Sequence[types.BaseChannel],
         distill: DistillSettings,
         augment: AugmentSettings,
         data: DataSettings,
@@ -67,7 +70,7 @@ class SoftTargets(base_component.BaseComponent):
         super().__init__(
             SoftTargetsSpec(
                 examples=examples,
-                teachers=teachers,
+                **teacher_channels(teachers),
                 request=json_utils.dumps(request),
                 data=data.model_dump_json(),
                 code_digest=code_digest,

@@ -10,6 +10,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components.teachers import teacher_uris
 from modules import model_zoo, serving, soft_targets
 from modules.data import ExampleData
 from modules.settings import AugmentSettings, DataSettings
@@ -33,10 +34,8 @@ class Executor(base_executor.BaseExecutor):
             for uri in artifact_utils.get_split_uris(input_dict["examples"], "train")
         ]
         teachers = [
-            model_zoo.load_model(
-                serving.keras_directory(path_utils.serving_model_path(artifact.uri))
-            )
-            for artifact in input_dict["teachers"]
+            model_zoo.load_model(serving.keras_directory(path_utils.serving_model_path(uri)))
+            for uri in teacher_uris(input_dict)
         ]
         soft_targets.compute(
             teachers,

@@ -26,6 +26,8 @@ FLIP = AugmentSettings(flip=True, pad_crop=1)
 
 def make_component(**replaced: Any) -> SoftTargets:
     channels = {name: types.Channel(type=kind) for name, kind in INPUTS.items()}
+    channels |= {name: replaced.pop(name) for name in INPUTS if name in replaced}
+    channels["teachers"] = [channels["teachers"]]
     parameters = {
         "distill": DistillSettings(),
         "augment": AugmentSettings(),
@@ -153,15 +155,15 @@ def run_executor(miniature_run: Any, output: Path, nodes: list[str], **replaced:
     examples = standard_artifacts.Examples()
     examples.uri = miniature_run.uris["Transform.transformed_examples"]
     examples.split_names = '["train", "eval"]'
-    teachers = []
-    for node in nodes:
-        teachers.append(standard_artifacts.Model())
-        teachers[-1].uri = miniature_run.uris[f"{node}.model"]
+    teachers = {}
+    for key, node in zip(("teachers", "teachers_2"), nodes, strict=False):
+        teachers[key] = [standard_artifacts.Model()]
+        teachers[key][0].uri = miniature_run.uris[f"{node}.model"]
     made = artifacts.SoftTargets()
     made.uri = str(output)
     settings = {"data": miniature_run.config().data, **replaced}
     Executor().Do(
-        {"examples": [examples], "teachers": teachers},
+        {"examples": [examples], **teachers},
         {"soft_targets": [made]},
         make_component(**settings).exec_properties,
     )

@@ -14,7 +14,7 @@ from tfx.types import standard_artifacts
 import modules
 from components.artifacts import SoftTargets
 from components.distiller import Distiller, Executor
-from components.teacher_trainer import TeacherTrainer, Training
+from components.teacher_trainer import TeacherTrainer, TrainerExecutor, Training
 from modules.settings import (
     AugmentSettings,
     DataSettings,
@@ -63,7 +63,7 @@ def make_student(**changes: Any) -> Distiller:
         "training": training,
         "model": MODEL,
         "distill": DistillSettings(),
-        "teachers": types.Channel(type=standard_artifacts.Model),
+        "teachers": [types.Channel(type=standard_artifacts.Model)],
         "teacher_weights": [1.0],
         "soft_targets": types.Channel(type=SoftTargets),
     }
@@ -77,7 +77,7 @@ def custom_config(component: Trainer) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("make", "module", "executor"),
     [
-        (make_teacher, "teacher_trainer", GenericExecutor),
+        (make_teacher, "teacher_trainer", TrainerExecutor),
         (make_student, "distill_trainer", Executor),
     ],
 )
@@ -112,18 +112,17 @@ def test_a_teacher_is_no_soft_targets() -> None:
 def test_the_executor_hands_over_where_the_knowledge_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Teachers in the order of the artifacts, not of their names."""
+    """Teachers in the order of the inputs, not of their names."""
 
     class FnArgs:
         def __init__(self) -> None:
             self.custom_config: dict[str, Any] = {"seed": 1}
 
     monkeypatch.setattr(GenericExecutor, "_GetFnArgs", lambda *arguments: FnArgs())
-    inputs: dict[str, list[types.Artifact]] = {"teachers": []}
-    for name in ("b", "a"):
-        model = standard_artifacts.Model()
-        model.uri = str(tmp_path / name)
-        inputs["teachers"].append(model)
+    inputs: dict[str, list[types.Artifact]] = {}
+    for key, name in (("teachers_2", "a"), ("teachers", "b")):
+        inputs[key] = [standard_artifacts.Model()]
+        inputs[key][0].uri = str(tmp_path / name)
     executor = Executor()
     given = executor._GetFnArgs(inputs, {}, {}).custom_config
     teacher_dirs = [str(tmp_path / name / "Format-Serving") for name in ("b", "a")]

@@ -93,7 +93,7 @@ def test_defaults_of_a_minimal_file(file: Path) -> None:
     assert not config.augment.active
     assert config.runtime.strategy == "auto"
     assert config.push.destination is None
-    assert "--direct_running_mode=in_memory" in config.runtime.beam
+    assert (config.runtime.beam, config.runtime.resources) == ({}, {})
 
 
 def test_a_configuration_does_not_change(file: Path) -> None:
@@ -130,8 +130,8 @@ def test_the_last_override_counts(file: Path) -> None:
 
 
 def test_a_value_may_hold_an_equals_sign(file: Path) -> None:
-    config = load_config(str(file), ["runtime.beam=['--a=b']"])
-    assert config.runtime.beam == ("--a=b",)
+    config = load_config(str(file), ["runtime.beam.vertex.options=['--a=b']"])
+    assert config.runtime.beam["vertex"].options == ("--a=b",)
 
 
 def test_an_override_fills_a_section_that_is_left_empty(file: Path) -> None:

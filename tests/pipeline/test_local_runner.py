@@ -247,7 +247,8 @@ def taught_by_two(miniature_run: Any) -> dict[str, Any]:
         "states": miniature_run.states(),
         "uris": {name: item.uri for name, item in miniature_run.artifacts().items()},
         "given": {
-            node: miniature_run.inputs(node, "teachers") for node in ("SoftTargets", "Distiller")
+            node: miniature_run.inputs(node, "teachers") + miniature_run.inputs(node, "teachers_2")
+            for node in ("SoftTargets", "Distiller")
         },
         "config": json.loads(miniature_run.properties("Distiller")["custom_config"]),
     }
