@@ -22,6 +22,8 @@ from pipeline.graph import Places, create_pipeline, uncached_nodes
 
 Engine = Literal["kubeflow", "vertex"]
 
+_COMMAND = ["python", "-m", "pipeline.container_entrypoint"]
+
 _MODULE_FILE = standard_component_specs.MODULE_FILE_KEY
 _MODULE_PATH = standard_component_specs.MODULE_PATH_KEY
 
@@ -50,7 +52,9 @@ def compile_pipeline(
     pipeline = create_pipeline(config, places)
     _use_code_of_image(pipeline)
     runner = KubeflowV2DagRunner(
-        KubeflowV2DagRunnerConfig(default_image=image, use_pipeline_spec_2_1=True)
+        KubeflowV2DagRunnerConfig(
+            default_image=image, default_commands=_COMMAND, use_pipeline_spec_2_1=True
+        )
     )
     job = runner.run(pipeline, write_out=False)
     spec = json_format.ParseDict(job["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
