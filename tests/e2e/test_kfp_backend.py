@@ -316,15 +316,43 @@ def managed(job: Job, **runtime: Any) -> Job:
 def test_a_pipeline_job_sets_parameters_and_artifacts_keep_their_types(tmp_path: Path) -> None:
     job = managed(compiled(imports, tmp_path), parameterValues={"uri": "/data/job"})
     backend = Backend(tmp_path / "scratch", dialect="vertex")
-    with pytest.raises(SpecError, match="absolute local path"):
-        backend.run(job)
-    run = backend.run(job, pipeline_root=str(tmp_path))
+    run = backend.run(job)
     assert given_to(run, "read-2")["uri"] == "/data/job"
     assert given_to(run, "read")["type"] == {
         "schemaTitle": "system.Dataset",
         "schemaVersion": "0.0.1",
     }
     assert given_to(run, "read")["metadata"] == {"rows": 5.0, "ok": True}
+
+
+@dsl.container_component
+def grow(old: dsl.Input[dsl.Dataset], new: dsl.Output[dsl.Dataset], tries: str):
+    copy = 'mkdir -p "$2"; cp "$1"/* "$2"; date +%N > "$2/$(date +%N)"; '
+    return sh(copy + 'echo >> "$3"; test "$(wc -l < "$3")" -gt 1', old.path, new.path, tries)
+
+
+@pytest.mark.parametrize(("dialect", "files"), [("kubeflow", 2), ("vertex", 3)])
+def test_artifacts_lie_in_a_bucket(tmp_path: Path, dialect: Any, files: int) -> None:
+    @dsl.pipeline(name="bucket")
+    def pipeline():
+        data = write(text="a").outputs["data"]
+        grow(old=data, tries=str(tmp_path / "tries")).set_retry(1)
+
+    job = compiled(pipeline, tmp_path)
+    job = managed(job) if dialect == "vertex" else job
+    backend = Backend(tmp_path / "scratch", dialect=dialect)
+    run = backend.run(job, pipeline_root="gs://bucket/root")
+    assert run.state == "SUCCEEDED", run.problems()
+    uri = run.tasks["grow"].outputs.artifacts["new"].uri
+    assert uri.startswith(f"gs://bucket/root/bucket/{run.run_id}/grow/")
+    # What a failed attempt has left is there only where the bucket itself is written to.
+    assert len(run.tasks["grow"].attempts) == 2
+    assert len(list(backend.path(uri).iterdir())) == files
+
+
+def test_a_pipeline_root_must_be_known(backend: Backend, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="'ftp://x' must begin with gs://, s3://, minio://"):
+        backend.run(compiled(words, tmp_path), pipeline_root="ftp://x")
 
 
 def test_only_vertex_asks_a_component_before_the_cache(tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ Two backends are followed. Where they differ, `dialect` decides:
                             display_name and
                             store_session_info added
   executor's output file    on the container's own disk         beside the outputs
+  files of artifacts        inputs are copied to the            the bucket itself is mounted
+                            container's disk; outputs from
+                            it, if it succeeds
   lifecycle.preCacheCheck   not run                             run before the cache is asked
   after a failed task       nothing more is started             what does not depend on it runs on
 
@@ -50,8 +53,9 @@ that stands for nothing fails the task.
 Not the backend's way:
   containers    the image is this Python; a clean environment, empty working directory and home,
                 but not a file system of its own, no limits of memory or time, nobody else's user
-  storage       URIs are local paths; `.path` is the same as `.uri`, nothing is copied to or from
-                /gcs, /minio or /s3
+  storage       buckets are directories, `Backend.path` says where; what would be /gcs, /s3 and
+                /minio in a container is below its own disk. A URI may also be a local path, which
+                is then its own `.path`
   metadata      in memory, for as long as the Backend lives; importers always make a new artifact
   placeholders  are filled in by name; the backend's own order is random
 

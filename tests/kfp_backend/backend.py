@@ -24,9 +24,10 @@ from kfp_backend.driver import (
     resolve_inputs,
     root_inputs,
 )
-from kfp_backend.launcher import Image
+from kfp_backend.launcher import Image, Platform
 from kfp_backend.records import Run, TaskRecord
 from kfp_backend.spec import Job, SpecError
+from kfp_backend.storage import Storage
 from kfp_backend.store import Dialect, MetadataStore, Outputs
 
 _SUCCEEDED = ("SUCCEEDED", "CACHED")
@@ -37,7 +38,7 @@ class Backend:
     """A KFP installation on this machine: it remembers executions from one run to the next.
 
     Args:
-      home: Scratch directory of the containers.
+      home: A directory for the containers' disks, and for the buckets in `buckets`.
       image: What every image stands for.
       dialect: Whose behaviour is followed where the two known backends differ.
       workers: Containers that run at a time.
@@ -55,10 +56,16 @@ class Backend:
         observer: Observer = lambda task, number: None,
         sleep: Callable[[float], None] = time.sleep,
     ):
-        self.home, self.image, self.dialect = Path(home), image or Image(), dialect
+        self.home = Path(home)
+        storage = Storage(self.home / "buckets", mounted=dialect == "vertex")
+        self.platform = Platform(image or Image(), storage, dialect)
         self.observer, self.sleep = observer, sleep
         self.store = MetadataStore(dialect)
         self.slots = threading.BoundedSemaphore(workers)
+
+    def path(self, uri: str) -> Path:
+        """Where an artifact lies."""
+        return self.platform.storage.path(uri)
 
     def run(
         self,
@@ -71,20 +78,20 @@ class Backend:
 
         Args:
           job: The pipeline.
-          pipeline_root: Instead of the one that the file names; an absolute local path.
+          pipeline_root: Instead of the one that the file names.
           parameters: Instead of what the file sets or defaults to.
 
         Raises:
           SpecError: The pipeline or the request is wrong; nothing was run.
         """
-        if job.managed != (self.dialect == "vertex"):
+        dialect = self.platform.dialect
+        if job.managed != (dialect == "vertex"):
             raise SpecError(
-                f"{self.dialect} takes {'a pipeline spec' if job.managed else 'a PipelineJob'}"
+                f"{dialect} takes {'a pipeline spec' if job.managed else 'a PipelineJob'}"
             )
         check(job)
         root = pipeline_root or job.pipeline_root
-        if not root.startswith("/"):
-            raise SpecError(f"the pipeline root must be an absolute local path here, got {root!r}")
+        self.platform.storage.path(root)
         inputs = root_inputs(job, parameters or {})
         run = Run(run_id=str(uuid.uuid4()))
         identity = RunIdentity(run.run_id, f"{root.rstrip('/')}/{job.name}/{run.run_id}")
@@ -125,7 +132,7 @@ class _Execution:
         always = task.trigger_policy.strategy == 2  # ALL_UPSTREAM_TASKS_COMPLETED
         succeeded = all(scope.states[other] in _SUCCEEDED for other in task.dependent_tasks)
         # The open backend starts nothing more once a task has failed.
-        over = self._failed.is_set() and self._backend.dialect == "kubeflow"
+        over = self._failed.is_set() and self._backend.platform.dialect == "kubeflow"
         if not always and (over or not succeeded):
             return TaskRecord("SKIPPED")
         try:

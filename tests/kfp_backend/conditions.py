@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
+from kfp_backend import values
 from kfp_backend.spec import SpecError
 
 _TOKEN = re.compile(
@@ -177,17 +178,17 @@ def _evaluate(node: Any, names: dict[str, Any], condition: str) -> Any:
         return not decisive
     if operation == "member":
         operands[1] = ("value", operands[1])
-    values = [_evaluate(operand, names, condition) for operand in operands]
+    found = [_evaluate(operand, names, condition) for operand in operands]
     try:
-        return _apply(operation, values)
+        return _apply(operation, found)
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise fail(f"{operation} of {values!r} ({type(error).__name__}: {error})") from error
+        raise fail(f"{operation} of {found!r} ({type(error).__name__}: {error})") from error
 
 
-def _apply(operation: str, values: list[Any]) -> Any:
-    first = values[0]
+def _apply(operation: str, operands: list[Any]) -> Any:
+    first = operands[0]
     if operation in ("member", "index"):
-        return first[values[1]]
+        return first[operands[1]]
     if operation == "not" and isinstance(first, bool):
         return not first
     if operation == "minus" and _kind(first) == "number":
@@ -197,12 +198,12 @@ def _apply(operation: str, values: list[Any]) -> Any:
     if operation == "double":
         return float(first)
     if operation == "string":
-        return str(first).lower() if isinstance(first, bool) else str(first)
+        return values.to_text(values.to_value(first))
     if operation in ("==", "!="):
-        same = _kind(first) == _kind(values[1]) and first == values[1]
+        same = _kind(first) == _kind(operands[1]) and first == operands[1]
         return same if operation == "==" else not same
-    if operation in ("+", *_ORDER) and _kind(first) == _kind(values[1]) in ("number", "str"):
-        return first + values[1] if operation == "+" else _ORDER[operation](*values)
+    if operation in ("+", *_ORDER) and _kind(first) == _kind(operands[1]) in ("number", "str"):
+        return first + operands[1] if operation == "+" else _ORDER[operation](*operands)
     raise TypeError("these types do not go together")
 
 

@@ -46,11 +46,10 @@ class ContainerTask:
             inputs=given.inputs,
         )
         launcher = Launcher(
-            self._backend.image,
+            self._backend.platform,
             self._component,
             self._container,
             self._backend.home / self._run.run_id / name,
-            self._backend.dialect,
         )
         if not self._pre_cache_check(launcher, record, given):
             return record
@@ -70,7 +69,7 @@ class ContainerTask:
     ) -> bool:
         """Let the component itself add to the cache's key; only Vertex AI knows of it."""
         hook = self._container.lifecycle.pre_cache_check
-        if self._backend.dialect == "kubeflow" or not hook.command:
+        if self._backend.platform.dialect == "kubeflow" or not hook.command:
             return True
         with self._backend.slots:
             attempt, _, output = launcher.run("pre_cache_check", [*hook.command, *hook.args], given)

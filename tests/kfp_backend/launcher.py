@@ -18,6 +18,7 @@ from kfp_backend import values
 from kfp_backend.driver import DriverError, with_defaults
 from kfp_backend.placeholders import command_line
 from kfp_backend.spec import SpecError
+from kfp_backend.storage import Storage
 from kfp_backend.store import Dialect, Outputs
 
 Container = pb.PipelineDeploymentConfig.PipelineContainerSpec
@@ -29,13 +30,28 @@ class Image:
 
     Attributes:
       path: PATH inside it; `python` is looked up there.
-      environment: The variables that it sets.
+      environment: The variables that it sets; `{disk}` in a value is the container's own disk.
     """
 
     path: str = os.pathsep.join(
         [os.path.dirname(sys.executable), "/usr/local/bin", "/usr/bin", "/bin"]
     )
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What all containers have in common.
+
+    Attributes:
+      image: What every image stands for.
+      storage: Of the artifacts.
+      dialect: Whose behaviour is followed.
+    """
+
+    image: Image
+    storage: Storage
+    dialect: Dialect
 
 
 @dataclass
@@ -59,23 +75,18 @@ class Launcher:
     """Runs the attempts of one task.
 
     Args:
-      image: What the container's image stands for.
+      platform: Where containers run.
       component: Of the task.
       container: Of the component.
-      home: An empty directory for everything that a container leaves behind on its own disk.
-      dialect: Where the container finds its output file.
+      home: An empty directory; each attempt has its disk below it.
     """
 
     def __init__(
-        self,
-        image: Image,
-        component: pb.ComponentSpec,
-        container: Container,
-        home: Path,
-        dialect: Dialect,
+        self, platform: Platform, component: pb.ComponentSpec, container: Container, home: Path
     ):
-        self._image, self._component, self._container = image, component, container
-        self._home, self._dialect = home, dialect
+        self._image, self._storage = platform.image, platform.storage
+        self._dialect = platform.dialect
+        self._component, self._container, self._home = component, container, home
 
     def run(
         self, name: str, arguments: Sequence[str], executor_input: pb.ExecutorInput
@@ -85,15 +96,17 @@ class Launcher:
         for folder in ("work", "tmp", "outputs"):
             (disk / folder).mkdir(parents=True)
         given = with_defaults(self._component, executor_input)
-        self._place_files(given, disk)
         attempt, output = Attempt(log=disk / "log.txt"), pb.ExecutorOutput()
         try:
-            attempt.command = command_line(arguments, given)
+            self._place_files(given, disk)
+            attempt.command = command_line(
+                arguments, given, lambda uri: self._storage.local_path(uri, disk)
+            )
             attempt.returncode = _execute(attempt, self._environment(disk), disk / "work")
             if attempt.returncode:
                 attempt.problem = f"exit code {attempt.returncode}, see {attempt.log}"
             else:
-                output = self._collect(given)
+                output = self._collect(given, disk)
         except (DriverError, SpecError, OSError) as error:
             attempt.problem = str(error)
         return attempt, given, output
@@ -104,9 +117,14 @@ class Launcher:
             parameter.output_file = str(disk / "outputs" / name)
         if self._dialect == "kubeflow":
             given.outputs.output_file = str(disk / "outputs" / "output_metadata.json")
+        self._storage.attach(disk)
+        for artifacts in given.inputs.artifacts.values():
+            for artifact in artifacts.artifacts:
+                self._storage.download(artifact.uri, disk)
         for artifacts in given.outputs.artifacts.values():
             # The parent directory is there, the artifact itself is the container's to make.
-            os.makedirs(os.path.dirname(artifacts.artifacts[0].uri), exist_ok=True)
+            local = Path(self._storage.local_path(artifacts.artifacts[0].uri, disk))
+            local.parent.mkdir(parents=True, exist_ok=True)
 
     def _environment(self, disk: Path) -> dict[str, str]:
         own = {each.name: each.value for each in self._container.env}
@@ -115,13 +133,18 @@ class Launcher:
             "HOME": str(disk / "work"),
             "TMPDIR": str(disk / "tmp"),
             "LANG": "C.UTF-8",
-            **self._image.environment,
+            **{
+                name: value.replace("{disk}", str(disk))
+                for name, value in self._image.environment.items()
+            },
             **own,
         }
 
-    def _collect(self, given: pb.ExecutorInput) -> pb.ExecutorOutput:
+    def _collect(self, given: pb.ExecutorInput, disk: Path) -> pb.ExecutorOutput:
         """The executor's own output file, and the files of parameters that it does not name."""
-        output = read_output(given.outputs.output_file)
+        output = read_output(self._storage.path(given.outputs.output_file))
+        for artifacts in given.outputs.artifacts.values():
+            self._storage.upload(artifacts.artifacts[0].uri, disk)
         for name, parameter in given.outputs.parameters.items():
             if name in output.parameter_values:
                 continue
@@ -134,16 +157,16 @@ class Launcher:
         return output
 
 
-def read_output(path: str) -> pb.ExecutorOutput:
+def read_output(path: Path) -> pb.ExecutorOutput:
     """What an executor says about its outputs; nothing if it has written no file.
 
     Raises:
       DriverError: The file is not an ExecutorOutput.
     """
     output = pb.ExecutorOutput()
-    if os.path.exists(path):
+    if path.exists():
         try:
-            json_format.Parse(Path(path).read_text(encoding="utf-8"), output)
+            json_format.Parse(path.read_text(encoding="utf-8"), output)
         except (json_format.ParseError, UnicodeDecodeError) as error:
             raise DriverError(f"{path} is not an ExecutorOutput: {error}") from error
     return output

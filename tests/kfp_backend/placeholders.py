@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from google.protobuf import json_format
@@ -17,18 +17,25 @@ _WHOLE_INPUT = "{{$}}"
 _PLACEHOLDER = re.compile(r"\{\{\$.*?\}\}")
 
 
-def command_line(arguments: Sequence[str], executor_input: pb.ExecutorInput) -> list[str]:
+def command_line(
+    arguments: Sequence[str], executor_input: pb.ExecutorInput, local_path: Callable[[str], str]
+) -> list[str]:
     """Resolve every argument.
 
     As the backend's launcher does, the whole ExecutorInput is filled in first and the other
     placeholders after it: those inside a constant parameter are resolved, too.
+
+    Args:
+      arguments: As compiled.
+      executor_input: Of the container.
+      local_path: From the URI of an artifact to where the container has it.
 
     Raises:
       DriverError: A placeholder that stands for nothing.
     """
     # Where the backend's JSON has blanks is random, so nobody may rely on them.
     whole = json.dumps(values.whole_numbers(json_format.MessageToDict(executor_input)))
-    replacements = _replacements(executor_input)
+    replacements = _replacements(executor_input, local_path)
     resolved = []
     for argument in arguments:
         for part in _expand_if_present(argument, executor_input):
@@ -56,7 +63,9 @@ def _expand_if_present(argument: str, executor_input: pb.ExecutorInput) -> list[
     return list(parts)
 
 
-def _replacements(executor_input: pb.ExecutorInput) -> dict[str, str]:
+def _replacements(
+    executor_input: pb.ExecutorInput, local_path: Callable[[str], str]
+) -> dict[str, str]:
     found = {}
     for direction in ("inputs", "outputs"):
         for name, artifacts in getattr(executor_input, direction).artifacts.items():
@@ -64,8 +73,7 @@ def _replacements(executor_input: pb.ExecutorInput) -> dict[str, str]:
                 place = f"{{{{$.{direction}.artifacts['{name}']"
                 artifact = artifacts.artifacts[0]
                 found[place + ".uri}}"] = artifact.uri
-                # The object store is a directory, so that the local copy is the artifact itself.
-                found[place + ".path}}"] = artifact.custom_path or artifact.uri
+                found[place + ".path}}"] = artifact.custom_path or local_path(artifact.uri)
     for name, value in executor_input.inputs.parameter_values.items():
         found[f"{{{{$.inputs.parameters['{name}']}}}}"] = values.to_text(value)
     for name, parameter in executor_input.outputs.parameters.items():
