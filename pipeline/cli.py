@@ -13,6 +13,7 @@ import click
 
 from modules.errors import ConfigError, UserError
 from pipeline import commands
+from pipeline.compile_command import compile_command
 from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, load_config
 from pipeline.exits import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, errors_explained, explain, fail
 
@@ -77,7 +78,7 @@ def validate(preset_or_file: str, overrides: tuple[str, ...]) -> None:
     click.echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
 
 
-for command in commands.COMMANDS:
+for command in (*commands.COMMANDS, compile_command):
     main.add_command(command)
 
 

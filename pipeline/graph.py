@@ -113,7 +113,8 @@ def _training_nodes(
     nodes: list[BaseComponent] = [TeacherTrainer(model=config.teacher, training=training)]
     for index, settings in enumerate(config.more_teachers):
         another = TeacherTrainer(model=settings, training=training)
-        nodes.append(another.with_id(f"TeacherTrainer_{index + 2}"))
+        # Argo, which runs Kubeflow's pipelines, knows no underscore in a node's name.
+        nodes.append(another.with_id(f"TeacherTrainer-{index + 2}"))
     teachers = [teacher.outputs["model"] for teacher in nodes]
     cached = config.distill.knowledge == "cached"
     soft_targets = None

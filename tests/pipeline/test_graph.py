@@ -149,7 +149,7 @@ MORE_TEACHERS = (
     "more_teachers=[{model: cnn_small, weight: 3, parameters: {filters: [4]}}, "
     "{model: cnn_tutorial, weight: 0.5}]"
 )
-TEACHERS = ["TeacherTrainer", "TeacherTrainer_2", "TeacherTrainer_3"]
+TEACHERS = ["TeacherTrainer", "TeacherTrainer-2", "TeacherTrainer-3"]
 
 
 @pytest.mark.parametrize("knowledge", ["cached", "online"])

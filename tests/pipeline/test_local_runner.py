@@ -256,7 +256,7 @@ def taught_by_two(miniature_run: Any) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_another_teacher_beside_the_first_leaves_it_as_it_was(taught_by_two: Any) -> None:
-    run_again = {"TeacherTrainer_2", "SoftTargets", "Distiller"}
+    run_again = {"TeacherTrainer-2", "SoftTargets", "Distiller"}
     states = taught_by_two["states"]
     assert {node for node, state in states.items() if state == "COMPLETE"} == run_again
     assert states["TeacherTrainer"] == "CACHED"
@@ -265,7 +265,7 @@ def test_another_teacher_beside_the_first_leaves_it_as_it_was(taught_by_two: Any
 @pytest.mark.slow
 def test_two_teachers_reach_the_student_in_order(taught_by_two: Any, read_examples: Any) -> None:
     uris = taught_by_two["uris"]
-    teachers = [uris[f"{node}.model"] for node in ("TeacherTrainer", "TeacherTrainer_2")]
+    teachers = [uris[f"{node}.model"] for node in ("TeacherTrainer", "TeacherTrainer-2")]
     assert taught_by_two["given"] == {"SoftTargets": teachers, "Distiller": teachers}
     assert taught_by_two["config"]["teacher_weights"] == [2.0, 0.5]
 
