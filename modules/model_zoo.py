@@ -216,7 +216,9 @@ def save_model(
     model: keras.Model, settings: ModelSettings, input_shape: Shape, directory: str
 ) -> None:
     """Write a description and the weights, from which `load_model` builds the model again."""
-    os.makedirs(directory, exist_ok=True)
+    import tensorflow as tf
+
+    tf.io.gfile.makedirs(directory)
     description = {
         "model": settings.model,
         "parameters": settings.parameters,
@@ -224,7 +226,7 @@ def save_model(
         "classes": model.output_shape[-1],
         "parameter_count": model.count_params(),
     }
-    with open(os.path.join(directory, _DESCRIPTION_FILE), "w", encoding="utf-8") as file:
+    with tf.io.gfile.GFile(os.path.join(directory, _DESCRIPTION_FILE), "w") as file:
         json.dump(description, file, indent=2)
     model.save_weights(os.path.join(directory, _WEIGHTS_FILE))
 
@@ -270,16 +272,18 @@ def count_parameters(directory: str) -> int:
 
 
 def _read_description(directory: str) -> dict[str, Any]:
+    import tensorflow as tf
+
     path = os.path.join(directory, _DESCRIPTION_FILE)
     try:
-        with open(path, encoding="utf-8") as file:
+        with tf.io.gfile.GFile(path) as file:
             description = json.load(file)
         missing = {"model", "parameters", "input_shape", "classes", "parameter_count"} - set(
             description
         )
         if missing or not isinstance(description, dict):
             raise ValueError(f"it lacks {', '.join(sorted(missing)) or 'all keys'}")
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, tf.errors.OpError) as error:
         raise ModelError(f"{path}: no readable model description ({error})") from error
     return description
 

@@ -179,7 +179,8 @@ class TrainerTask:
         """Where an interrupted run of the same inputs, configuration and code is found again.
 
         TFX gives every execution another working directory; beside `model_run/<execution>` is a
-        place that all executions of the node share.
+        place that all executions of the node share. On a cluster the place is below the pipeline
+        root too, shared by the tries of one run: `<run>/<task>/<try>/model_run`.
         """
         described = json.dumps(
             [

@@ -74,6 +74,12 @@ def cautions(config: PipelineConfig, engine: Engine) -> list[str]:
             "ExampleGen is never answered from the cache, since Kubeflow Pipelines does not look "
             "at the files below data.path; so every run trains anew"
         )
+    root = config.runtime.pipeline_root or ""
+    if not root.startswith(TFX_SCHEME):
+        found.append(
+            f"a Trainer that is interrupted begins anew, since its saved state does not outlive "
+            f"its container at {root}; with a {TFX_SCHEME} pipeline root it would go on"
+        )
     for argument, model in (
         ("teacher", config.teacher),
         *((f"more_teachers.{at}", each) for at, each in enumerate(config.more_teachers)),

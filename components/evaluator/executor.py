@@ -17,6 +17,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils, proto_utils
 
 from components.evaluator.tfma_config import slice_numbers, tfma_config
+from components.local_files import LocalFiles
 from modules import evaluation, push, report, run_history
 from modules.eval_split import EvalSplit
 from modules.preprocessing import class_names
@@ -59,17 +60,19 @@ class Executor(tfx_executor.Executor):
             },
         )
         directory = artifact_utils.get_single_uri(output_dict[constants.EVALUATION_KEY])
-        judged, images = evaluation.evaluate(
-            _subjects(input_dict),
-            split,
-            rules,
-            _record(input_dict, exec_properties, split, os.path.join(directory, _LOADGEN_LOGS)),
-            {
-                role: slice_numbers(tfma.load_eval_result(directory, model_name=role))
-                for role in ("teacher", "student")
-            },
-        )
-        report.write_report(judged, images, directory)
+        with LocalFiles() as files:
+            written = files.to_write(directory)
+            judged, images = evaluation.evaluate(
+                _subjects(input_dict, files),
+                split,
+                rules,
+                _record(input_dict, exec_properties, split, os.path.join(written, _LOADGEN_LOGS)),
+                {
+                    role: slice_numbers(tfma.load_eval_result(directory, model_name=role))
+                    for role in ("teacher", "student")
+                },
+            )
+            report.write_report(judged, images, written)
         _bless(input_dict, output_dict, judged.gate.blessed)
 
 
@@ -82,15 +85,18 @@ def _of_this_run(exec_properties: dict[str, Any]) -> dict[str, Any]:
     return {**exec_properties, "config": json.dumps(config)}
 
 
-def _subjects(input_dict: Artifacts) -> evaluation.Subjects:
+def _subjects(input_dict: Artifacts, files: LocalFiles) -> evaluation.Subjects:
+    def local(key: str) -> str:
+        return files.to_read(artifact_utils.get_single_uri(input_dict[key]))
+
     def saved_model(key: str) -> str:
-        return path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[key]))
+        return str(path_utils.serving_model_path(local(key)))
 
     return evaluation.Subjects(
         teacher=saved_model("baseline_model"),
         student=saved_model("model"),
         control=saved_model("control_model") if input_dict.get("control_model") else None,
-        tflite=artifact_utils.get_single_uri(input_dict["tflite"]),
+        tflite=local("tflite"),
     )
 
 

@@ -10,6 +10,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components.local_files import LocalFiles
 from modules import model_zoo, serving, tflite_export
 from modules.data import ExampleData
 from modules.preprocessing import class_names
@@ -41,16 +42,17 @@ class Executor(base_executor.BaseExecutor):
         pixels = ExampleData(patterns, data).balanced_sample(
             settings.calibration_examples, exec_properties["seed"]
         )
-        tflite_export.export_models(
-            {
-                "student": (_load(input_dict, "model"), settings.tflite),
-                # Like with like: the teacher is timed in the format that the student has.
-                "teacher": (_load(input_dict, "teacher_model"), ("float32",)),
-            },
-            pixels,
-            class_names(tft.TFTransformOutput(graph_dir)),
-            artifact_utils.get_single_uri(output_dict["tflite"]),
-        )
+        with LocalFiles() as files:
+            tflite_export.export_models(
+                {
+                    "student": (_load(input_dict, "model"), settings.tflite),
+                    # Like with like: the teacher is timed in the format that the student has.
+                    "teacher": (_load(input_dict, "teacher_model"), ("float32",)),
+                },
+                pixels,
+                class_names(tft.TFTransformOutput(graph_dir)),
+                files.to_write(artifact_utils.get_single_uri(output_dict["tflite"])),
+            )
 
 
 def _load(input_dict: dict[str, list[types.Artifact]], key: str) -> Any:
