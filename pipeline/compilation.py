@@ -225,7 +225,8 @@ def _train_in_custom_jobs(
             launcher if argument == executor else argument for argument in container["args"]
         ]
         container["command"] = _COMMAND
-        del container["resources"]
+        if "resources" in container:
+            del container["resources"]
         value = spec.root.dag.tasks[component.id].inputs.parameters[_CUSTOM_CONFIG]
         value.runtime_value.constant.string_value = custom_job.with_custom_job(
             value.runtime_value.constant.string_value, executor, name, runtime

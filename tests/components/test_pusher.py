@@ -67,7 +67,7 @@ class Push:
     def bless(self, blessed: int) -> None:
         self.artifacts["model_blessing"][0].set_int_custom_property("blessed", blessed)
 
-    def do(self) -> None:
+    def do(self, **values: str) -> None:
         destination = proto_utils.dict_to_proto(self.destination_kind, pusher_pb2.PushDestination())
         inputs = {name: self.artifacts[name] for name in ARTIFACTS if name != "pushed_model"}
         Executor().Do(
@@ -78,6 +78,7 @@ class Push:
                 "push": self.settings.model_dump_json(),
                 "pipeline": "digits",
                 "code_digest": "0",
+                **values,
             },
         )
 
@@ -103,6 +104,13 @@ def test_blessed_student_is_pushed_and_archived(execution: Push) -> None:
     manifest = json.loads((tflite / "manifest.json").read_text())
     assert (manifest["variant"], manifest["metrics"]["accuracy"]) == ("int8", 0.9)
     assert manifest["pipeline"] == "digits"
+
+
+def test_a_run_may_push_elsewhere(execution: Push, tmp_path: Path) -> None:
+    execution.do(run_destination=str(tmp_path / "elsewhere"))
+    version = execution.pushed_model.get_string_custom_property("pushed_version")
+    assert (tmp_path / "elsewhere" / "saved_model" / version / "saved_model.pb").is_file()
+    assert not execution.destination.exists()
 
 
 def test_second_run_marks_the_version_that_is_there(execution: Push) -> None:

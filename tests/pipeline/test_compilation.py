@@ -12,6 +12,17 @@ from typing import Any
 
 import pytest
 import yaml
+from compiled_specs import (
+    GIVEN,
+    IMAGE,
+    ROOT,
+    compiled,
+    constants,
+    containers_of,
+    from_outside,
+    parsed,
+    text,
+)
 from google.protobuf import json_format
 from kfp import components as kfp_components
 from kfp.kubernetes import kubernetes_executor_config_pb2
@@ -23,35 +34,9 @@ from pipeline.config import load_config
 from pipeline.graph import Places, create_pipeline
 
 ENGINES = ("kubeflow", "vertex")
-ROOT = "gs://bucket/pipelines"
-IMAGE = "registry/acme/tfx-distill:1.0"
-GIVEN = [f"runtime.image={IMAGE}", f"runtime.pipeline_root={ROOT}"]
 MORE_TEACHERS = "more_teachers=[{model: cnn_small}, {model: cnn_tutorial}]"
 SEARCH = "tune={alpha: [0.1, 0.5]}"
 FOLDER = "data={source: image_folder, path: gs://bucket/images, image_size: 8}"
-
-
-def text(engine: Any, *overrides: str) -> str:
-    return compile_pipeline(load_config("digits", [*GIVEN, *overrides]), engine)
-
-
-def parsed(engine: str, content: str) -> tuple[Any, Any]:
-    """The pipeline spec and its deployment, held against the published messages."""
-    if engine == "kubeflow":
-        spec = next(yaml.safe_load_all(content))
-    else:
-        job = json_format.ParseDict(json.loads(content), pipeline_spec_pb2.PipelineJob())
-        spec = json_format.MessageToDict(job.pipeline_spec)
-    message = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
-    deployment = json_format.ParseDict(
-        json_format.MessageToDict(message.deployment_spec),
-        pipeline_spec_pb2.PipelineDeploymentConfig(),
-    )
-    return message, deployment
-
-
-def compiled(engine: str, *overrides: str) -> tuple[Any, Any]:
-    return parsed(engine, text(engine, *overrides))
 
 
 @pytest.fixture(scope="session")
@@ -72,30 +57,6 @@ def spec(texts: dict[str, str], engine: str) -> Any:
 @pytest.fixture
 def containers(texts: dict[str, str], engine: str) -> dict[str, Any]:
     return containers_of(*parsed(engine, texts[engine]))
-
-
-def containers_of(spec: Any, deployment: Any) -> dict[str, Any]:
-    return {
-        name: deployment.executors[component.executor_label].container
-        for name, component in spec.components.items()
-    }
-
-
-def constants(task: Any) -> dict[str, Any]:
-    return {
-        name: json_format.MessageToDict(value.runtime_value.constant)
-        for name, value in task.inputs.parameters.items()
-        if value.WhichOneof("kind") == "runtime_value"
-    }
-
-
-def from_outside(task: Any) -> dict[str, str]:
-    """The run parameters that a task takes, by the names of its own."""
-    return {
-        name: value.component_input_parameter
-        for name, value in task.inputs.parameters.items()
-        if value.WhichOneof("kind") == "component_input_parameter"
-    }
 
 
 # -- the file --
@@ -291,7 +252,10 @@ def test_retries_and_timeouts_are_each_roles(engine: str) -> None:
 
 # -- resources --
 
-RESOURCES = "runtime.resources={{default: {{cpu: 1.5, memory: 4Gi}}, trainer: {{memory: 16Gi, accelerator: {}, accelerator_count: 2, spot: true}}}}"
+RESOURCES = (
+    "runtime.resources={{default: {{cpu: 1.5, memory: 4Gi}}, "
+    "trainer: {{memory: 16Gi, accelerator: {}, accelerator_count: 2, spot: true}}}}"
+)
 
 
 def test_vertex_takes_its_own_names_and_numbers() -> None:

@@ -42,7 +42,7 @@ def refusal(engine: Any, *overrides: str, **given: str) -> str:
         "localhost:5000/x:y",
         "a.b/c/d_e-f:V1.2",
         DIGEST,
-        f"acme/x:latest{DIGEST[-71:]}",
+        f"acme/x:latest{DIGEST[-72:]}",
     ],
 )
 def test_an_image_that_does_not_change_is_accepted(engine: Engine, image: str) -> None:

@@ -1,0 +1,115 @@
+"""Executors obey what a run is given before what was compiled; local runs know of no such value."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tfx.components.trainer.executor import GenericExecutor
+from tfx.components.tuner import executor as tfx_tuner
+from tfx.orchestration.data_types import RuntimeParameter
+
+from components import distiller, teacher_trainer, tuner
+from components.code_digest import code_digest
+from components.evaluator import executor as evaluator
+from components.example_gen.component import example_gen
+from components.example_gen.executor import unpack_settings
+from modules.errors import ConfigError
+from modules.run_parameters import RUN_PARAMETERS
+from modules.settings import DataSettings, DistillSettings, ModelSettings
+from pipeline.config import load_config
+from pipeline.graph import Places, create_pipeline
+
+CUSTOM_CONFIG = {
+    "model": ModelSettings(model="cnn_small").model_dump_json(),
+    "distill": DistillSettings().model_dump_json(),
+}
+VALUES = {"temperature": 2.0, "alpha": 0.25, "epochs": 3}
+
+
+def test_local_nodes_have_no_values_and_their_properties_are_the_same() -> None:
+    overrides = ["tune={alpha: [0.1, 0.5]}"]
+    pipeline = create_pipeline(load_config("digits", overrides), Places("/root", "/pushed"))
+    for node in pipeline.components:
+        given = {name: node.exec_properties.get(name) for name in RUN_PARAMETERS}
+        assert set(given.values()) <= {None} or node.id == "Pusher"
+        assert node.exec_properties.get("run_destination") is None
+
+
+@pytest.fixture
+def fn_args(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TFX's own work, which needs artifacts."""
+
+    class FnArgs:
+        def __init__(self, config: dict[str, Any]) -> None:
+            self.custom_config = config
+
+    def get(executor: Any, inputs: Any, outputs: Any, properties: dict[str, Any]) -> FnArgs:
+        return FnArgs(json.loads(properties["custom_config"]))
+
+    monkeypatch.setattr(GenericExecutor, "_GetFnArgs", get)
+
+
+@pytest.mark.usefixtures("fn_args")
+@pytest.mark.parametrize("executor", [teacher_trainer.TrainerExecutor, distiller.Executor])
+def test_trainers_are_given_the_values(executor: Any) -> None:
+    properties = {"custom_config": json.dumps(CUSTOM_CONFIG)}
+    config = executor()._GetFnArgs({}, {}, {**properties, **VALUES}).custom_config
+    assert ModelSettings.model_validate_json(config["model"]).train.epochs == 3
+    distill = DistillSettings.model_validate_json(config["distill"])
+    assert (distill.temperature, distill.alpha) == (2.0, 0.25)
+    config = executor()._GetFnArgs({}, {}, properties).custom_config
+    assert {name: config[name] for name in CUSTOM_CONFIG} == CUSTOM_CONFIG
+
+
+@pytest.mark.usefixtures("fn_args")
+def test_a_trainer_refuses_what_a_configuration_would() -> None:
+    properties = {"custom_config": json.dumps(CUSTOM_CONFIG), "alpha": 2.0}
+    with pytest.raises(ConfigError, match=r"alpha is distill\.alpha: Input should be less"):
+        distiller.Executor()._GetFnArgs({}, {}, properties)
+
+
+def test_the_search_begins_with_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = []
+    monkeypatch.setattr(tfx_tuner, "search", lambda *given, **_: searched.append(given))
+    monkeypatch.setattr(tfx_tuner, "write_best_hyperparameters", lambda *_: None)
+    executor = tuner.Executor()
+    monkeypatch.setattr(executor, "_get_tmp_dir", lambda: "/tmp")
+    executor.Do({}, {}, {"custom_config": json.dumps(CUSTOM_CONFIG), **VALUES})
+    config = json.loads(searched[0][1]["custom_config"])
+    assert ModelSettings.model_validate_json(config["model"]).train.epochs == 3
+    assert DistillSettings.model_validate_json(config["distill"]).alpha == 0.25
+
+
+def test_images_are_read_where_the_run_says(tmp_path: Path) -> None:
+    settings = DataSettings(source="image_folder", path=str(tmp_path), split_seed=3)
+    later = RuntimeParameter("data_path", str, default=str(tmp_path))
+    component = example_gen(settings, code_digest(), {"data_path": later})
+    assert component.exec_properties["input_base"] is later
+    given = {**component.exec_properties, "input_base": "gs://bucket/images"}
+    assert unpack_settings(given) == settings.model_copy(update={"path": "gs://bucket/images"})
+
+
+def test_a_folder_that_a_run_will_name_is_not_looked_for_now() -> None:
+    settings = DataSettings(source="image_folder", path="gs://no-such-bucket/images")
+    later = RuntimeParameter("data_path", str)
+    example_gen(settings, code_digest(), {"data_path": later})
+
+
+def test_the_judgement_is_by_the_values_and_shows_them() -> None:
+    config = load_config("digits")
+    properties = {"config": config.model_dump_json(), "compare_with_pushed": "gs://bucket/a"}
+    values = {**VALUES, "push_destination": "gs://bucket/b"}
+    shown = evaluator._of_this_run({**properties, **values})
+    used = json.loads(shown["config"])
+    assert used["distill"] | {"temperature": 2.0, "alpha": 0.25} == used["distill"]
+    assert used["student"]["train"]["epochs"] == 3
+    assert used["push"]["destination"] == shown["compare_with_pushed"] == "gs://bucket/b"
+    # A gate that compares with nothing does not begin to.
+    nothing = evaluator._of_this_run({**properties, **values, "compare_with_pushed": ""})
+    assert nothing["compare_with_pushed"] == ""
+    unchanged = evaluator._of_this_run(properties)
+    assert json.loads(unchanged["config"]) == json.loads(properties["config"])
+    assert unchanged["compare_with_pushed"] == "gs://bucket/a"
