@@ -258,6 +258,34 @@ def test_retries_end_with_the_policy_s_time(execute: Any) -> None:
     assert record.problem.startswith("exit code 3, see ")
 
 
+def test_the_limit_of_retries_includes_running_times_on_kubeflow(tmp_path: Path) -> None:
+    slow = tmp_path / "slow"
+
+    @dsl.pipeline(name="limited")
+    def pipeline():
+        shell(script=f"test ! -e {slow} || sleep 60; touch {slow}; exit 1").set_retry(
+            3, backoff_max_duration="2s"
+        )
+
+    def shorten(spec: dict) -> None:
+        at(spec, f"{TASKS}/shell/retryPolicy")["backoffMaxDuration"] = "0.001s"
+
+    def leave_open(spec: dict) -> None:
+        del at(spec, f"{TASKS}/shell/retryPolicy")["backoffMaxDuration"]
+
+    backend = Backend(tmp_path / "scratch")
+    run = backend.run(compiled(pipeline, tmp_path), pipeline_root=str(tmp_path))
+    # A second attempt is killed when the limit is over, and there is none after it.
+    assert [attempt.returncode for attempt in run.tasks["shell"].attempts] == [1, None]
+    assert run.tasks["shell"].problem.startswith("killed after")
+
+    # A limit that the first attempt has used up; Argo is given such a one where none is set.
+    for change in (shorten, leave_open):
+        slow.unlink()
+        run = backend.run(compiled(pipeline, tmp_path, change), pipeline_root=str(tmp_path))
+        assert [attempt.returncode for attempt in run.tasks["shell"].attempts] == [1]
+
+
 def test_a_failure_is_logged_and_what_follows_is_skipped(execute: Any) -> None:
     @dsl.pipeline(name="failing")
     def pipeline():
@@ -540,10 +568,12 @@ def test_an_exit_task_runs_after_a_failure_and_is_told(execute: Any) -> None:
     ("dialect", "independent"), [("kubeflow", "SKIPPED"), ("vertex", "SUCCEEDED")]
 )
 def test_what_does_not_depend_on_a_failure(tmp_path: Path, dialect: Any, independent: str) -> None:
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+
     @dsl.pipeline(name="independent")
     def pipeline():
-        shell(script="exit 1")
-        first = shell(script="sleep 0.2")
+        shell(script=f"until test -e {begun}; do sleep 0.01; done; touch {ended}; exit 1")
+        first = shell(script=f"touch {begun}; until test -e {ended}; do sleep 0.01; done; sleep 1")
         shell(script="true").after(first)
 
     job = compiled(pipeline, tmp_path)

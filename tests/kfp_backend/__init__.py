@@ -25,11 +25,13 @@ Two backends are followed. Where they differ, `dialect` decides:
                             container's disk; outputs from
                             it, if it succeeds
   lifecycle.preCacheCheck   not run                             run before the cache is asked
+  limit of the retries      from the first attempt on, with     pauses alone; an hour if not set
+                            running times; none if not set
   after a failed task       nothing more is started             what does not depend on it runs on
 
-"kubeflow" was written after the source of KFP's backend (compiler, driver, launcher) of August
-2026. "vertex" is not open source; it follows the documentation and what TFX and the KFP SDK
-expect of it.
+"kubeflow" was written after the source of KFP's backend (compiler, driver, launcher) and of Argo
+Workflows, which runs its tasks, of August 2026. "vertex" is not open source; it follows the
+documentation and what TFX and the KFP SDK expect of it.
 
 Faithful to the backend:
   order         a task starts once its dependentTasks have succeeded, `workers` containers at a

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
@@ -10,6 +9,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
 from kfp_backend.launcher import Container, Launcher, merge_output
 from kfp_backend.records import Run, TaskRecord
+from kfp_backend.retries import Retries
 from kfp_backend.spec import Job
 from kfp_backend.store import Outputs, fingerprint
 
@@ -87,39 +87,31 @@ class ContainerTask:
         self, name: str, launcher: Launcher, record: TaskRecord, given: pb.ExecutorInput
     ) -> None:
         arguments = [*self._container.command, *self._container.args]
-        for number, pause in enumerate(self._pauses(), start=1):
-            if number > 1:
+        retries = Retries(self._task.retry_policy, self._backend.platform.dialect)
+        pause: float | None = 0.0
+        while pause is not None:
+            if record.attempts:
                 record.waits.append(pause)
                 self._backend.sleep(pause)
+            number = len(record.attempts) + 1
             with self._backend.slots:
                 self._backend.observer(name, number)
-                attempt, placed, output = launcher.run(f"attempt-{number}", arguments, given)
+                attempt, placed, output = launcher.run(
+                    f"attempt-{number}", arguments, given, deadline=retries.deadline
+                )
             record.attempts.append(attempt)
             if not attempt.problem:
-                self._publish(record, placed, output)
-                if not record.problem:
-                    return
-                attempt.problem = record.problem
+                attempt.problem = self._publish(record, placed, output)
             record.problem = attempt.problem
-        record.state = "FAILED"
-
-    def _pauses(self) -> Iterator[float]:
-        """Seconds before each attempt, as Argo counts them; a factor of 0 leaves them alike."""
-        yield 0.0
-        policy = self._task.retry_policy
-        first = policy.backoff_duration.ToTimedelta().total_seconds()
-        limit = policy.backoff_max_duration.ToTimedelta().total_seconds()
-        waited = 0.0
-        for number in range(policy.max_retry_count):
-            pause = first * (policy.backoff_factor**number if policy.backoff_factor > 0 else 1)
-            waited += pause
-            if limit and waited > limit:
+            if not record.problem:
                 return
-            yield pause
+            pause = retries.after(attempt.seconds)
+        record.state = "FAILED"
 
     def _publish(
         self, record: TaskRecord, placed: pb.ExecutorInput, output: pb.ExecutorOutput
-    ) -> None:
+    ) -> str:
+        """Record the outputs; returns why that cannot be done, else nothing."""
         merged = merge_output(placed, output)
         try:
             record.outputs = Outputs(
@@ -129,6 +121,6 @@ class ContainerTask:
                 },
                 merged.parameters,
             )
-            record.problem = ""
         except ValueError as error:
-            record.problem = f"the outputs cannot be recorded: {error}"
+            return f"the outputs cannot be recorded: {error}"
+        return ""

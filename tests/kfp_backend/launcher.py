@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,12 +63,14 @@ class Attempt:
       command: The resolved command line.
       log: The file of its standard output and error.
       returncode: Of the process; None if it was not started or is still running.
+      seconds: That it took.
       problem: Why the attempt failed; empty if it did not.
     """
 
     command: list[str] = field(default_factory=list)
     log: Path = Path(os.devnull)
     returncode: int | None = None
+    seconds: float = 0.0
     problem: str = ""
 
 
@@ -89,9 +92,18 @@ class Launcher:
         self._component, self._container, self._home = component, container, home
 
     def run(
-        self, name: str, arguments: Sequence[str], executor_input: pb.ExecutorInput
+        self,
+        name: str,
+        arguments: Sequence[str],
+        executor_input: pb.ExecutorInput,
+        *,
+        deadline: float | None = None,
     ) -> tuple[Attempt, pb.ExecutorInput, pb.ExecutorOutput]:
-        """Run a command; returns what it was given, too, with the files of this attempt."""
+        """Run a command, at most for so many seconds.
+
+        Returns:
+          The attempt; what it was given, with the files of this attempt; what it has left.
+        """
         disk = self._home / name
         for folder in ("work", "tmp", "outputs"):
             (disk / folder).mkdir(parents=True)
@@ -102,11 +114,19 @@ class Launcher:
             attempt.command = command_line(
                 arguments, given, lambda uri: self._storage.local_path(uri, disk)
             )
-            attempt.returncode = _execute(attempt, self._environment(disk), disk / "work")
+            begin = time.monotonic()
+            try:
+                attempt.returncode = _execute(
+                    attempt, self._environment(disk), disk / "work", deadline
+                )
+            finally:
+                attempt.seconds = time.monotonic() - begin
             if attempt.returncode:
                 attempt.problem = f"exit code {attempt.returncode}, see {attempt.log}"
             else:
                 output = self._collect(given, disk)
+        except subprocess.TimeoutExpired:
+            attempt.problem = f"killed after {attempt.seconds:.0f} s, see {attempt.log}"
         except (DriverError, SpecError, OSError) as error:
             attempt.problem = str(error)
         return attempt, given, output
@@ -189,7 +209,9 @@ def merge_output(given: pb.ExecutorInput, output: pb.ExecutorOutput) -> Outputs:
     return merged
 
 
-def _execute(attempt: Attempt, environment: dict[str, str], directory: Path) -> int:
+def _execute(
+    attempt: Attempt, environment: dict[str, str], directory: Path, deadline: float | None
+) -> int:
     with open(attempt.log, "wb") as log:
         process = subprocess.Popen(
             attempt.command,
@@ -201,7 +223,7 @@ def _execute(attempt: Attempt, environment: dict[str, str], directory: Path) -> 
             start_new_session=True,
         )
         try:
-            return process.wait()
+            return process.wait(deadline)
         finally:
             # A container ends with everything that was started in it.
             with contextlib.suppress(ProcessLookupError):
