@@ -145,7 +145,7 @@ def test_the_report_shows_what_was_run_and_not_what_was_compiled(
     assert config["distill"]["temperature"] == LOCAL_TEMPERATURE
     assert len(report["curves"]["student"]["loss"]) == LOCAL_EPOCHS
     assert run.tasks["Distiller"].parameter("temperature") == LOCAL_TEMPERATURE
-    assert run.tasks["Pusher"].parameter("push_destination") == str(pushed)
+    assert run.tasks["Pusher"].parameter("run_destination") == str(pushed)
 
 
 def only_version(directory: Path) -> Path:
