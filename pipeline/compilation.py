@@ -203,7 +203,7 @@ def _set_resources(
     for name, task in spec.root.dag.tasks.items():
         settings = config.runtime.resources_of(resources.role_of(name))
         executor = deployment.executors[spec.components[name].executor_label]
-        resources.set_retries(task, settings)
+        resources.set_retries(task, settings, engine)
         resources.set_resources(executor.container, settings, engine)
         resources.set_timeout(executor.container, settings)
     spec.deployment_spec.Clear()

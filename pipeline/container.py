@@ -18,8 +18,9 @@ from collections.abc import Iterable, Sequence
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-# URLs by scheme, and the directories where the launcher keeps their content.
-_LAUNCHER_DIRECTORIES = {"minio://": "/minio/", "s3://": "/s3/"}
+# Where the launcher keeps the content of URLs, by their scheme; the variable names other places.
+DIRECTORIES_VARIABLE = "TFX_DISTILL_ARTIFACT_DIRECTORIES"
+_DIRECTORIES = "minio://=/minio/,s3://=/s3/"
 _REMOTE_OUTPUT = "executor_output.json"
 
 
@@ -49,6 +50,12 @@ def main(argv: Sequence[str]) -> None:
     publish_output(executor_input.outputs.output_file, output_file)
 
 
+def launcher_directories() -> dict[str, str]:
+    """Local directories by scheme, for example `/minio/` by `minio://`."""
+    pairs = os.environ.get(DIRECTORIES_VARIABLE, _DIRECTORIES).split(",")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
 def add_types(
     executor_input: pipeline_spec_pb2.ExecutorInput,
     definition: pipeline_spec_pb2.ComponentInputsSpec,
@@ -62,10 +69,11 @@ def add_types(
 
 def use_local_directories(executor_input: pipeline_spec_pb2.ExecutorInput) -> None:
     """Replace URLs by the launcher's directories; local output directories are made."""
+    directories = launcher_directories()
     for artifact in _artifacts(executor_input.inputs.artifacts.values()):
-        artifact.uri = _replaced(artifact.uri, _LAUNCHER_DIRECTORIES)
+        artifact.uri = _replaced(artifact.uri, directories)
     for artifact in _artifacts(executor_input.outputs.artifacts.values()):
-        artifact.uri = _replaced(artifact.uri, _LAUNCHER_DIRECTORIES)
+        artifact.uri = _replaced(artifact.uri, directories)
         if "://" not in artifact.uri:
             os.makedirs(artifact.uri, exist_ok=True)
 
@@ -90,17 +98,18 @@ def publish_output(written: str, expected: str) -> None:
 
     with fileio.open(written, "r") as file:
         content = json.load(file)
-    urls = {directory: scheme for scheme, directory in _LAUNCHER_DIRECTORIES.items()}
-    changed = False
+    urls = {directory: scheme for scheme, directory in launcher_directories().items()}
     for artifacts in content.get("artifacts", {}).values():
         for artifact in artifacts["artifacts"]:
-            url = _replaced(artifact["uri"], urls)
-            changed |= url != artifact["uri"]
-            artifact["uri"] = url
-    if changed or written != expected:
-        fileio.makedirs(os.path.dirname(expected))
-        with fileio.open(expected, "w") as file:
-            json.dump(content, file)
+            artifact["uri"] = _replaced(artifact["uri"], urls)
+            # A blessing names the models that it is about.
+            metadata = artifact.get("metadata", {})
+            for name, value in metadata.items():
+                if isinstance(value, str):
+                    metadata[name] = _replaced(value, urls)
+    fileio.makedirs(os.path.dirname(expected))
+    with fileio.open(expected, "w") as file:
+        json.dump(content, file)
 
 
 def _artifacts(

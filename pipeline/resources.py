@@ -20,7 +20,11 @@ _TRAINERS = {"Control", "Distiller", "SoftTargets", "Tuner"}
 _GPU = "nvidia.com/gpu"
 _GKE_ACCELERATOR, _GKE_SPOT = "cloud.google.com/gke-accelerator", "cloud.google.com/gke-spot"
 # A first pause, doubled with every try: long enough for a machine that was taken away.
-_PAUSE_S, _LONGEST_PAUSE_S = 30, 600
+_PAUSE_S = 30
+# How long a node is tried. Argo counts from the beginning of the first try, kills a later one when
+# it is over, and takes none at all for zero; so it has to be longer than any training. Vertex AI
+# takes an hour at most.
+_LIMIT_S: Mapping[Engine, int] = {"kubeflow": 30 * 24 * 3600, "vertex": 3600}
 _KILL_AFTER_S = 60
 
 
@@ -57,14 +61,16 @@ def set_resources(container: Container, resources: ResourceSettings, engine: Eng
         target.accelerator.resource_type = _kubernetes_resource(resources.accelerator)
 
 
-def set_retries(task: pipeline_spec_pb2.PipelineTaskSpec, resources: ResourceSettings) -> None:
+def set_retries(
+    task: pipeline_spec_pb2.PipelineTaskSpec, resources: ResourceSettings, engine: Engine
+) -> None:
     """How often a failed task is tried again."""
     if resources.retries:
         task.retry_policy.max_retry_count = resources.retries
         task.retry_policy.backoff_factor = 2
         task.retry_policy.backoff_duration.CopyFrom(duration_pb2.Duration(seconds=_PAUSE_S))
         task.retry_policy.backoff_max_duration.CopyFrom(
-            duration_pb2.Duration(seconds=_LONGEST_PAUSE_S)
+            duration_pb2.Duration(seconds=_LIMIT_S[engine])
         )
 
 

@@ -232,6 +232,12 @@ def test_every_task_is_tried_again(spec: Any) -> None:
         assert task.retry_policy.backoff_duration.seconds > 0
 
 
+def test_a_long_training_is_tried_again_on_kubeflow() -> None:
+    """Argo's limit counts from the beginning of the first try, whatever that was busy with."""
+    longest = compiled("kubeflow")[0].root.dag.tasks["TeacherTrainer"].retry_policy
+    assert longest.backoff_max_duration.ToTimedelta().days >= 14
+
+
 def test_retries_and_timeouts_are_each_roles(engine: str) -> None:
     spec, deployment = compiled(
         engine,

@@ -47,8 +47,8 @@ def test_inputs_without_a_type_get_the_components(untyped: dict[str, Any]) -> No
 
 @pytest.fixture
 def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    directories = {"minio://": f"{tmp_path}/minio/", "s3://": f"{tmp_path}/s3/"}
-    monkeypatch.setattr(container, "_LAUNCHER_DIRECTORIES", directories)
+    directories = f"minio://={tmp_path}/minio/,s3://={tmp_path}/s3/"
+    monkeypatch.setenv(container.DIRECTORIES_VARIABLE, directories)
     return tmp_path
 
 
