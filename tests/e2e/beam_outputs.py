@@ -20,7 +20,8 @@ def assert_the_same(made: Any, reference: Any) -> None:
         # Overall, three classes, two cameras.
         assert len(expected) == 6
         for part, numbers in expected.items():
-            assert found[part] == pytest.approx(numbers, rel=1e-6), part
+            # Sums in float32, over other batches.
+            assert found[part] == pytest.approx(numbers, rel=1e-5), (part, found[part], numbers)
 
 
 def records(directory: str) -> dict[str, list[bytes]]:
