@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +75,11 @@ def test_all_models_alternate_in_short_tests(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_both_engines_agree_on_the_speedup(tmp_path: Path) -> None:
+    quick = partial(slow_sums, half_rotations=2)
     subjects = [
         Subject("teacher", LITERT, write_tflite(tmp_path / "slow.tflite", slow_sums)),
-        Subject("student", LITERT, write_tflite(tmp_path / "sums.tflite", sums)),
+        # Not `sums` itself: of a model of a microsecond, other work on the machine shows.
+        Subject("student", LITERT, write_tflite(tmp_path / "sums.tflite", quick)),
     ]
     ratios: dict[str, list[float]] = {"blocks": [], "loadgen": []}
     for seed in range(3):
@@ -86,5 +89,5 @@ def test_both_engines_agree_on_the_speedup(tmp_path: Path) -> None:
             measured = latency.measure(subjects, Examples(PIXELS), settings, seed, logs)
             found.append(measured.speedups(0.95)["litert_batch_1"]["student"]["median"])
     ours, official = (float(np.median(found)) for found in ratios.values())
-    assert ours > 5  # otherwise the test shows nothing
+    assert ours > 3  # otherwise the test shows nothing
     assert official == pytest.approx(ours, rel=0.1)
