@@ -21,7 +21,7 @@ def assert_the_same(made: Any, reference: Any) -> None:
         assert len(expected) == 6
         for part, numbers in expected.items():
             # Sums in float32, over other batches.
-            assert found[part] == pytest.approx(numbers, rel=1e-5), (part, found[part], numbers)
+            assert found[part] == pytest.approx(numbers, rel=1e-4), (part, found[part], numbers)
 
 
 def records(directory: str) -> dict[str, list[bytes]]:
