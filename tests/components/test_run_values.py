@@ -95,7 +95,8 @@ def test_images_are_read_where_the_run_says(tmp_path: Path) -> None:
 def test_a_folder_that_a_run_will_name_is_not_looked_for_now() -> None:
     settings = DataSettings(source="image_folder", path="gs://no-such-bucket/images")
     later = RuntimeParameter("data_path", str)
-    example_gen(settings, code_digest(), {"data_path": later})
+    component = example_gen(settings, code_digest(), {"data_path": later})
+    assert component.exec_properties["input_base"] is later
 
 
 def test_the_judgement_is_by_the_values_and_shows_them() -> None:

@@ -89,5 +89,5 @@ def test_both_engines_agree_on_the_speedup(tmp_path: Path) -> None:
             measured = latency.measure(subjects, Examples(PIXELS), settings, seed, logs)
             found.append(measured.speedups(0.95)["litert_batch_1"]["student"]["median"])
     ours, official = (float(np.median(found)) for found in ratios.values())
-    assert ours > 3  # otherwise the test shows nothing
+    assert ours > 5  # otherwise the test shows nothing
     assert official == pytest.approx(ours, rel=0.1)

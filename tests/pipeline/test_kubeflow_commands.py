@@ -16,6 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from kfp_server import KfpServer, RefusalError
+from printed import answers, one_line
 from small_spec import ROOT, spec, write_spec
 
 from pipeline import kfp_connection
@@ -51,18 +52,6 @@ def invoke(server: KfpServer) -> Invoke:
 def created(invoke: Invoke, tmp_path: Path) -> str:
     assert invoke("pipeline", "create", "--pipeline_path", write_spec(tmp_path)).exit_code == 0
     return "digits"
-
-
-def answers(result: Result) -> list[list[str]]:
-    """The cells of a table without its head."""
-    assert (result.exit_code, result.stderr) == (0, "")
-    return [line.split() for line in result.stdout.splitlines()[1:]]
-
-
-def one_line(result: Result, code: int = 1) -> str:
-    assert (result.exit_code, result.stdout) == (code, "")
-    (line,) = result.stderr.splitlines()
-    return line.removeprefix("error: ")
 
 
 def test_create_uploads_the_compiled_file(

@@ -12,6 +12,7 @@ import vertex_pipelines
 import yaml
 from click.testing import CliRunner, Result
 from google.protobuf import json_format
+from printed import answers, one_line
 from small_spec import ROOT, spec, write_job, write_spec
 from vertex_pipelines import Jobs
 
@@ -64,18 +65,6 @@ def configuration(directory: Path, vertex: dict[str, Any]) -> str:
     path = directory / "mine.yaml"
     path.write_text(yaml.safe_dump(content))
     return str(path)
-
-
-def answers(result: Result) -> list[list[str]]:
-    """The cells of a table without its head."""
-    assert (result.exit_code, result.stderr) == (0, "")
-    return [line.split() for line in result.stdout.splitlines()[1:]]
-
-
-def one_line(result: Result, code: int = 1) -> str:
-    assert (result.exit_code, result.stdout) == (code, "")
-    (line,) = result.stderr.splitlines()
-    return line.removeprefix("error: ")
 
 
 def caching(job: Any) -> list[bool]:
