@@ -22,11 +22,16 @@ def assert_the_same(made: Any, reference: Any) -> None:
         # Overall, three classes, two cameras.
         assert len(expected) == 6
         for part, numbers in expected.items():
-            # Shares of whole numbers are the same to the bit. A loss is a sum in float32 over
-            # batches that Beam chooses: with 24 examples that alone is uncertain by 1.4e-6.
-            losses = [each.pop(LOSS) for each in (found[part], numbers)]
-            assert losses[0] == pytest.approx(losses[1], rel=1e-5), (part, losses)
-            assert found[part] == numbers, part
+            # Shares of whole numbers are the same to the bit. A loss, about 1 here, is a sum in
+            # float32 over batches that Beam chooses; its difference from the teacher's, a twentieth
+            # of it, inherits the same uncertainty, which is why the bound is absolute.
+            rounded = [
+                {name: each.pop(name) for name in list(each) if name.startswith(LOSS)}
+                for each in (found[part], numbers)
+            ]
+            assert rounded[0] == pytest.approx(rounded[1], rel=0, abs=1e-5), (model, part)
+            assert LOSS in rounded[1]
+            assert found[part] == numbers, (model, part)
 
 
 def records(directory: str) -> dict[str, list[bytes]]:

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+# A failing comparison shows the two values.
+pytest.register_assert_rewrite("beam_outputs")
+
 
 @pytest.fixture
 def backend(tmp_path: Path) -> Any:
