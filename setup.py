@@ -26,7 +26,7 @@ setup(
     packages=find_packages(
         include=["pipeline", "pipeline.*", "components", "components.*", "modules", "modules.*"]
     ),
-    package_data={"pipeline": ["presets/*.yaml"], "modules": ["templates/*"]},
+    package_data={"pipeline": ["presets/*.yaml"], "modules.report": ["templates/*"]},
     install_requires=install_requires(),
-    entry_points={"console_scripts": ["tfx-distill = pipeline.cli:main"]},
+    entry_points={"console_scripts": ["tfx-distill = pipeline.cli.main:main"]},
 )

@@ -28,8 +28,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from modules import evidence, latency, loadgen, model_zoo, tflite_export
-from modules.runtimes import LITERT, Examples, Subject
+from modules.export import tflite
+from modules.export.runtimes import LITERT, Examples, Subject
+from modules.judge import evidence
+from modules.measure import latency, loadgen
+from modules.models import zoo
 from modules.settings import LatencySettings, ModelSettings
 
 ROOT = Path(__file__).parent
@@ -75,9 +78,9 @@ def export(directory: Path, pixels: np.ndarray) -> list[Subject]:
     for role in ("teacher", "student"):
         chosen = preset[role]
         settings = ModelSettings(model=chosen["model"], parameters=chosen["parameters"])
-        model = model_zoo.build_model(settings, SHAPE, CLASSES)
+        model = zoo.build_model(settings, SHAPE, CLASSES)
         path = directory / f"{role}.tflite"
-        path.write_bytes(tflite_export.convert(model, "float32", pixels))
+        path.write_bytes(tflite.convert(model, "float32", pixels))
         subjects.append(Subject(role, LITERT, str(path)))
     return subjects
 

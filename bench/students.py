@@ -14,11 +14,13 @@ import numpy as np
 import tensorflow as tf
 from records import Record, write_records
 
-from modules import knowledge, model_zoo, soft_targets, training
-from modules.data import ExampleData
-from modules.distiller import Distiller
+from modules.data.examples import ExampleData
+from modules.data.sources import DigitsSource, example_id, in_eval_split
+from modules.distill import training
+from modules.distill.distiller import Distiller
+from modules.models import zoo
 from modules.settings import AugmentSettings, DataSettings, DistillSettings, ModelSettings
-from modules.sources import DigitsSource, example_id, in_eval_split
+from modules.teachers import cache, soft_targets
 
 # A larger validation part than usual: options are chosen on it.
 DATA = DataSettings(validation_fraction=0.25)
@@ -60,7 +62,7 @@ def prepare(directory: Path, teacher_settings: ModelSettings) -> dict[str, Any]:
     evaluation = np.stack(pixels), np.array(labels)
     np.savez(directory / _EVALUATION, *evaluation)
     teacher = _train(Task(teacher_settings, None, seed=7), data, [])
-    model_zoo.save_model(teacher, teacher_settings, DATA.input_shape, str(directory / _TEACHER))
+    zoo.save_model(teacher, teacher_settings, DATA.input_shape, str(directory / _TEACHER))
     soft_targets.compute(
         [teacher], data, soft_targets.Request(0, AugmentSettings(), 0), str(directory / _KNOWLEDGE)
     )
@@ -81,8 +83,8 @@ class _Bench:
     def __init__(self, directory: Path):
         files = [str(directory / _EXAMPLES)]
         self.plain = ExampleData(files, DATA)
-        self.cached = ExampleData(files, DATA, knowledge.SoftTargets(str(directory / _KNOWLEDGE)))
-        self.teacher = model_zoo.load_model(str(directory / _TEACHER))
+        self.cached = ExampleData(files, DATA, cache.SoftTargetCache(str(directory / _KNOWLEDGE)))
+        self.teacher = zoo.load_model(str(directory / _TEACHER))
         self.validation = _validation(self.plain)
         self.evaluation_file = directory / _EVALUATION
 
@@ -114,7 +116,7 @@ def run(task: Task) -> float:
 
 def _train(task: Task, data: ExampleData, teachers: list[keras.Model]) -> keras.Model:
     keras.utils.set_random_seed(task.seed)
-    model = model_zoo.build_model(task.model, DATA.input_shape, CLASSES)
+    model = zoo.build_model(task.model, DATA.input_shape, CLASSES)
     distiller = Distiller(model, task.distill, teachers, epochs=task.model.train.epochs)
     training.fit(distiller, data, training.Plan(task.model.train, task.seed, log_dir=None))
     return model

@@ -36,8 +36,8 @@ from sections import replace_section
 from students import Task
 from study_report import ALONE, draw, summarise, table
 
-from modules import model_zoo
-from modules.methods import METHODS
+from modules.distill.methods import METHODS
+from modules.models import zoo
 from modules.settings import DistillSettings, MethodSettings, ModelSettings, TrainSettings
 
 # A method, its options, and the student's.
@@ -233,7 +233,7 @@ def _best(rows: list[Choice]) -> Choice:
 def measure(train: Trainer, chosen: dict[str, Choice], seeds: list[int]) -> dict[str, Any]:
     """The eval split's only use."""
     accuracies = train.accuracies(list(chosen.values()), seeds, evaluate=True)
-    student = model_zoo.build_model(
+    student = zoo.build_model(
         train.model(chosen[ALONE]), students.DATA.input_shape, students.CLASSES
     )
     return {

@@ -34,9 +34,11 @@ from records import Record, write_records
 from sections import replace_section
 from tabulate import tabulate
 
-from modules import evidence, knowledge, model_zoo, soft_targets, training
-from modules.data import ExampleData, Order
-from modules.distiller import Distiller
+from modules.data.examples import ExampleData, Order
+from modules.distill import training
+from modules.distill.distiller import Distiller
+from modules.judge import evidence
+from modules.models import zoo
 from modules.settings import (
     AugmentSettings,
     DataSettings,
@@ -44,6 +46,7 @@ from modules.settings import (
     ModelSettings,
     TrainSettings,
 )
+from modules.teachers import cache, soft_targets
 
 ROOT = Path(__file__).parent
 SHAPE, CLASSES, BATCH = (32, 32, 3), 10, 64
@@ -108,14 +111,14 @@ def random_records(count: int) -> Iterator[Record]:
 def measure(settings: ModelSettings, files: list[str], directory: Path, rounds: int) -> Any:
     """Examples per second of every way with one teacher, and the ratios."""
     data_settings = DataSettings(image_size=SHAPE[0], channels=3, validation_fraction=0.02)
-    teacher = model_zoo.build_model(settings, SHAPE, CLASSES)
+    teacher = zoo.build_model(settings, SHAPE, CLASSES)
     plain = ExampleData(files, data_settings)
     started = time.perf_counter()
     soft_targets.compute(
         [teacher], plain, soft_targets.Request(0, AugmentSettings(), 0), str(directory)
     )
     once = time.perf_counter() - started
-    cached = ExampleData(files, data_settings, knowledge.SoftTargets(str(directory)))
+    cached = ExampleData(files, data_settings, cache.SoftTargetCache(str(directory)))
     ways = {
         "student_alone": student_alone(plain),
         "cached": ours(cached, []),
@@ -162,7 +165,7 @@ def ratio(values: np.ndarray) -> dict[str, float]:
 def student() -> keras.Model:
     """The same first weights in every way."""
     keras.utils.set_random_seed(0)
-    return model_zoo.build_model(STUDENT, SHAPE, CLASSES)
+    return zoo.build_model(STUDENT, SHAPE, CLASSES)
 
 
 def epochs_of(data: ExampleData) -> tf.data.Dataset:

@@ -16,6 +16,6 @@ class TFLiteModels(artifact.Artifact):
 
 
 class SoftTargets(artifact.Artifact):
-    """Teachers' logits for every training example and view; layout in `modules.knowledge`."""
+    """Teachers' logits for every training example and view; layout in `modules.teachers.cache`."""
 
     TYPE_NAME = "components.SoftTargets"

@@ -37,7 +37,7 @@ TEACHING_INPUTS = {
 
 
 def knowledge_paths(input_dict: Artifacts) -> dict[str, Any]:
-    """Where the teachers' knowledge lies, as `modules.trainer_task` reads it."""
+    """Where the teachers' knowledge lies, as `modules.distill.trainer_task` reads it."""
     return {
         "teacher_dirs": [path_utils.serving_model_path(uri) for uri in teacher_uris(input_dict)],
         "soft_targets_dir": next(

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import tensorflow as tf
 
-from modules.push_files import is_url
+from modules.push.files import is_url
 
 
 class LocalFiles:

@@ -18,9 +18,8 @@ from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
 import modules
-from components.code_digest import builder_digest
-from components.run_parameters import Parameters, declared, given
-from modules.run_parameters import overlay_training
+from components.run_parameters import Parameters, declared, given, overlay_training
+from modules.code_digest import builder_digest
 from modules.settings import AugmentSettings, DataSettings, ModelSettings, RuntimeSettings
 
 
@@ -124,7 +123,7 @@ def module_file(name: str) -> str:
 
 
 def training_config(model: ModelSettings, training: Training) -> dict[str, Any]:
-    """The `custom_config` of a Trainer, as `modules.trainer_task` reads it."""
+    """The `custom_config` of a Trainer, as `modules.distill.trainer_task` reads it."""
     return {
         # A teacher's weight is the student's business, not its own training's.
         "model": model.model_dump_json(include=set(ModelSettings.model_fields)),

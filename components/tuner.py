@@ -21,10 +21,9 @@ from components.distiller import (
     knowledge_paths,
     student_config,
 )
-from components.run_parameters import Parameters, declared, given
+from components.run_parameters import Parameters, declared, given, overlay_training
 from components.teacher_trainer import Training, begin_component, module_file
 from components.teachers import teacher_channels
-from modules.run_parameters import overlay_training
 from modules.settings import DistillSettings, ModelSettings, TuneSettings
 
 _CONFIG = standard_component_specs.CUSTOM_CONFIG_KEY
@@ -56,7 +55,7 @@ class TunerSpec(standard_component_specs.TunerSpec):
 
 
 class Tuner(tfx_component.Tuner):
-    """TFX's Tuner with `modules/tuner.py` as its module file.
+    """TFX's Tuner with `modules/search/trials.py` as its module file.
 
     Its output `best_hyperparameters` is what `Distiller` and the control take.
 

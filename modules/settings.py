@@ -99,7 +99,7 @@ class TeacherSettings(ModelSettings):
 class MethodSettings(BaseModel):
     """One distillation loss: its place in the objective and, beside these keys, its own settings.
 
-    The names, customary weights and settings of the methods are in `modules.methods`.
+    The names, customary weights and settings of the methods are in `modules.distill.methods`.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)

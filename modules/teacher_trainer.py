@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from modules.trainer_task import TrainerTask
+from modules.distill.trainer_task import TrainerTask
+from modules.export.saved_model import export_trained
 
 
 def run_fn(fn_args: Any) -> None:
     """Called by TFX's Trainer with `FnArgs`."""
-    TrainerTask(fn_args).train()
+    export_trained(TrainerTask(fn_args).train(), fn_args.serving_model_dir)

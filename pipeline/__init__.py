@@ -1,0 +1,1 @@
+"""The experiment's configuration, its only graph, and the runners that execute it."""

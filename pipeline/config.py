@@ -11,11 +11,12 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from modules.distill.methods import check_methods
 from modules.errors import ConfigError
-from modules.limits import check_limits
-from modules.methods import check_methods
-from modules.model_zoo import check_model
-from modules.search_space import check_tune
+from modules.judge.limits import check_limits
+from modules.models.zoo import check_model
+from modules.push.registry import check_push
+from modules.search.space import check_tune
 from modules.settings import (
     MOST_TEACHERS,
     AugmentSettings,
@@ -32,7 +33,6 @@ from modules.settings import (
     TeacherSettings,
     TuneSettings,
 )
-from modules.vertex_registry import check_push
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 

@@ -11,7 +11,6 @@ from tfx.components import StatisticsGen, Transform
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
 
-from components.code_digest import code_digest
 from components.distiller import Distiller
 from components.evaluator.component import Evaluator, Judged
 from components.example_gen.component import example_gen
@@ -23,6 +22,7 @@ from components.schema_gen import SchemaGen
 from components.soft_targets.component import SoftTargets
 from components.teacher_trainer import TeacherTrainer, Training, module_file
 from components.tuner import Tuner
+from modules.code_digest import code_digest
 from modules.settings import GateSettings
 from pipeline.beam_arguments import IN_MEMORY
 from pipeline.config import PipelineConfig
@@ -53,8 +53,8 @@ def create_pipeline(
     Args:
       config: The experiment.
       places: Where the runner keeps things.
-      parameters: TFX RuntimeParameters by the names of `modules.run_parameters`, where the runner
-        leaves them open until a run begins.
+      parameters: TFX RuntimeParameters by the names of `components.run_parameters`, where the
+        runner leaves them open until a run begins.
     """
     digest = code_digest()
     data = _data_nodes(config, digest, parameters)

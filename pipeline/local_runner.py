@@ -21,17 +21,18 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.pusher.executor import PUSHED_TFLITE_PROPERTY
-from modules import model_zoo, soft_targets
-from modules.distiller import Distiller
+from modules.data.sources import METADATA_FILE, open_source
+from modules.distill.distiller import Distiller
 from modules.errors import ConfigError
-from modules.report import REPORT_FILES
-from modules.search_space import choices
+from modules.models import zoo
+from modules.report.files import REPORT_FILES
+from modules.search.space import choices
 from modules.settings import RuntimeSettings
-from modules.sources import METADATA_FILE, open_source
+from modules.teachers import soft_targets
 from pipeline.beam_arguments import beam_arguments
 from pipeline.config import PipelineConfig, load_config
-from pipeline.console import run_console
 from pipeline.graph import Places, create_pipeline, uncached_nodes
+from pipeline.terminal.console import run_console
 
 _LOG = logging.getLogger("tfx_distill.run")
 _FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
@@ -94,12 +95,12 @@ def preflight(config: PipelineConfig) -> None:
     _check_slices(config, ("class_name", "label", *source.features))
     shape, classes = config.data.input_shape, len(source.labels)
     teacher, student, *_ = (
-        model_zoo.build_model(model, shape, classes)
+        zoo.build_model(model, shape, classes)
         for model in (config.teacher, config.student, *config.more_teachers)
     )
     soft_targets.check_top_k(config.distill.top_k, classes)
     variants = choices(config.tune, config.student) if config.tune else []
-    for model in (student, *(model_zoo.build_model(each, shape, classes) for each in variants)):
+    for model in (student, *(zoo.build_model(each, shape, classes) for each in variants)):
         if config.distill.knowledge == "online":
             # Finds the layers of feature methods; a later generation learns from a student.
             Distiller(model, config.distill, [teacher])

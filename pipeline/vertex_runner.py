@@ -6,7 +6,7 @@
 The environment variable TFX_DISTILL_CONFIG names a preset or a file, by default digits.
 """
 
-from pipeline.runner_files import compile_here
+from pipeline.clusters.runner_files import compile_here
 
 if __name__ == "__main__":
     compile_here("vertex")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,10 +13,6 @@ import pytest
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
     from pipeline.local_runner import Outcome
-
-# pytest puts this directory first on sys.path, where tests/components would be taken for the
-# package components.
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 @dataclass

@@ -2,18 +2,17 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import click
 import pytest
 import yaml
+from checkout import ROOT
 
-from pipeline.cli import main
+from pipeline.cli.main import main
+from pipeline.cli.servers import CommandOrGroup
+from pipeline.clusters.engines import check_engine
 from pipeline.config import load_config
-from pipeline.engines import check_engine
-from pipeline.remote_commands import CommandOrGroup
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 # A configuration has these; the excerpts in the docs say what comes besides.
 REST = {

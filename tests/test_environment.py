@@ -5,15 +5,14 @@ import importlib.metadata
 import importlib.util
 import re
 import runpy
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import setuptools
+from checkout import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[1]
 CHECK_PATH = ROOT / "tools" / "check_environment.py"
 # These two are older than TFX asks for on Python 3.11, and ask for older packages themselves.
 OVERRIDDEN = {"ml-metadata", "tensorflow-data-validation"}

@@ -15,10 +15,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 from docker.utils import exclude_paths
 from dockerfile import arguments, expanded, instructions, locked
 
-ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 PACKAGES = ("components", "modules", "pipeline")
 # What the builder is given beside the packages.
@@ -177,7 +177,7 @@ def installed(context, tmp_path_factory):
 def test_the_wheel_holds_code_presets_and_templates_whole(installed, tracked):
     code = {name for name in tracked if name.startswith(tuple(f"{each}/" for each in PACKAGES))}
     assert {name for name in files_below(installed) if ".dist-info/" not in name} == code
-    assert {"pipeline/presets/digits.yaml", "modules/templates/report.css"} <= code
+    assert {"pipeline/presets/digits.yaml", "modules/report/templates/report.css"} <= code
 
 
 def run_installed(installed, code, directory, *arguments):
@@ -194,9 +194,9 @@ def run_installed(installed, code, directory, *arguments):
 
 def test_the_image_has_the_digest_of_the_checkout(installed, tmp_path):
     """Where it is compiled and where it runs, the cache's key is the same."""
-    from components.code_digest import code_digest
+    from modules.code_digest import code_digest
 
-    code = "from components.code_digest import code_digest; print(code_digest())"
+    code = "from modules.code_digest import code_digest; print(code_digest())"
     done = run_installed(installed, code, tmp_path)
     assert done.stdout.strip() == code_digest(), done.stderr
 
@@ -219,7 +219,7 @@ for each in modules_:
 def test_everything_that_a_compiled_pipeline_starts_can_be_imported(engine, installed, tmp_path):
     import yaml
 
-    from pipeline.compilation import compile_pipeline
+    from pipeline.clusters.compilation import compile_pipeline
     from pipeline.config import load_config
 
     resources = "{}"
@@ -254,7 +254,11 @@ def test_everything_that_a_compiled_pipeline_starts_can_be_imported(engine, inst
     started.update(re.findall(r'"module_path": \{[^}]*?"constant": "([\w.]+)"', text))
     classes.update(re.findall(r'executor_class_path\\+": \\+"([\w.]+)', text))
     assert len(containers) == 13
-    assert {"modules.preprocessing", "modules.distill_trainer", "pipeline.container"} <= started
+    assert {
+        "modules.data.preprocessing",
+        "modules.distill_trainer",
+        "pipeline.clusters.container",
+    } <= started
     started.add("tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor")
     done = run_installed(
         installed,

@@ -15,8 +15,7 @@ from tfx.utils import json_utils
 from components.artifacts import TFLiteModels
 from components.evaluator.executor import Executor
 from components.evaluator.tfma_config import tfma_config
-from components.run_parameters import Parameters, declared, given
-from modules.run_parameters import RUN_PARAMETERS
+from components.run_parameters import RUN_PARAMETERS, Parameters, declared, given
 from modules.settings import EvaluateSettings
 
 

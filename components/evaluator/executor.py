@@ -18,11 +18,13 @@ from tfx.utils import io_utils, path_utils, proto_utils
 
 from components.evaluator.tfma_config import slice_numbers, tfma_config
 from components.local_files import LocalFiles
-from modules import evaluation, push, report, run_history
-from modules.eval_split import EvalSplit
-from modules.preprocessing import class_names
-from modules.report_schema import ArtifactReference, Lineage
-from modules.run_parameters import overlay
+from components.run_parameters import overlay
+from modules.data.eval_split import EvalSplit
+from modules.data.preprocessing import class_names
+from modules.judge import evaluation, run_history
+from modules.judge.schema import ArtifactReference, Lineage
+from modules.push import publish
+from modules.report.files import write_report
 from modules.settings import (
     DataSettings,
     EvaluateSettings,
@@ -60,10 +62,10 @@ class Executor(tfx_executor.Executor):
             },
         )
         directory = artifact_utils.get_single_uri(output_dict[constants.EVALUATION_KEY])
-        with LocalFiles() as files:
-            written = files.to_write(directory)
+        with LocalFiles() as local:
+            written = local.to_write(directory)
             judged, images = evaluation.evaluate(
-                _subjects(input_dict, files),
+                _subjects(input_dict, local),
                 split,
                 rules,
                 _record(input_dict, exec_properties, split, os.path.join(written, _LOADGEN_LOGS)),
@@ -72,7 +74,7 @@ class Executor(tfx_executor.Executor):
                     for role in ("teacher", "student")
                 },
             )
-            report.write_report(judged, images, written)
+            write_report(judged, images, written)
         _bless(input_dict, output_dict, judged.gate.blessed)
 
 
@@ -165,7 +167,7 @@ def _record(
             code_digest=exec_properties["code_digest"],
         ),
         tuned=_tuned(artifact_utils.get_single_uri(tuned)) if tuned else {},
-        pushed=push.last_pushed(pushed_to, remote=fileio) if pushed_to else None,
+        pushed=publish.last_pushed(pushed_to, remote=fileio) if pushed_to else None,
         log_dir=log_dir,
     )
 

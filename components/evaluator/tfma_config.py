@@ -8,8 +8,8 @@ from typing import Any
 
 from tensorflow_model_analysis.proto import config_pb2
 
-from modules.preprocessing import LABEL
-from modules.serving import SIGNATURE
+from modules.data.preprocessing import LABEL
+from modules.export.saved_model import SIGNATURE
 from modules.settings import EvaluateSettings
 
 _ACCURACY, _LOSS = "sparse_categorical_accuracy", "sparse_categorical_crossentropy"

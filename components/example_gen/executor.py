@@ -18,9 +18,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
-from modules.errors import DataError, UserError
-from modules.settings import DataSettings
-from modules.sources import (
+from modules.data.sources import (
     Item,
     Source,
     check_image,
@@ -29,6 +27,8 @@ from modules.sources import (
     open_source,
     read_metadata,
 )
+from modules.errors import DataError, UserError
+from modules.settings import DataSettings
 
 _PROBLEMS_SHOWN = 5
 _SUMMARY = "summary.json"

@@ -11,9 +11,10 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.local_files import LocalFiles
-from modules import model_zoo, serving, tflite_export
-from modules.data import ExampleData
-from modules.preprocessing import class_names
+from modules.data.examples import ExampleData
+from modules.data.preprocessing import class_names
+from modules.export import tflite
+from modules.models import zoo
 from modules.settings import DataSettings, ExportSettings
 
 
@@ -43,7 +44,7 @@ class Executor(base_executor.BaseExecutor):
             settings.calibration_examples, exec_properties["seed"]
         )
         with LocalFiles() as files:
-            tflite_export.export_models(
+            tflite.export_models(
                 {
                     "student": (_load(input_dict, "model"), settings.tflite),
                     # Like with like: the teacher is timed in the format that the student has.
@@ -57,4 +58,4 @@ class Executor(base_executor.BaseExecutor):
 
 def _load(input_dict: dict[str, list[types.Artifact]], key: str) -> Any:
     serving_dir = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[key]))
-    return model_zoo.load_model(serving.keras_directory(serving_dir))
+    return zoo.load_model(zoo.keras_directory(serving_dir))

@@ -1,4 +1,4 @@
-"""The Pusher's executor: from artifacts to paths, then one call of `modules.push`."""
+"""The Pusher's executor: from artifacts to paths, then one call of `modules.push.publish`."""
 
 import json
 from typing import Any
@@ -11,10 +11,10 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
-from modules import push, vertex_registry
 from modules.errors import ConfigError, UserError
-from modules.push_candidate import Candidate
-from modules.push_files import files_of, read_bytes
+from modules.push import publish, registry
+from modules.push.candidate import Candidate
+from modules.push.files import files_of, read_bytes
 from modules.settings import PushSettings
 
 TFLITE_KEY = "tflite"
@@ -44,8 +44,8 @@ class Executor(tfx_executor.Executor):
             it or None, `push` (PushSettings as JSON), `pipeline`.
 
         Raises:
-          UserError: there is no report, or what `modules.push.push` or
-            `modules.vertex_registry.register` raise.
+          UserError: there is no report, or what `modules.push.publish.push` or
+            `modules.push.registry.register` raise.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed_model = artifact_utils.get_single_instance(
@@ -65,12 +65,10 @@ class Executor(tfx_executor.Executor):
             pipeline=exec_properties[PIPELINE_KEY],
         )
         destination = exec_properties.get(DESTINATION_KEY) or _base_directory(exec_properties)
-        pushed = push.push(candidate, destination, keep=settings.keep, remote=fileio)
+        pushed = publish.push(candidate, destination, keep=settings.keep, remote=fileio)
         logging.info("Version %d %s", pushed.version, "pushed" if pushed.copied else "kept")
         if settings.vertex:
-            name = vertex_registry.register(
-                pushed.manifest, pushed.saved_model_dir, settings.vertex
-            )
+            name = registry.register(pushed.manifest, pushed.saved_model_dir, settings.vertex)
             logging.info("Version %d registered as %s", pushed.version, name)
 
         io_utils.copy_dir(model_path, pushed_model.uri)

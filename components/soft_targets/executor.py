@@ -11,9 +11,10 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.teachers import teacher_uris
-from modules import model_zoo, serving, soft_targets
-from modules.data import ExampleData
+from modules.data.examples import ExampleData
+from modules.models import zoo
 from modules.settings import AugmentSettings, DataSettings
+from modules.teachers import soft_targets
 
 
 class Executor(base_executor.BaseExecutor):
@@ -25,7 +26,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the artifact as `modules.knowledge` describes it."""
+        """Writes the artifact as `modules.teachers.cache` describes it."""
         self._log_startup(input_dict, output_dict, exec_properties)
         request = json.loads(exec_properties["request"])
         request["augment"] = AugmentSettings.model_validate(request["augment"])
@@ -34,7 +35,7 @@ class Executor(base_executor.BaseExecutor):
             for uri in artifact_utils.get_split_uris(input_dict["examples"], "train")
         ]
         teachers = [
-            model_zoo.load_model(serving.keras_directory(path_utils.serving_model_path(uri)))
+            zoo.load_model(zoo.keras_directory(path_utils.serving_model_path(uri)))
             for uri in teacher_uris(input_dict)
         ]
         soft_targets.compute(

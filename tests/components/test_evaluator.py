@@ -18,8 +18,8 @@ from components.artifacts import TFLiteModels
 from components.evaluator.component import Evaluator, Judged
 from components.evaluator.executor import Executor
 from components.evaluator.tfma_config import slice_numbers, tfma_config
-from modules import evaluation
-from modules.report import read_report
+from modules.judge import evaluation
+from modules.report.files import read_report
 from modules.settings import EvaluateSettings
 
 INPUTS = {
@@ -249,7 +249,7 @@ def test_paired_changes_are_of_the_same_examples(
     report: dict[str, Any], saved_model_answers: dict[str, np.ndarray], truth: np.ndarray
 ) -> None:
     """Differences of shares would not notice a mixed-up order; the intervals do."""
-    from modules.intervals import paired_difference
+    from modules.measure.intervals import paired_difference
 
     student, teacher = (saved_model_answers[role] == truth for role in ("student", "teacher"))
     found = report["student"]["against"]["teacher"]["accuracy"]

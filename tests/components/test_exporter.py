@@ -14,11 +14,11 @@ from tfx.types import standard_artifacts
 from components.artifacts import TFLiteModels
 from components.exporter.component import Exporter
 from components.exporter.executor import Executor
-from modules import model_zoo
 from modules.errors import ModelError
+from modules.export.flatbuffer import embedded_spec
+from modules.export.tflite import LiteRTModel
+from modules.models import zoo
 from modules.settings import DataSettings, ExportSettings
-from modules.tflite_export import LiteRTModel
-from modules.tflite_flatbuffer import embedded_spec
 
 VARIANTS = ("float32", "float16", "dynamic_range", "int8")
 FILES = {*(f"student/{name}" for name in VARIANTS), "teacher/float32"}
@@ -95,7 +95,7 @@ def test_float32_files_are_the_trained_models(
     """Student and teacher are not mixed up, and neither is an untrained one."""
     directory = Path(miniature_run.uris["Transform.transformed_examples"], "Split-eval")
     pixels = pixels_of(read_examples(str(directory)))[:40]
-    model = model_zoo.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
+    model = zoo.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
     answers = LiteRTModel(str(exported / role / "float32" / "model.tflite")).logits(pixels)
     np.testing.assert_allclose(answers, model.predict(pixels, verbose=0), atol=1e-3)
 
@@ -138,7 +138,7 @@ def test_calibration_reads_training_examples_of_all_classes_alike(
     def export_models(models: Any, pixels: np.ndarray, labels: Any, directory: str) -> None:
         seen.update(models=models, pixels=pixels, labels=labels, directory=directory)
 
-    monkeypatch.setattr("modules.tflite_export.export_models", export_models)
+    monkeypatch.setattr("modules.export.tflite.export_models", export_models)
     run_executor(miniature_run, tmp_path, export=ExportSettings(calibration_examples=32))
     examples = Path(miniature_run.uris["Transform.transformed_examples"])
     train, test = (

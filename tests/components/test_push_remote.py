@@ -21,9 +21,9 @@ from vertex_server import serve
 
 from components.artifacts import TFLiteModels
 from components.pusher.executor import Executor
-from modules import push
 from modules.errors import ConfigError, UserError
-from modules.push_verify import verify
+from modules.push import publish
+from modules.push.verify import verify
 from modules.settings import PushSettings, VertexRegistrySettings
 
 SCHEME = "bucket://"
@@ -152,7 +152,7 @@ def fail_at(step: int, error: BaseException) -> None:
 
 def push_all(tmp_path: Path, tokens: str, url: str = URL, **options: Any) -> list[int]:
     candidates = (make_candidate(tmp_path / "work", token) for token in tokens)
-    return [push.push(c, url, remote=fileio, **options).version for c in candidates]
+    return [publish.push(c, url, remote=fileio, **options).version for c in candidates]
 
 
 def assert_whole(store: Path) -> None:
@@ -167,7 +167,7 @@ def assert_whole(store: Path) -> None:
 
 def test_a_push_to_a_url(tmp_path: Path, store: Path) -> None:
     candidate = make_candidate(tmp_path / "work", "a", ("int8", "float16"))
-    pushed = push.push(candidate, f"{URL}/", remote=fileio, now=lambda: 7)
+    pushed = publish.push(candidate, f"{URL}/", remote=fileio, now=lambda: 7)
     assert (pushed.version, pushed.copied) == (7, True)
     assert pushed.saved_model_dir == f"{URL}/saved_model/7"
     assert pushed.tflite_dir == f"{URL}/tflite/7"
@@ -175,11 +175,11 @@ def test_a_push_to_a_url(tmp_path: Path, store: Path) -> None:
         *(".push.json", "manifest.json", "model.tflite", "model_float16.tflite")
     ]
     assert served(store) == "a"
-    assert not push.push(candidate, URL, remote=fileio).copied
+    assert not publish.push(candidate, URL, remote=fileio).copied
     found = verify(URL, remote=fileio)
     assert (found.version, found.files, found.problems) == (7, 7, ())
     assert found.saved_model_dir == pushed.saved_model_dir
-    assert push.last_pushed(URL, remote=fileio) == {
+    assert publish.last_pushed(URL, remote=fileio) == {
         "version": 7,
         "student": candidate.report["student"],
         "variants": candidate.report["variants"],
@@ -204,8 +204,8 @@ def test_what_a_reader_waits_for_is_written_last(tmp_path: Path, store: Path) ->
 
 def test_roll_back_and_keep(tmp_path: Path, store: Path) -> None:
     pushed = push_all(tmp_path, "abcd")
-    assert push.rollback(URL, remote=fileio).to == pushed[2]
-    assert push.rollback(URL, remote=fileio).to == pushed[1]
+    assert publish.rollback(URL, remote=fileio).to == pushed[2]
+    assert publish.rollback(URL, remote=fileio).to == pushed[1]
     assert served(store) == "b"
     with pytest.raises(UserError, match=rf"remove {URL}/rolled_back/[0-9a-f]+\.json to allow it"):
         push_all(tmp_path, "d")
@@ -213,7 +213,7 @@ def test_roll_back_and_keep(tmp_path: Path, store: Path) -> None:
     assert len(versions(store / "tflite")) == len(versions(store / "saved_model")) == 2
     assert max(versions(store / "tflite")) == newest
     assert_whole(store)
-    push.rollback(URL, remote=fileio)
+    publish.rollback(URL, remote=fileio)
     assert served(store) == "b"
 
 
@@ -233,7 +233,7 @@ def test_failure_at_every_change(
             if action == "push":
                 push_all(tmp_path, "d", keep=2)
             else:
-                push.rollback(URL, remote=fileio)
+                publish.rollback(URL, remote=fileio)
         except Died:
             told = "gone away; mend"
         except UserError as raised:
@@ -261,7 +261,7 @@ def test_half_a_manifest_is_no_version(tmp_path: Path, store: Path) -> None:
     first, second = push_all(tmp_path, "ab")
     manifest = store / "tflite" / str(second) / "manifest.json"
     manifest.write_bytes(manifest.read_bytes()[:100])
-    last = push.last_pushed(URL, remote=fileio)
+    last = publish.last_pushed(URL, remote=fileio)
     assert last is not None and last["version"] == first
     (third,) = push_all(tmp_path, "b")
     assert third > second
@@ -288,7 +288,7 @@ def test_two_pushers_on_one_number(tmp_path: Path, store: Path) -> None:
         steps += 1
         if steps == 2:  # the other one has looked before the first one's claim was there
             shutil.rmtree(store / "tflite/7")
-            push.push(other, URL, remote=fileio, now=lambda: 7)
+            publish.push(other, URL, remote=fileio, now=lambda: 7)
 
     ObjectStore.before_change = staticmethod(meanwhile)
     # The first one has one object on its way, and makes no other.
@@ -316,7 +316,7 @@ def test_tensorflows_own_file_systems_serve(tmp_path: Path) -> None:
     destination = tmp_path / "pushed"
     pushed = push_all(tmp_path, "abc", destination.as_uri(), keep=2)
     assert verify(destination.as_uri(), remote=fileio).problems == ()
-    assert push.rollback(destination.as_uri(), remote=fileio).to == pushed[1]
+    assert publish.rollback(destination.as_uri(), remote=fileio).to == pushed[1]
     assert served(destination) == "b"
     assert {pushed[1], pushed[2]} < versions(destination / "tflite")
     # What was pushed to the URL can be read without TFX.
@@ -325,7 +325,7 @@ def test_tensorflows_own_file_systems_serve(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["s3://bucket/models", "hdfs://host/models"])
 def test_a_scheme_without_a_plugin_is_one_clear_line(tmp_path: Path, url: str) -> None:
-    for use in (push.last_pushed, push.rollback, verify):
+    for use in (publish.last_pushed, publish.rollback, verify):
         with pytest.raises(UserError, match=f"^push destination {url} .* not implemented") as error:
             use(url, remote=fileio)
         assert "\n" not in str(error.value)
@@ -333,7 +333,7 @@ def test_a_scheme_without_a_plugin_is_one_clear_line(tmp_path: Path, url: str) -
 
 def test_a_url_needs_a_file_system(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"{URL} must be a local path here"):
-        push.push(make_candidate(tmp_path, "a"), URL)
+        publish.push(make_candidate(tmp_path, "a"), URL)
 
 
 class Execution:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkout import ROOT
 from tfx import types
 from tfx.components.pusher import component as tfx_pusher
 from tfx.proto import pusher_pb2
@@ -211,7 +212,6 @@ def test_artifact_type_is_imported_by_its_name() -> None:
 
 def test_importing_the_package_is_light() -> None:
     code = "import components, sys; sys.exit('tfx' in sys.modules)"
-    root = Path(importlib.import_module("components").__file__ or "").parents[1]
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     with pytest.raises(ImportError, match="cannot import name 'TFLiteModel'"):
         exec("from components import TFLiteModel")

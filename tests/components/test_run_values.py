@@ -12,12 +12,12 @@ from tfx.components.tuner import executor as tfx_tuner
 from tfx.orchestration.data_types import RuntimeParameter
 
 from components import distiller, teacher_trainer, tuner
-from components.code_digest import code_digest
 from components.evaluator import executor as evaluator
 from components.example_gen.component import example_gen
 from components.example_gen.executor import unpack_settings
+from components.run_parameters import RUN_PARAMETERS
+from modules.code_digest import code_digest
 from modules.errors import ConfigError
-from modules.run_parameters import RUN_PARAMETERS
 from modules.settings import DataSettings, DistillSettings, ModelSettings
 from pipeline.config import load_config
 from pipeline.graph import Places, create_pipeline

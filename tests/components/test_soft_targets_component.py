@@ -14,11 +14,11 @@ import components
 from components import artifacts
 from components.soft_targets.component import SoftTargets
 from components.soft_targets.executor import Executor
-from modules import model_zoo
-from modules.augment import augment
+from modules.data.augmentation import augment
 from modules.errors import ConfigError
-from modules.knowledge import SoftTargets as Knowledge
+from modules.models import zoo
 from modules.settings import AugmentSettings, DataSettings, DistillSettings, MethodSettings
+from modules.teachers.cache import SoftTargetCache as Knowledge
 
 INPUTS = {"examples": standard_artifacts.Examples, "teachers": standard_artifacts.Model}
 FLIP = AugmentSettings(flip=True, pad_crop=1)
@@ -131,7 +131,7 @@ def train_split(miniature_run: Any, read_examples: Any) -> dict[str, np.ndarray]
 
 
 def load(miniature_run: Any, node: str) -> Any:
-    return model_zoo.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
+    return zoo.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
 
 
 def records_of(directory: Path | str) -> list[bytes]:

@@ -180,7 +180,7 @@ def test_a_teachers_share_does_not_train_it_again() -> None:
         {"runtime": RuntimeSettings(strategy="mirrored")},
         {"model": ModelSettings(model="cnn_small", parameters={"filters": [8]})},
         {"model": MODEL.model_copy(update={"train": TrainSettings(epochs=1)})},
-        {"model": ModelSettings(model="components.code_digest:code_digest")},
+        {"model": ModelSettings(model="modules.code_digest:code_digest")},
     ],
     ids=lambda changes: next(iter(changes)),
 )

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import pytest
 from beam_outputs import assert_the_same
+from checkout import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
 WORKER_MODULE = "apache_beam.runners.worker.sdk_worker_main"
 # Beam starts it in the place of Python; it tells who became a worker.
 WORKER = """#!/bin/sh
@@ -109,7 +109,7 @@ def nodes(config: Any) -> dict[str, Any]:
             properties=dict(component.spec.exec_properties),
         )
     # The code of a worker is what is installed there.
-    found["Transform"].properties.update(module_file=None, module_path="modules.preprocessing")
+    found["Transform"].properties.update(module_file=None, module_path="modules.data.preprocessing")
     # All that our Evaluator does with Beam is to call this executor with this configuration.
     found["Evaluator"].executor_class = tfx_evaluator.Executor
     found["Evaluator"].properties["eval_config"] = proto_utils.proto_to_json(
@@ -177,17 +177,18 @@ def export_models(config: Any, directory: Path, graph: Any) -> tuple[Any, Any]:
     import tensorflow_transform as tft
     from tfx.types import standard_artifacts
 
-    from modules import model_zoo, serving
+    from modules.export import saved_model
+    from modules.models import zoo
     from modules.settings import ModelSettings
 
     made = []
     for seed, name in enumerate(("student", "teacher")):
         keras.utils.set_random_seed(seed)
         settings = ModelSettings(model="cnn_small", parameters={"filters": [4 + 4 * seed]})
-        model = model_zoo.build_model(settings, config.data.input_shape, 3)
+        model = zoo.build_model(settings, config.data.input_shape, 3)
         artifact = standard_artifacts.Model()
         artifact.uri = str(directory / name)
-        serving.export(
+        saved_model.export(
             model, settings, tft.TFTransformOutput(graph.uri), f"{artifact.uri}/Format-Serving"
         )
         made.append(artifact)

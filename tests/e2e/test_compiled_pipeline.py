@@ -50,13 +50,12 @@ class Cluster:
     slept: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        from pipeline.container import DIRECTORIES_VARIABLE
+        from pipeline.clusters.container import DIRECTORIES_VARIABLE
 
         places = "minio://={disk}/minio/,s3://={disk}/s3/"
-        repository = Path(__file__).parents[2]
         self.backend = Backend(
             self.directory / "cluster",
-            image=Image(environment={"PYTHONPATH": str(repository), DIRECTORIES_VARIABLE: places}),
+            image=Image(environment={"PYTHONPATH": str(REPOSITORY), DIRECTORIES_VARIABLE: places}),
             observer=lambda task, number: self.before(task, number),
             sleep=self.slept.append,
         )
@@ -71,7 +70,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(miniature_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    from pipeline.compilation import compile_pipeline
+    from pipeline.clusters.compilation import compile_pipeline
 
     text = compile_pipeline(miniature_run.config(*COMPILED), "kubeflow")
     return Cluster(kfp_backend.parse(text), tmp_path_factory.mktemp("compiled"))

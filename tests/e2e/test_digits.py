@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from modules.sources import DigitsSource, example_id, in_eval_split
+from modules.data.sources import DigitsSource, example_id, in_eval_split
 from pipeline.config import load_config
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

@@ -36,7 +36,7 @@ def run_transform():
     from tensorflow_transform import beam as tft_beam
     from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-    from modules.preprocessing import preprocessing_fn
+    from modules.data.preprocessing import preprocessing_fn
 
     def run(rows, settings, directory, sparse=False):
         types = {"image": tf.string, "label": tf.int64}
@@ -85,7 +85,7 @@ def run_transform():
 @pytest.fixture(scope="session")
 def transformed_digits(run_transform, tmp_path_factory):
     """The first 200 digits as ExampleGen writes them, through Transform."""
-    from modules.sources import DigitsSource, example_id
+    from modules.data.sources import DigitsSource, example_id
 
     source = DigitsSource()
     rows = []

@@ -2,16 +2,15 @@
 
 import json
 import os
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
+from checkout import ROOT
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from sklearn.datasets import load_digits
 
-ROOT = Path(__file__).parents[2]
 NAMES = ("distillation_explained", "explore_run")
 
 

@@ -19,12 +19,12 @@ import tensorflow as tf
 from click.testing import CliRunner, Result
 from tfx.orchestration.pipeline import RunOptions
 
-from modules import model_zoo
 from modules.errors import ConfigError, DataError, ModelError, UserError
-from modules.knowledge import SoftTargets
-from modules.report import REPORT_FILES
+from modules.models import zoo
+from modules.report.files import REPORT_FILES
+from modules.teachers.cache import SoftTargetCache
 from pipeline import local_runner
-from pipeline.cli import main
+from pipeline.cli.main import main
 from pipeline.config import PipelineConfig, load_config
 from pipeline.graph import create_pipeline
 from pipeline.local_runner import Outcome, Runner, collect_outcome, places, preflight
@@ -212,7 +212,7 @@ def test_online_knowledge_with_features_ends_in_the_student_alone(miniature_run:
     alone = Path(miniature_run.uris["Distiller.model"], "Format-Serving")
     pushed = Path(outcome.saved_model)
     assert variables_of(pushed) == variables_of(alone)
-    student = model_zoo.load_model(str(uris["Distiller.model"] / "Format-Keras"))
+    student = zoo.load_model(str(uris["Distiller.model"] / "Format-Keras"))
     assert student.count_params() == 3094
     assert [layer.name for layer in student.layers][-2:] == ["features", "logits"]
     sizes = [
@@ -273,12 +273,12 @@ def test_two_teachers_reach_the_student_in_order(taught_by_two: Any, read_exampl
     features = [example.features.feature for example in read_examples(str(split))[:20]]
     raw = b"".join(feature["image"].bytes_list.value[0] for feature in features)
     pixels = np.frombuffer(raw, np.uint8).reshape(-1, 8, 8, 1)
-    knowledge = SoftTargets(uris["SoftTargets.soft_targets"])
+    knowledge = SoftTargetCache(uris["SoftTargets.soft_targets"])
     records = tf.constant(list(knowledge.records().take(20).as_numpy_iterator()))
     ids = tf.constant([feature["example_id"].bytes_list.value[0] for feature in features])
     logits = knowledge.logits(records, ids, tf.fill([20], tf.constant(-1, tf.int64))).numpy()
     for index, teacher in enumerate(teachers):
-        model = model_zoo.load_model(str(Path(teacher, "Format-Keras")))
+        model = zoo.load_model(str(Path(teacher, "Format-Keras")))
         expected = model.predict(pixels, verbose=0)
         np.testing.assert_allclose(logits[:, index], expected, rtol=2e-3, atol=2e-3)
 

@@ -211,7 +211,7 @@ def test_the_best_trial_wins(tuned: Any) -> None:
 def test_the_winner_is_what_is_trained(tuned: Any, node: str) -> None:
     import tensorflow as tf
 
-    from modules.model_zoo import load_model
+    from modules.models.zoo import load_model
 
     winner = winner_of(tuned)
     filters = json.loads(winner["parameters.filters"])
@@ -232,7 +232,7 @@ def test_the_winner_is_what_is_trained(tuned: Any, node: str) -> None:
 
 @pytest.mark.slow
 def test_the_log_tells_trials_and_winner(tuned: Any) -> None:
-    from modules.search_space import describe
+    from modules.distill.hyperparameters import describe
 
     trials = [line for line in tuned.lines if line.startswith("trial ")]
     assert [line.split()[1] for line in trials] == ["1/2", "2/2"]

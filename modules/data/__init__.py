@@ -1,0 +1,1 @@
+"""Examples: sources, preprocessing, splits, input pipelines and augmentation."""

@@ -1,0 +1,248 @@
+"""Input pipelines over Transform's examples: streamed, batched, in a repeatable order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from modules.data.augmentation import augment, mix, view_keys
+from modules.data.preprocessing import EXAMPLE_ID, IMAGE, LABEL
+from modules.data.sampling import BalancedChoice
+from modules.settings import AugmentSettings, DataSettings
+
+_PARSE_BATCH = 1024
+_SHUFFLE_BUFFER = 20_000
+# Below this many bytes the examples are kept in memory between epochs.
+_CACHE_LIMIT = 512 * 1024**2
+_VALIDATION_BUCKETS = 1_000_000
+_FEATURES = {
+    IMAGE: tf.io.FixedLenFeature([], tf.string),
+    LABEL: tf.io.FixedLenFeature([], tf.int64),
+    EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
+}
+
+
+def decode_pixels(raw: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
+    """Raw pixel strings `[batch]` as `uint8` `[batch, height, width, channels]`."""
+    return tf.reshape(tf.io.decode_raw(raw, tf.uint8), [-1, *shape])
+
+
+@dataclass(frozen=True)
+class Order:
+    """How the training examples are gone through.
+
+    Attributes:
+      batch_size: Examples per batch; the last batch of an epoch may be smaller.
+      seed: Of the order.
+      epoch: An int64 variable, read whenever an epoch begins. Order and views are functions of
+        seed and epoch, so that a training which is taken up again at some epoch sees what an
+        unbroken one would have seen.
+    """
+
+    batch_size: int
+    seed: int
+    epoch: tf.Variable
+
+
+@dataclass(frozen=True)
+class View:
+    """Which changed images the student is shown.
+
+    Attributes:
+      settings: What is changed.
+      count: How many views there are of an example; epoch e shows view `(e + its id) % count`. 0:
+        another one in every epoch, without end.
+      seed: Of the views; the same for SoftTargets and the training.
+      classes: Number of classes, for mixup's labels.
+    """
+
+    settings: AugmentSettings
+    count: int
+    seed: int
+    classes: int
+
+
+class CachedLogits(Protocol):
+    """Teachers' answers to files of examples, record by record in the same order.
+
+    `modules.teachers.cache.SoftTargetCache` is one.
+    """
+
+    def check_fits(self, files: Sequence[str]) -> None:
+        """Raise DataError unless the answers are to these files."""
+
+    def records(self) -> tf.data.Dataset:
+        """One string for each example."""
+
+    def logits(self, records: tf.Tensor, ids: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        """Logits `[b, teachers, classes]` of records `[b]`, of which the ids are checked."""
+
+
+class ExampleData:
+    """The transformed examples under some file patterns.
+
+    Args:
+      file_patterns: Globs of gzipped TFRecord files of transformed examples.
+      settings: Their shape, and the share of `train` that is held out for validation.
+      cached_logits: The teachers' answers to these very files, or None.
+    """
+
+    def __init__(
+        self,
+        file_patterns: Sequence[str],
+        settings: DataSettings,
+        cached_logits: CachedLogits | None = None,
+    ):
+        self.files = sorted(file for pattern in file_patterns for file in tf.io.gfile.glob(pattern))
+        self._settings = settings
+        self._cached_logits = cached_logits
+        self._training_records: tf.data.Dataset | None = None
+        self._training_count: int | None = None
+        if cached_logits is not None:
+            cached_logits.check_fits(self.files)
+
+    def training_count(self) -> int:
+        """How many examples are learnt from; the first call reads them all."""
+        if self._training_count is None:
+            records = self._kept_records()
+            self._training_count = int(records.reduce(0, lambda count, _: count + 1))
+        return self._training_count
+
+    def training(self, order: Order, view: View | None = None) -> tf.data.Dataset:
+        """`(pixels, y)` batches of one epoch, another order in each; see `Distiller` for `y`."""
+        records = self._kept_records()
+        shape = self._settings.input_shape
+
+        def parse(epoch: tf.Tensor, serialized: Any, answers: Any) -> Any:
+            features = tf.io.parse_example(serialized, _FEATURES)
+            pixels, y = decode_pixels(features[IMAGE], shape), {"label": features[LABEL]}
+            shown = tf.zeros_like(features[LABEL])
+            if view is not None:
+                ids = features[EXAMPLE_ID]
+                offset = tf.strings.to_hash_bucket_fast(ids, 1 << 30)
+                shown = (offset + epoch) % view.count if view.count else offset + epoch
+                pixels = augment(pixels, ids, shown, view.settings, view.seed)
+                if view.settings.mixup:
+                    keys = view_keys(ids, shown + view.count * epoch, view.seed)
+                    pixels, y["label"] = mix(
+                        pixels, y["label"], keys, view.classes, view.settings.mixup
+                    )
+            if self._cached_logits is not None:
+                y["teacher_logits"] = self._cached_logits.logits(
+                    answers, features[EXAMPLE_ID], shown
+                )
+            return pixels, y
+
+        def one_epoch(_: tf.Tensor) -> tf.data.Dataset:
+            # Within a traced function this seeds the function alone; 0 would not be a seed.
+            tf.random.set_seed(order.seed + 1)
+            epoch = tf.identity(order.epoch)
+            shuffled = records.shuffle(_SHUFFLE_BUFFER, seed=epoch, reshuffle_each_iteration=False)
+            return shuffled.batch(order.batch_size).map(
+                lambda serialized, answers: parse(epoch, serialized, answers),
+                num_parallel_calls=2,
+                deterministic=True,
+            )
+
+        batches = math.ceil(self.training_count() / order.batch_size)
+        dataset = tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
+        return dataset.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(
+            tf.data.AUTOTUNE
+        )
+
+    def validation(self, batch_size: int) -> tf.data.Dataset:
+        """`(pixels, y)` batches of the part of `train` that is held out, in fixed order."""
+        records = self._records(validation=True)
+
+        def parse(serialized: tf.Tensor, answers: tf.Tensor) -> Any:
+            features = tf.io.parse_example(serialized, _FEATURES)
+            y = {"label": features[LABEL]}
+            if self._cached_logits is not None:
+                view = tf.fill(tf.shape(features[LABEL]), tf.constant(-1, tf.int64))
+                y["teacher_logits"] = self._cached_logits.logits(
+                    answers, features[EXAMPLE_ID], view
+                )
+            return decode_pixels(features[IMAGE], self._settings.input_shape), y
+
+        batches = self._kept(records.batch(batch_size).map(parse))
+        count = int(batches.reduce(0, lambda count, _: count + 1))
+        return batches.apply(tf.data.experimental.assert_cardinality(count))
+
+    def everything(self, batch_size: int) -> tf.data.Dataset:
+        """`(pixels, labels, ids)` batches of all examples, in the order of the files."""
+        return self.of_files(self.files, batch_size)
+
+    def of_files(self, files: Sequence[str], batch_size: int) -> tf.data.Dataset:
+        """`(pixels, labels, ids)` batches of some of the files, in order."""
+
+        def parse(serialized: tf.Tensor) -> Any:
+            features = tf.io.parse_example(serialized, _FEATURES)
+            pixels = decode_pixels(features[IMAGE], self._settings.input_shape)
+            return pixels, features[LABEL], features[EXAMPLE_ID]
+
+        records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+        return records.batch(batch_size).map(parse).prefetch(tf.data.AUTOTUNE)
+
+    def balanced_sample(self, examples: int, seed: int) -> np.ndarray:
+        """Training examples of all classes in turn, as evenly as the data allow.
+
+        One pass over the records, of which no more than `examples` are kept. Which ones is a
+        function of their ids and the seed, whatever their order and files.
+
+        Returns:
+          Pixels `uint8 [n, height, width, channels]`; `n` is `examples`, or all there are.
+        """
+        key = [0x3C6EF372, seed]
+
+        def parse(serialized: tf.Tensor, _: tf.Tensor) -> Any:
+            features = tf.io.parse_example(serialized, _FEATURES)
+            rank = tf.strings.to_hash_bucket_strong(features[EXAMPLE_ID], 1 << 62, key)
+            return features[LABEL], rank, features[IMAGE]
+
+        chosen = BalancedChoice(examples, seed)
+        batches = self._records(validation=False).batch(_PARSE_BATCH).map(parse)
+        for labels, ranks, images in batches.as_numpy_iterator():
+            for label, rank, image in zip(labels.tolist(), ranks.tolist(), images, strict=True):
+                chosen.offer(label, rank, image)
+        return decode_pixels(tf.constant(chosen.in_turn()), self._settings.input_shape).numpy()
+
+    def _kept_records(self) -> tf.data.Dataset:
+        """The training part."""
+        if self._training_records is None:
+            self._training_records = self._kept(self._records(validation=False))
+        return self._training_records
+
+    def _kept(self, part: tf.data.Dataset) -> tf.data.Dataset:
+        """Part of the examples, in memory between epochs if they are small enough."""
+        compressed = sum(tf.io.gfile.stat(file).length for file in self.files)
+        # Pixels seldom compress to less than a quarter.
+        return part.cache() if 4 * compressed <= _CACHE_LIMIT else part
+
+    def _records(self, validation: bool) -> tf.data.Dataset:
+        """`(serialized, answers)` of what is (or is not) held out, decided by a hash of the id.
+
+        `answers` are the records of the cached logits, or empty strings.
+        """
+        threshold = round(self._settings.validation_fraction * _VALIDATION_BUCKETS)
+        # A keyed hash, so that the choice is independent of the train/eval split's.
+        key = [0x7F4A7C15, self._settings.split_seed]
+        examples = tf.data.TFRecordDataset(self.files, compression_type="GZIP")
+        answers = (
+            self._cached_logits.records()
+            if self._cached_logits
+            else tf.data.Dataset.from_tensors(tf.constant("")).repeat()
+        )
+
+        def choose(serialized: tf.Tensor, answers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            ids = tf.io.parse_example(serialized, {EXAMPLE_ID: _FEATURES[EXAMPLE_ID]})[EXAMPLE_ID]
+            bucket = tf.strings.to_hash_bucket_strong(ids, _VALIDATION_BUCKETS, key)
+            chosen = (bucket < threshold) == validation
+            return tf.boolean_mask(serialized, chosen), tf.boolean_mask(answers, chosen)
+
+        both = tf.data.Dataset.zip((examples, answers))
+        return both.batch(_PARSE_BATCH).map(choose).unbatch()

@@ -1,0 +1,1 @@
+"""Training a student on labels and teachers: losses, methods, the training model and its loop."""

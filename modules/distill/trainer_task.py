@@ -1,0 +1,241 @@
+"""What the Trainers' and the Tuner's module files do: build a model and train it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+import tensorflow_transform as tft
+
+from modules.code_digest import code_digest
+from modules.data.examples import ExampleData, View
+from modules.data.preprocessing import class_names
+from modules.distill import training
+from modules.distill.distiller import Distiller
+from modules.distill.hyperparameters import apply_hyperparameters, describe
+from modules.distill.strategy import is_chief, make_strategy
+from modules.errors import ModelError
+from modules.models import zoo
+from modules.settings import AugmentSettings, DataSettings, DistillSettings, ModelSettings
+from modules.teachers.cache import SoftTargetCache
+
+_LOG = logging.getLogger("tfx_distill.training")
+_STATE_DIRECTORY = "resume"
+# What may change between a killed run and the one that takes it up.
+_NOT_THE_MODEL = {"checkpoint_seconds", "strategy"}
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model that was trained, and what its export needs to know of the training.
+
+    Attributes:
+      model: With the weights of the best epoch, computing in float32.
+      settings: How it was built, the search's winner included.
+      transform_output: The preprocessing in front of it.
+      data: What it was trained on.
+      chief: Whether this process exports; of several workers one does.
+    """
+
+    model: keras.Model
+    settings: ModelSettings
+    transform_output: tft.TFTransformOutput
+    data: ExampleData
+    chief: bool
+
+
+class TrainerTask:
+    """One training run as TFX hands it over.
+
+    Args:
+      fn_args: TFX's `FnArgs`. Its `hyperparameters`, if there are any, go before the settings: the
+        Tuner's winner. Its `custom_config` carries `model`, `data` and `augment` as JSON,
+        `views` and `seed`; for a student also `distill`, `teacher_weights`, `teacher_dirs` and
+        `soft_targets_dir`.
+    """
+
+    def __init__(self, fn_args: Any):
+        if keras.version().split(".")[0] != "3" or keras.backend.backend() != "tensorflow":
+            raise ModelError(
+                f"Keras 3 on TensorFlow is needed, found Keras {keras.version()} on "
+                f"{keras.backend.backend()}; unset TF_USE_LEGACY_KERAS and KERAS_BACKEND"
+            )
+        self._fn_args = fn_args
+        self._config = config = fn_args.custom_config
+        self._model_settings = ModelSettings.model_validate_json(config["model"])
+        self._distill_settings = (
+            DistillSettings.model_validate_json(config["distill"]) if "distill" in config else None
+        )
+        self._tuned: dict[str, Any] = (fn_args.hyperparameters or {}).get("values", {})
+        if self._tuned:
+            _LOG.info("tuned: %s", describe(self._tuned))
+            self._model_settings, self._distill_settings = apply_hyperparameters(
+                self._tuned, self._model_settings, self._distill_settings
+            )
+        self._data_settings = DataSettings.model_validate_json(config["data"])
+        self._augment = AugmentSettings.model_validate_json(config["augment"])
+        self._seed = int(config["seed"])
+        self._strategy = make_strategy(config["strategy"])
+        self._transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
+        self._classes = len(class_names(self._transform_output))
+
+    def train(self) -> TrainedModel:
+        """Train one model on the labels alone."""
+        with self._strategy.scope():
+            model = self._build(self._model_settings)
+            _LOG.info("%s, %s parameters", self._model_settings.model, f"{model.count_params():,}")
+            training.fit(Distiller(model), self._data(None), self._plan(1))
+        return self._trained(model)
+
+    def distill(self) -> TrainedModel:
+        """Train a student; of several generations, the last."""
+        assert self._distill_settings is not None
+        with self._strategy.scope():
+            return self._trained(self._distill(self._distill_settings))
+
+    def try_student(self, values: Mapping[str, Any], epochs: int | None) -> float:
+        """Train a student with other hyperparameters, of one generation, and keep nothing of it.
+
+        Args:
+          values: See `apply_hyperparameters`.
+          epochs: Upper bound, or None for the student's own.
+
+        Returns:
+          The lowest cross-entropy with the labels of the validation part, of all epochs.
+        """
+        model_settings, objective = apply_hyperparameters(
+            values, self._model_settings, self._distill_settings
+        )
+        train = model_settings.train
+        train = train.model_copy(update={"epochs": epochs or train.epochs})
+        plan = dataclasses.replace(self._quiet_plan(), settings=train)
+        with self._strategy.scope():
+            model = self._build(model_settings)
+            weights = self._config["teacher_weights"]
+            distiller = Distiller(model, objective, self._teachers, weights, train.epochs)
+            training.fit(distiller, self._taught_data, plan)
+        return float(min(distiller.history.history["val_hard_loss"]))
+
+    def _trained(self, model: keras.Model) -> TrainedModel:
+        if self._model_settings.train.mixed_precision:
+            # float16 was for the training; what is served computes in float32.
+            trained, model = (
+                model,
+                zoo.build_model(
+                    self._model_settings, self._data_settings.input_shape, self._classes
+                ),
+            )
+            model.set_weights(trained.get_weights())
+        return TrainedModel(
+            model=model,
+            settings=self._model_settings,
+            transform_output=self._transform_output,
+            data=self._data(None),
+            chief=is_chief(self._strategy),
+        )
+
+    @cached_property
+    def _teachers(self) -> list[keras.Model]:
+        """The models that teach in every step; none where their answers are cached."""
+        if self._config["soft_targets_dir"]:
+            return []
+        return [_load(path) for path in self._config["teacher_dirs"]]
+
+    @cached_property
+    def _taught_data(self) -> ExampleData:
+        """The examples with their cached soft targets, if there are any."""
+        if not self._config["soft_targets_dir"]:
+            return self._data(None)
+        knowledge = SoftTargetCache(self._config["soft_targets_dir"])
+        knowledge.check_classes(self._classes)
+        return self._data(knowledge)
+
+    def _distill(self, settings: DistillSettings) -> keras.Model:
+        teachers, data = self._teachers, self._taught_data
+        weights: Sequence[float] = self._config["teacher_weights"]
+        for generation in range(1, settings.generations + 1):
+            model = self._build(self._model_settings)
+            if settings.generations > 1:
+                _LOG.info("generation %d of %d", generation, settings.generations)
+            _LOG.info(
+                "%s, %s parameters, taught by %s",
+                self._model_settings.model,
+                f"{model.count_params():,}",
+                ", ".join(teacher.name for teacher in teachers) or "cached soft targets",
+            )
+            epochs = self._model_settings.train.epochs
+            distiller = Distiller(model, settings, teachers, weights, epochs)
+            training.fit(distiller, data, self._plan(generation))
+            # The next generation learns from this one (Furlanello et al. 2018), which no cache
+            # can have known.
+            teachers, weights, data = [model], [1.0], self._data(None)
+        return model
+
+    def _build(self, settings: ModelSettings) -> keras.Model:
+        # Seeded here, so that nothing that was loaded before changes the first weights: the
+        # control must start from the same ones as the student.
+        keras.utils.set_random_seed(self._seed)
+        before = keras.config.dtype_policy()
+        if settings.train.mixed_precision:
+            keras.config.set_dtype_policy("mixed_float16")
+        try:
+            return zoo.build_model(settings, self._data_settings.input_shape, self._classes)
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    def _data(self, knowledge: SoftTargetCache | None) -> ExampleData:
+        return ExampleData(self._fn_args.train_files, self._data_settings, knowledge)
+
+    def _plan(self, generation: int) -> training.Plan:
+        log_dir = os.path.join(self._fn_args.model_run_dir, f"generation_{generation}")
+        return dataclasses.replace(
+            self._quiet_plan(), log_dir=log_dir, state_dir=self._state_dir(generation)
+        )
+
+    def _quiet_plan(self) -> training.Plan:
+        """The plan of a training that leaves nothing behind."""
+        view = None
+        if self._augment.active:
+            view = View(self._augment, int(self._config["views"]), self._seed, self._classes)
+        return training.Plan(
+            settings=self._model_settings.train,
+            seed=self._seed,
+            log_dir=None,
+            view=view,
+            chief=is_chief(self._strategy),
+            seconds_between_saves=float(self._config["checkpoint_seconds"]),
+        )
+
+    def _state_dir(self, generation: int) -> str:
+        """Where an interrupted run of the same inputs, configuration and code is found again.
+
+        TFX gives every execution another working directory; beside `model_run/<execution>` is a
+        place that all executions of the node share. On a cluster the place is below the pipeline
+        root too, shared by the tries of one run: `<run>/<task>/<try>/model_run`.
+        """
+        described = json.dumps(
+            [
+                {name: self._config[name] for name in sorted(self._config.keys() - _NOT_THE_MODEL)},
+                sorted(self._fn_args.train_files),
+                self._fn_args.transform_graph_path,
+                self._tuned,
+                code_digest(),
+                generation,
+            ],
+            sort_keys=True,
+        )
+        key = hashlib.sha256(described.encode()).hexdigest()[:32]
+        node_dir = os.path.dirname(os.path.dirname(self._fn_args.model_run_dir.rstrip("/")))
+        return os.path.join(node_dir, _STATE_DIRECTORY, key)
+
+
+def _load(teacher_dir: str) -> keras.Model:
+    return zoo.load_model(zoo.keras_directory(teacher_dir))

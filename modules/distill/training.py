@@ -1,0 +1,228 @@
+"""The training loop of teacher, student and control alike."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from modules.data.examples import ExampleData, Order, View
+from modules.distill.checkpoint import TrainingState
+from modules.distill.distiller import Distiller
+from modules.errors import DataError, ModelError
+from modules.settings import TrainSettings
+from modules.teachers.cache import ID_MISMATCH
+
+_LOG = logging.getLogger("tfx_distill.training")
+_SECONDS_BETWEEN_LINES = 2.0
+# Steps run in one call of the compiled function. Small models gain; the progress is per epoch.
+_STEPS_PER_EXECUTION = 16
+# What a collective operation raises where another worker does not answer any more.
+_LOST_WORKER = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one training run goes.
+
+    Attributes:
+      settings: Epochs, batch size, optimizer.
+      seed: Of the order of the examples and of the views.
+      log_dir: For TensorBoard; None writes no logs and no lines of progress.
+      state_dir: Where the run's state is saved to be taken up again, or None.
+      view: The augmented views, or None.
+      chief: Whether this process writes; of several workers one does.
+      seconds_between_saves: See `TrainingState`.
+    """
+
+    settings: TrainSettings
+    seed: int
+    log_dir: str | None
+    state_dir: str | None = None
+    view: View | None = None
+    chief: bool = True
+    seconds_between_saves: float = 30.0
+
+
+def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
+    """Train `distiller.student` in place; it ends with the weights of the best epoch.
+
+    The best epoch is the one with the lowest cross-entropy on the validation part of the training
+    split: the eval split has no say in it. A run that was killed goes on behind its last saved
+    epoch.
+
+    Raises:
+      DataError: The validation part is empty, or the cached knowledge is damaged.
+      ModelError: The loss is not finite, or another worker was lost.
+    """
+    settings = plan.settings
+    if settings.epochs == 0:
+        _LOG.info("epochs: 0, the weights stay as built")
+        return
+    validation = _checked_validation(data, settings.batch_size)
+    compile_distiller(distiller, settings)
+    state = TrainingState(
+        settings.patience, plan.state_dir, plan.seconds_between_saves, saves=plan.chief
+    )
+    if state.restore(distiller):
+        _LOG.info("taken up again behind epoch %d", state.first_epoch)
+    if state.first_epoch < settings.epochs and not state.finished:
+        epoch = tf.Variable(state.first_epoch, dtype=tf.int64, trainable=False)
+        order = Order(settings.batch_size, plan.seed, epoch)
+
+        def begin(number: int, logs: Any) -> None:
+            epoch.assign(number)
+            distiller.start_epoch(number)
+
+        begin_epoch = keras.callbacks.LambdaCallback(on_epoch_begin=begin)
+        _fit(distiller, data.training(order, plan.view), validation, plan, [begin_epoch, state])
+    else:
+        state.set_best_weights(distiller)
+    state.discard()
+
+
+def compile_distiller(distiller: Distiller, settings: TrainSettings) -> None:
+    """Give the model its optimizer and its way of running."""
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    # Keras' loop over several steps does not compile with the workers' collectives in it.
+    workers = isinstance(distiller.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
+    if settings.mixed_precision:
+        # Small gradients would vanish in float16.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    distiller.compile(
+        optimizer=optimizer,
+        # XLA pays on a GPU; on a CPU it halves the speed of small convolutions.
+        jit_compile=gpu,
+        steps_per_execution=1 if workers else _STEPS_PER_EXECUTION,
+    )
+    distiller.optimizer.build(distiller.trainable_variables)
+    distiller.built = True  # The student was built before; there is nothing of its own.
+
+
+def learning_rate(settings: TrainSettings, epoch: int) -> float:
+    """The rate of an epoch, counted from 0: constant, or half a cosine down to zero."""
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+
+
+def _checked_validation(data: ExampleData, batch_size: int) -> tf.data.Dataset:
+    """The validation part, after all data have been read once before the first step."""
+    try:
+        examples = data.training_count()
+        validation = data.validation(batch_size)
+        held_out = int(validation.cardinality())
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+        raise DataError(f"the training data are damaged: {_reason(error)}") from error
+    for count, part, remedy in (
+        (examples, "training", "lower"),
+        (held_out, "validation", "raise"),
+    ):
+        if not count:
+            raise DataError(
+                f"no example of the training split falls into the {part} part; {remedy} "
+                "data.validation_fraction or add examples"
+            )
+    return validation
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """What is wrong, out of a message that begins with the place in the graph."""
+    if ID_MISMATCH in error.message:
+        return ID_MISMATCH
+    return " ".join(error.message.split("}} ")[-1].split())[:200]
+
+
+def _fit(
+    distiller: Distiller,
+    training: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    plan: Plan,
+    callbacks: list[keras.callbacks.Callback],
+) -> None:
+    settings = plan.settings
+    begin_epoch, state = callbacks
+    callbacks = [
+        begin_epoch,
+        keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(settings, epoch)),
+        _FiniteLoss(),
+        state,
+    ]
+    if plan.chief and plan.log_dir is not None:
+        callbacks += [
+            keras.callbacks.TensorBoard(plan.log_dir, write_graph=False),
+            _Progress(settings.epochs, state),
+        ]
+    with distiller.recording_features():
+        try:
+            distiller.fit(
+                training,
+                validation_data=validation,
+                epochs=settings.epochs,
+                initial_epoch=state.first_epoch,
+                verbose=0,
+                callbacks=callbacks,
+            )
+        except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+            if ID_MISMATCH not in error.message and not isinstance(error, tf.errors.DataLossError):
+                raise
+            raise DataError(f"the training data are damaged: {_reason(error)}") from error
+        except _LOST_WORKER as error:
+            raise ModelError(
+                f"another worker was lost ({_reason(error)}); start all workers again, training "
+                "goes on behind its last saved epoch"
+            ) from error
+
+
+class _FiniteLoss(keras.callbacks.Callback):
+    """Ends a training that has gone astray, with a sentence."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        for name, value in (logs or {}).items():
+            if name.endswith("loss") and not math.isfinite(float(value)):
+                raise ModelError(
+                    f"{name} is {float(value)} after epoch {epoch + 1}; lower train.learning_rate "
+                    "or the weights of the distillation methods"
+                )
+
+
+class _Progress(keras.callbacks.Callback):
+    """One line per epoch, but not more than one every two seconds; always the last."""
+
+    def __init__(self, epochs: int, state: TrainingState):
+        super().__init__()
+        self._epochs = epochs
+        self._state = state
+        self._last_line = 0.0
+        self._line = ""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
+        self._line = f"epoch {epoch + 1}/{self._epochs}  " + "  ".join(
+            f"{name} {float(logs[name]):.4f}"
+            for name in ("loss", "accuracy", "val_hard_loss", "val_accuracy")
+        )
+        if time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._flush()
+        _LOG.info(
+            "best epoch %d (val_hard_loss %.4f)", self._state.best_epoch, self._state.best_loss
+        )
+
+    def _flush(self) -> None:
+        if self._line:
+            _LOG.info("%s", self._line)
+            self._line, self._last_line = "", time.monotonic()

@@ -1,0 +1,1 @@
+"""Files that ship: SavedModel and TFLite, quantization, and the runtimes that run them."""

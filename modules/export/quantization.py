@@ -1,0 +1,170 @@
+"""Where a quantised TFLite file departs from the float32 file of the same model."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from modules.errors import ModelError
+from modules.export import flatbuffer
+from modules.export.tflite import OUTPUT_NAME
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One operation that both files have, and the indices of its output's tensors."""
+
+    name: str
+    operation: str
+    reference: int
+    quantised: int
+
+
+def layer_errors(
+    float32_path: str, quantised_path: str, pixels: np.ndarray, limit: int = 5
+) -> list[dict[str, Any]]:
+    """The layers that lose most by quantisation, each judged for itself.
+
+    Both files are run without delegates on the same examples. Every layer of the float32 file is
+    given what that layer was given in the quantised file, dequantised: a layer does not answer
+    for those before it. The error of a layer that answers `q`, where the float32 file's answers
+    `f`, is `sqrt(sum (q - f)^2 / sum f^2)` over all examples.
+
+    Args:
+      float32_path: The reference.
+      quantised_path: Another variant of the same model.
+      pixels: `uint8 [n, height, width, channels]`, n >= 1.
+      limit: How many layers.
+
+    Returns:
+      `layer` (the Keras layers that the operation computes), `operation` (TFLite's name) and
+      `error`, largest first; layers without any error are left out.
+
+    Raises:
+      ModelError: The files have no layer in common.
+    """
+    model = flatbuffer.read(Path(float32_path).read_bytes())
+    content = Path(quantised_path).read_bytes()
+    layers = _common_layers(model, flatbuffer.read(content))
+    if {layer.name for layer in layers} <= {OUTPUT_NAME}:
+        raise ModelError(
+            f"{quantised_path} and {float32_path} must be variants of one model, but no layer "
+            "of one has a counterpart in the other; export both again"
+        )
+    givens = _separate(model, layers)
+    reference, shipped = _Run(flatbuffer.write(model)), _Run(content)
+    lost, whole = np.zeros(len(layers)), np.zeros(len(layers))
+    for example in pixels:
+        shipped.invoke(example, {})
+        answers = [shipped.value(layer.quantised) for layer in layers]
+        reference.invoke(example, dict(zip(givens, answers, strict=True)))
+        expected = [reference.value(layer.reference) for layer in layers]
+        lost += [np.sum((q - f) ** 2) for q, f in zip(answers, expected, strict=True)]
+        whole += [np.sum(f**2) for f in expected]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors = np.where(lost > 0, np.sqrt(lost / whole), 0)
+    return [
+        {"layer": layers[at].name, "operation": layers[at].operation, "error": float(errors[at])}
+        for at in np.argsort(-errors, kind="stable")[:limit]
+        if errors[at] > 0
+    ]
+
+
+class _Run:
+    """A file in the interpreter, of which every tensor can be read."""
+
+    def __init__(self, content: bytes):
+        self._interpreter = Interpreter(
+            model_content=content,
+            # XNNPACK fuses operations and keeps what lies between them to itself.
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+        self._interpreter.allocate_tensors()
+        self._image = self._interpreter.get_input_details()[0]["index"]
+        self._quantization = {
+            details["index"]: details["quantization"]
+            for details in self._interpreter.get_tensor_details()
+        }
+
+    def invoke(self, example: np.ndarray, givens: Mapping[int, np.ndarray]) -> None:
+        """Run one example, and further inputs by index."""
+        for index, value in {self._image: example[None], **givens}.items():
+            self._interpreter.set_tensor(index, value)
+        self._interpreter.invoke()
+
+    def value(self, index: int) -> np.ndarray:
+        """A tensor after the run, as float32."""
+        value = self._interpreter.get_tensor(index).astype(np.float32)
+        scale, zero_point = self._quantization[index]
+        return (value - zero_point) * np.float32(scale) if scale else value
+
+
+def _common_layers(reference: Any, quantised: Any) -> list[_Layer]:
+    """The float32 file's layers that the other file has too."""
+    counterparts = _outputs(quantised)
+    tensors = reference.subgraphs[0].tensors
+    return [
+        _Layer(_layer_name(tensors[index].name.decode()), key[0], index, counterparts[key])
+        for key, index in _outputs(reference).items()
+        if key in counterparts and tensors[index].type == schema.TensorType.FLOAT32
+    ]
+
+
+def _outputs(model: Any) -> dict[tuple[Any, ...], int]:
+    """Index of every operation's (first) output, by what it is called in every variant.
+
+    The converter numbers tensors of one name, the weights' among them; so the key is the
+    operation, the name without its number, the shape, and how often it was there before.
+    """
+    graph = model.subgraphs[0]
+    indices: dict[tuple[Any, ...], int] = {}
+    seen: Counter[tuple[Any, ...]] = Counter()
+    for operator in graph.operators:
+        operation = flatbuffer.operation_name(model, operator)
+        tensor = graph.tensors[operator.outputs[0]]
+        key = (operation, tensor.name.rstrip(b"0123456789"), tuple(tensor.shape))
+        indices[*key, seen[key]] = operator.outputs[0]
+        seen[key] += 1
+    return indices
+
+
+def _separate(model: Any, layers: Sequence[_Layer]) -> list[int]:
+    """Cut the graph into its layers: who reads a layer's output now reads a new input.
+
+    Args:
+      model: Changed in place.
+      layers: Whose outputs are no longer passed on.
+
+    Returns:
+      The indices of the new inputs, in the order of the layers.
+    """
+    graph = model.subgraphs[0]
+    given = {}
+    for layer in layers:
+        given[layer.reference] = len(graph.tensors)
+        graph.tensors.append(copy.copy(graph.tensors[layer.reference]))
+    for operator in graph.operators:
+        operator.inputs = [given.get(index, index) for index in operator.inputs]
+    graph.inputs = [*graph.inputs, *given.values()]
+    model.signatureDefs = None  # It names the inputs that there were.
+    return list(given.values())
+
+
+def _layer_name(tensor: str) -> str:
+    """The Keras layers in a tensor's name, such as `cnn_1/block1_1/Relu;cnn_1/conv2d_1/Conv2D`.
+
+    Keras enters the scope of every layer twice, so that each scope has a number of its own.
+    """
+    scopes = [part.split("/")[-2] for part in tensor.split(";") if "/" in part]
+    names = dict.fromkeys(re.sub(r"_\d+$", "", scope) for scope in scopes)
+    return " + ".join(names) or OUTPUT_NAME

@@ -1,0 +1,1 @@
+"""The judgement: the report's schema, the evidence that fills it, the limits and the gate."""

@@ -1,0 +1,168 @@
+"""Limits of a configuration, held against what a report will have: before a run, not after it.
+
+Imports nothing heavy: the command line validates configurations with it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from modules.errors import ConfigError
+from modules.judge.bounds import slice_name
+from modules.judge.readings import Path, owner_of
+from modules.judge.schema import Evidence, SliceEntry, Speedup
+from modules.settings import EvaluateSettings, GateSettings, Limit
+
+_ANY = "<name>"  # stands for every key of a mapping
+_JUDGED = ("student", "teacher", "control", "variants", "comparison")
+_SLICED = ("student", "teacher")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the report will have.
+
+    Attributes:
+        variants: the exported TFLite variants.
+        top_k: every k as text.
+        slices: the features of each slice.
+        control: whether there is a control.
+    """
+
+    variants: Sequence[str]
+    top_k: Sequence[str]
+    slices: Sequence[frozenset[str]]
+    control: bool
+
+
+def check_limits(
+    gate: GateSettings, variants: Sequence[str], evaluate: EvaluateSettings, *, control: bool
+) -> None:
+    """Checks that every limit is on something that the report will say.
+
+    Args:
+        gate: the limits.
+        variants: `export.tflite`.
+        evaluate: its slices and its top k.
+        control: whether a control is trained (`distill.control`).
+
+    Raises:
+        ConfigError: one line for each limit that no report could ever keep.
+    """
+    known = _Known(
+        variants, [str(k) for k in evaluate.top_k], [frozenset(s) for s in evaluate.slices], control
+    )
+    problems = []
+    for index, limit in enumerate(gate.limits):
+        problem = _problem(limit, known)
+        if problem:
+            problems.append(f"gate.limits.{index}: {problem}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _problem(limit: Limit, known: _Known) -> str | None:
+    """Why a report can never say what the limit asks for; None if it can."""
+    path = tuple(limit.number.split("."))
+    if limit.slice is not None:
+        return _problem_of_slice(limit, path, known)
+    if not _is_known(path, _numbers(known)):
+        return _unknown(limit.number, _numbers(known))
+    if "control" in (path[0], limit.against) and not known.control:
+        return "there is no control to judge; set distill.control: true"
+    if limit.against is None:
+        return None
+    if limit.against == "pushed":
+        if path[0] not in ("student", "variants"):
+            return f"of {path[0]} nothing is pushed; remove against: pushed from {limit.number}"
+        return None
+    other = (limit.against, *path[len(owner_of(path)) :])
+    if other == path or not _is_known(other, _numbers(known)):
+        return (
+            f"against must name another model that has this number, got {limit.against} for "
+            f"{limit.number}; remove it or judge a number of both"
+        )
+    return None
+
+
+def _problem_of_slice(limit: Limit, path: Path, known: _Known) -> str | None:
+    features = limit.slice or {}
+    if frozenset(features) not in known.slices:
+        evaluated = [sorted(each) for each in known.slices]
+        return (
+            f"slice must have the features of one of evaluate.slices, {evaluated}, "
+            f"got {slice_name(features) or 'none'}; add {sorted(features)} to evaluate.slices"
+        )
+    numbers = [(role, *below) for role in _SLICED for below in _expanded(_below(SliceEntry), known)]
+    if not _is_known(path, numbers):
+        return "on a slice, " + _unknown(limit.number, numbers)
+    if limit.against is not None and (limit.against not in _SLICED or limit.against == path[0]):
+        return (
+            f"on a slice, against must be the other of student and teacher, got {limit.against} "
+            f"for {limit.number}; remove it"
+        )
+    return None
+
+
+def _unknown(number: str, numbers: Sequence[Path]) -> str:
+    names = [".".join(path) for path in numbers]
+    near = difflib.get_close_matches(number, names, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"for example {names[0]}"
+    return f"number must be one of report.json, got {number}; {hint}"
+
+
+def _is_known(path: Path, numbers: Sequence[Path]) -> bool:
+    return any(
+        len(path) == len(each)
+        and all(
+            mine == key or (key == _ANY and mine != "*")
+            for mine, key in zip(path, each, strict=True)
+        )
+        for each in numbers
+    )
+
+
+def _numbers(known: _Known) -> list[Path]:
+    """All numbers that can be judged, with a stand-in for keys that only the run will tell."""
+    fields = Evidence.model_fields
+    paths = [(role, *below) for role in _JUDGED for below in _below(fields[role].annotation)]
+    return list(_expanded(paths, known))
+
+
+def _expanded(paths: Iterable[Path], known: _Known) -> Iterator[Path]:
+    """The paths with the keys that the configuration decides."""
+    keys = {"variants": [*known.variants, "*"], "top_k": known.top_k}
+    for path in paths:
+        choices = [
+            keys.get(before, [_ANY]) if key == _ANY else [key]
+            for before, key in zip(("", *path), path, strict=False)
+        ]
+        if path[:2] == ("comparison", "speedups"):  # by way of timing, then by model
+            choices[-1] = [_ANY, "*"]
+        yield from itertools.product(*choices)
+
+
+def _below(annotation: Any) -> Iterator[Path]:
+    """The paths of the numbers within a type of the schema."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from _below(member)
+    elif get_origin(annotation) is dict:
+        for path in _below(get_args(annotation)[1]):
+            yield (_ANY, *path)
+    elif annotation in (int, float, Speedup):
+        yield ()
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            if name != "against":  # a limit asks for these by its own key `against`
+                for path in _below(field.annotation):
+                    yield (name, *path)

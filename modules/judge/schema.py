@@ -1,0 +1,390 @@
+"""The schema of report.json, for writing as for reading.
+
+An interval is `[low, high]` at the level `confidence`. A part's `intervals` hold those of its own
+numbers, by key; a number without one is exact (a size, a count) or was measured once (a load time).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, with_config
+
+SCHEMA_VERSION = 2
+
+
+def _null_unless_finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# JSON has no NaN. The loss of a diverged model becomes null, and its report can still be read.
+Measured = Annotated[float | None, BeforeValidator(_null_unless_finite)]
+Interval = tuple[Measured, Measured]
+Role = Literal["teacher", "student", "control"]
+
+
+class Part(BaseModel):
+    """Base of all parts: every key is needed unless it has a default, and no other is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Latency(Part):
+    """One model on one runtime, in milliseconds per query; throughput in examples per second.
+
+    Percentiles are those of MLPerf's single-stream scenario. `distribution_ms` are the 0th to the
+    100th percentile, in steps of one: 101 values.
+    """
+
+    p50_ms: Positive
+    p90_ms: Positive
+    p99_ms: Positive
+    throughput: Positive
+    runtime: str
+    threads: int = Field(ge=1)
+    batch_size: int = Field(1, ge=1)
+    queries: int = Field(ge=1)
+    distribution_ms: list[Positive] = Field(min_length=101, max_length=101)
+    intervals: dict[str, Interval] = {}
+
+
+class FreshProcess(Part):
+    """A file in a process that has just begun, with limited memory and time.
+
+    Attributes:
+        runtime: `saved_model` (TensorFlow) or `litert`.
+        load_ms: from the file on disk to its first answer, without the runtime's own import.
+        peak_memory_bytes: largest resident memory of the process.
+        runtime_memory_bytes: resident memory of the process before the file was loaded.
+        canaries: number of examples it was asked.
+        max_difference: largest difference of a logit from the one that was judged; null if
+            there was no answer.
+        passed: whether it answered all of them as judged.
+        problem: one line that says what went wrong, or null.
+    """
+
+    runtime: str
+    load_ms: Measured
+    peak_memory_bytes: int | None
+    runtime_memory_bytes: int | None
+    canaries: int = Field(ge=1)
+    max_difference: Measured
+    passed: bool
+    problem: str | None
+
+
+class Change(Part):
+    """A number minus the same number of another model, on the same examples."""
+
+    value: Measured
+    low: Measured
+    high: Measured
+
+
+class Entry(Part):
+    """One model on the eval split; `size_bytes` of its SavedModel directory or its TFLite file.
+
+    Attributes:
+        top_k: share of examples whose label is among the k most probable classes, by k.
+        intervals: of `accuracy`, `loss`, `ece` and `top_k.<k>`.
+        against: by role and number (`accuracy`, `loss`, `ece`), the paired change from it.
+        latency: single examples on LiteRT, what a device pays; null if not timed.
+        latencies: every way it was timed, by `<runtime>_batch_<size>`; `latency` is among them.
+        fresh: by runtime.
+    """
+
+    accuracy: Share
+    loss: Measured
+    ece: Measured
+    top_k: dict[str, Share] = {}
+    parameters: int = Field(ge=0)
+    size_bytes: int = Field(gt=0)
+    intervals: dict[str, Interval] = {}
+    against: dict[str, dict[str, Change]] = {}
+    latency: Latency | None
+    latencies: dict[str, Latency] = {}
+    fresh: dict[str, FreshProcess] = {}
+
+
+class LayerError(Part):
+    """How far a quantised layer's output is from the float32 layer's, given the same input.
+
+    `error` is the root mean square difference over some examples, divided by the root mean square
+    of the float32 output; null if that is zero.
+    """
+
+    layer: str
+    operation: str
+    error: Measured
+
+
+class Variant(Entry):
+    """One TFLite file of the student; `compression` is against the teacher's float32 file.
+
+    `layer_errors` are largest first, and looked at only where a quantised file fails the gate.
+    """
+
+    file: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    compression: Positive
+    layer_errors: list[LayerError] = []
+
+
+class Speedup(Part):
+    """As `modules.measure.latency.speedup` returns it: one model's time / another's."""
+
+    median: Positive
+    ci_low: Positive
+    ci_high: Positive
+    confidence: Share
+    runtime: str
+
+
+class Comparison(Part):
+    """The student against its teacher and its control; see `modules.report.files.compare`.
+
+    Attributes:
+        agreement_teacher_right: agreement where the teacher is right; null if it never is.
+        agreement_teacher_wrong: where it is wrong.
+        speedup: teacher / student, float32, single examples on LiteRT: the one that is judged.
+        speedups: by way of timing, then by model (`student` or a variant): teacher / model.
+        aa_control: by way of timing: the teacher against itself. It has to be 1; how far it is
+            off is the measurement's own error.
+    """
+
+    accuracy_change: float
+    agreement: Share
+    agreement_teacher_right: Share | None = None
+    agreement_teacher_wrong: Share | None = None
+    distillation_gain: float | None
+    speedup: Speedup | None
+    speedups: dict[str, dict[str, Speedup]] = {}
+    aa_control: dict[str, Speedup] = {}
+    compression: Positive
+    intervals: dict[str, Interval] = {}
+
+
+class ClassAccuracy(Part):
+    """One class of the eval split; accuracies are null where it has no example."""
+
+    label: str
+    count: int = Field(ge=0)
+    teacher_accuracy: Measured
+    student_accuracy: Measured
+
+
+class SliceEntry(Part):
+    """One model on a slice; the values are TFMA's."""
+
+    accuracy: Share
+    loss: Measured
+    top_k: dict[str, Share] = {}
+    intervals: dict[str, Interval] = {}
+
+
+class Slice(Part):
+    """The eval examples whose features have these values."""
+
+    slice: dict[str, str]
+    count: int = Field(ge=1)
+    teacher: SliceEntry
+    student: SliceEntry
+    accuracy_change: Change
+
+
+class ConfusionCell(Part):
+    """How often a class (by index) was predicted as another; cells of zero are left out."""
+
+    label: int = Field(ge=0)
+    predicted: int = Field(ge=0)
+    count: int = Field(ge=1)
+
+
+class ReliabilityBin(Part):
+    """The examples with a confidence in `(low, high]`; a bin without examples is left out."""
+
+    low: Share
+    high: Share
+    count: int = Field(ge=1)
+    confidence: Measured
+    accuracy: Share
+
+
+class Disagreement(Part):
+    """An example on which teacher and student differ; classes by index."""
+
+    example_id: str
+    label: int
+    teacher: int
+    student: int
+    teacher_confidence: Measured
+    student_confidence: Measured
+
+
+class FeatureSummary(Part):
+    """One raw feature of a split; `minimum` to `mean` of numbers, `unique` of texts."""
+
+    name: str
+    type: str
+    missing: int = Field(ge=0)
+    minimum: Measured = None
+    maximum: Measured = None
+    mean: Measured = None
+    unique: int | None = None
+
+
+class SplitSummary(Part):
+    """What StatisticsGen counted in a split."""
+
+    examples: int = Field(ge=0)
+    classes: dict[str, int]
+    features: list[FeatureSummary]
+
+
+class DataSummary(Part):
+    """The data's statistics, by split, and what ExampleValidator found."""
+
+    splits: dict[str, SplitSummary]
+    anomalies: list[str]
+
+
+class ArtifactReference(Part):
+    """An artifact that the judgement rests on."""
+
+    role: str
+    type: str
+    id: int
+    uri: str
+
+
+class Lineage(Part):
+    """What the judgement rests on; `code_digest` is of this project's code."""
+
+    artifacts: list[ArtifactReference]
+    code_digest: str
+
+
+class Examples(Part):
+    """Number of examples that judged."""
+
+    eval: int = Field(ge=1)
+
+
+class Push(Part):
+    """What is to be pushed once blessed: `smallest`, `fastest` or names of TFLite variants."""
+
+    tflite: Literal["smallest", "fastest"] | list[str]
+
+
+class Environment(Part):
+    """Where it was measured; see `environment`."""
+
+    versions: dict[str, str | None]
+    platform: str
+    cpu: str
+    cpu_count: int = Field(ge=1)
+    accelerators: list[str]
+
+
+class Evidence(Part):
+    """Everything in a report but the verdict.
+
+    Attributes:
+        created: when it was measured, ISO 8601, UTC.
+        confidence: level of all intervals.
+        pushed: `student` and `variants` of the last pushed student as its manifest has them,
+            with its `version`; null where nothing was pushed or the gate does not ask.
+        confusion: by role, in the order of label and prediction.
+        reliability: by role, and by variant.
+        curves: by role and name of the value, one for each epoch; null where it was not finite.
+        tuned: what the search has found, by dotted name; empty without a search.
+    """
+
+    schema_version: Literal[2] = 2
+    name: str
+    created: str
+    confidence: Share
+    labels: list[str]
+    examples: Examples
+    teacher: Entry
+    student: Entry
+    control: Entry | None
+    variants: dict[str, Variant]
+    per_class: list[ClassAccuracy]
+    slices: list[Slice] = []
+    comparison: Comparison
+    pushed: dict[str, Any] | None = None
+    confusion: dict[str, list[ConfusionCell]] = {}
+    reliability: dict[str, list[ReliabilityBin]] = {}
+    disagreements: list[Disagreement] = []
+    curves: dict[str, dict[str, list[Measured]]] = {}
+    data: DataSummary | None = None
+    lineage: Lineage | None = None
+    tuned: dict[str, Any] = {}
+    push: Push
+    environment: Environment
+    config: dict[str, Any]
+
+
+Verdict = Literal["passed", "failed", "inconclusive"]
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class Check:
+    """One limit, held against the evidence.
+
+    Attributes:
+        name: key of `GateSettings`, or the number of one of its `limits`; with the TFLite variant
+            or the slice in brackets where there is one.
+        value: what the evidence says, None where it says nothing.
+        threshold: the limit, None if none was set.
+        passed: whether the limit is kept for certain.
+        reason: a sentence with both numbers, or one that says what is missing.
+        verdict: `inconclusive` where the limit lies within the value's interval.
+        low: lower bound of the value, None where it is exact or missing.
+        high: upper bound.
+        variant: the TFLite variant that alone is judged here, or None: the student as a whole.
+        counts: whether it decides. What is found on a variant that is not to ship does not.
+    """
+
+    name: str
+    value: int | float | None
+    threshold: int | float | None
+    passed: bool
+    reason: str
+    verdict: Verdict
+    low: float | None = None
+    high: float | None = None
+    variant: str | None = None
+    counts: bool = True
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class GateResult:
+    """The verdict.
+
+    Attributes:
+        blessed: whether the student may ship: there are checks, none of the student's own was
+            anything but passed, and there is a variant to ship.
+        verdict: `failed` if a check that counts failed, else `inconclusive` if one was, else
+            `passed`.
+        checks: all of them. A variant that is not to ship counts neither for nor against.
+        tflite: the variants that ship, chosen by `push.tflite`; empty if not blessed.
+    """
+
+    blessed: bool
+    verdict: Verdict
+    checks: list[Check]
+    tflite: list[str]
+
+
+class Report(Evidence):
+    """report.json."""
+
+    gate: GateResult

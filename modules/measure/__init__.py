@@ -1,0 +1,1 @@
+"""Measuring models: metrics with their intervals, latency, and answers in fresh processes."""

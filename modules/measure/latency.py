@@ -1,0 +1,236 @@
+"""Times models against each other, and says how much faster one is.
+
+A machine's speed drifts while one measures, so models take turns in short blocks and only blocks
+of the same round are compared. A process has luck of its own (memory layout, core, neighbours), so
+everything is timed in several fresh processes, and the intervals are those of `repetition`. The
+models run in `latency_worker`; here only its numbers are read, with NumPy alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modules.errors import ModelError
+from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, Runtime, Subject
+from modules.measure import loadgen
+from modules.measure.child_process import Child, ChildError
+from modules.measure.latency_worker import HARNESS
+from modules.measure.repetition import Resampling
+from modules.measure.timing import Timing, speedup
+from modules.settings import LatencySettings
+
+_LOG = logging.getLogger("tfx_distill.evaluation")
+TEACHER = "teacher"
+# The teacher's file once more, loaded independently: the A/A control.
+AGAIN = "teacher_again"
+# TensorFlow takes seconds to start. Nothing is gated on it by default, so a wider interval will do.
+_SAVED_MODEL_PROCESSES = 3
+_TIME_LIMIT_S = 1800.0
+_WORKER = "modules.measure.latency_worker"
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """All that was timed.
+
+    Attributes:
+        timings: by way (`<runtime>_batch_<size>`), then by role; `teacher_again` is the A/A
+            control. A model that refuses a batch size is absent there.
+        harness: by way, what LoadGen takes for a query; empty if it was not used.
+        affinity: processors the timing processes were free to run on.
+        seed: of the resampling.
+    """
+
+    timings: Mapping[str, Mapping[str, Timing]]
+    harness: Mapping[str, Timing]
+    affinity: Sequence[int]
+    seed: int
+
+    @cached_property
+    def _resamplings(self) -> dict[str, Resampling]:
+        """One for all models of a way: they shared their processes."""
+        found = {}
+        for way, models in self.timings.items():
+            processes, rounds, _ = next(iter(models.values())).latencies_ms.shape
+            found[way] = Resampling.draw(processes, rounds, self.seed)
+        return found
+
+    def summaries(self, confidence: float) -> dict[str, dict[str, dict[str, Any]]]:
+        """By role and way, what `report_schema.Latency` holds."""
+        found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+        for way, models in self.timings.items():
+            for role, timing in models.items():
+                if role != AGAIN:
+                    found[role][way] = timing.summary(self._resamplings[way], confidence)
+        return dict(found)
+
+    def speedups(self, confidence: float) -> dict[str, dict[str, dict[str, Any]]]:
+        """By way and role, how many times faster than the teacher: `report_schema.Speedup`."""
+        return {
+            way: {
+                role: self._speedup(way, role, confidence)
+                for role in models
+                if role not in (TEACHER, AGAIN)
+            }
+            for way, models in self.timings.items()
+            if TEACHER in models
+        }
+
+    def aa_control(self, confidence: float) -> dict[str, dict[str, Any]]:
+        """By way, the teacher against itself, loaded twice: it should be 1."""
+        return {
+            way: self._speedup(way, AGAIN, confidence)
+            for way, models in self.timings.items()
+            if TEACHER in models and AGAIN in models
+        }
+
+    def _speedup(self, way: str, role: str, confidence: float) -> dict[str, Any]:
+        models = self.timings[way]
+        return speedup(
+            models[TEACHER], models[role], self._resamplings[way], confidence, self.harness.get(way)
+        )
+
+
+def measure(
+    subjects: Sequence[Subject],
+    examples: Examples,
+    settings: LatencySettings,
+    seed: int,
+    log_dir: str | None = None,
+) -> Measurements:
+    """Times single examples and batches of all subjects, on their runtimes.
+
+    LiteRT runs in `settings.processes` fresh processes, TensorFlow in at most 3, one at a time.
+    Each loads all models of its runtime, and the teacher twice. After the warm-up come
+    `settings.blocks` rounds, in which each model answers a block of `settings.queries_per_block`
+    queries; the order within a round is drawn anew. A block starts with one untimed query and has
+    fewer where it would last longer than 25 ms; where a single query does, there are fewer rounds
+    too, at least two. The first process decides this for all.
+
+    Args:
+        subjects: a teacher and any number of others on each runtime.
+        examples: the models go round and round them.
+        settings: processes, blocks, queries, warm-up, batch size and threads; with the engine
+            `loadgen`, MLPerf LoadGen times single examples on LiteRT, as many in all.
+        seed: of the order within the rounds, and of the resampling.
+        log_dir: where LoadGen's logs are kept.
+
+    Raises:
+        ModelError: a file cannot be loaded or asked, or its process died or hung.
+        ConfigError: the engine is `loadgen`, which is not installed.
+        ValueError: a runtime has no teacher, or LoadGen no directory.
+    """
+    if settings.engine == "loadgen":
+        loadgen.require()
+        if log_dir is None:
+            raise ValueError("log_dir must be given for the engine loadgen")
+    timings: dict[str, dict[str, Timing]] = {}
+    harness: dict[str, Timing] = {}
+    affinity: set[int] = set()
+    for runtime in (LITERT, SAVED_MODEL):
+        paths = {each.role: each.path for each in subjects if each.runtime == runtime}
+        if not paths:
+            continue
+        if TEACHER not in paths:
+            raise ValueError(f"subjects must have a teacher on {runtime}, got {sorted(paths)}")
+        task = _task(runtime, paths, settings, seed) | {"log_dir": log_dir}
+        answers = _run_processes(task, examples, settings)
+        affinity.update(*(values["affinity"] for values, _ in answers))
+        for way, models in _timings(task, [arrays for _, arrays in answers]).items():
+            if HARNESS in models:
+                harness[way] = models.pop(HARNESS)
+            timings[way] = models
+    _LOG.info("timed on processors %s, %d thread(s)", sorted(affinity), settings.threads)
+    return Measurements(timings, harness, sorted(affinity), seed)
+
+
+def _task(
+    runtime: Runtime, paths: dict[str, str], settings: LatencySettings, seed: int
+) -> dict[str, Any]:
+    return {
+        "runtime": runtime,
+        "engine": settings.engine if runtime == LITERT else "blocks",
+        "models": {TEACHER: paths[TEACHER], AGAIN: paths[TEACHER]} | paths,
+        "batch_sizes": [1, settings.batch_size],
+        "threads": settings.threads,
+        "warmup": settings.warmup_queries,
+        "blocks": settings.blocks,
+        "queries": settings.queries_per_block,
+        "seed": seed,
+    }
+
+
+def _run_processes(
+    task: dict[str, Any], examples: Examples, settings: LatencySettings
+) -> list[tuple[Any, dict[str, NDArray[Any]]]]:
+    """The answers of all processes of a runtime, which had their turn one after the other.
+
+    TensorFlow's start is long and is not timed: these processes start together.
+    """
+    together = task["runtime"] == SAVED_MODEL
+    count = min(settings.processes, _SAVED_MODEL_PROCESSES) if together else settings.processes
+    groups = [range(count)] if together else [range(one, one + 1) for one in range(count)]
+    _LOG.info("%s: timing %s in %d processes", task["runtime"], ", ".join(task["models"]), count)
+    plans: dict[str, Any] = {}
+    answers = []
+    for group in groups:
+        with contextlib.ExitStack() as stack:
+            children = [
+                stack.enter_context(
+                    Child(_WORKER, task | {"process": number}, examples.pack(), _TIME_LIMIT_S)
+                )
+                for number in group
+            ]
+            for child in children:
+                with _explained(task):
+                    child.wait_until_ready()
+            for child in children:
+                with _explained(task):
+                    answers.append(child.answer({"plans": plans}))
+                plans = answers[0][0]["plans"]
+    for size, models in answers[0][0]["skipped"].items():
+        for role, reason in models.items():
+            _LOG.info("%s takes no batch of %s and is not timed so: %s", role, size, reason)
+    return answers
+
+
+@contextlib.contextmanager
+def _explained(task: dict[str, Any]) -> Iterator[None]:
+    """Turns a lost process into one line that names the file, or all that were being timed."""
+    try:
+        yield
+    except ChildError as error:
+        subject = error.subject or ", ".join(sorted(set(task["models"].values())))
+        raise ModelError(
+            f"{subject} cannot be timed on {task['runtime']}: {error.reason}"
+        ) from error
+
+
+def _timings(
+    task: dict[str, Any], answers: Sequence[Mapping[str, NDArray[Any]]]
+) -> dict[str, dict[str, Timing]]:
+    """By way and role, from `[rounds, queries]` nanoseconds of each process.
+
+    A model that takes a batch in one process only is not timed so.
+    """
+    found: dict[str, dict[str, Timing]] = {}
+    for size in task["batch_sizes"]:
+        way = f"{task['runtime']}_batch_{size}"
+        for role in [*task["models"], HARNESS]:
+            key = f"{size}/{role}"
+            if not all(key in arrays for arrays in answers):
+                continue
+            # A query below the clock's resolution took some time all the same: at least 1 ns.
+            latencies = np.maximum([arrays[key] for arrays in answers], 1) / 1e6
+            timing = Timing(latencies, task["runtime"], task["threads"], size)
+            found.setdefault(way, {})[role] = timing
+    return found

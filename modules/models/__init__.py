@@ -1,0 +1,1 @@
+"""Model builders by name: build, check, save and load."""

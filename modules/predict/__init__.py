@@ -1,0 +1,1 @@
+"""Asking a pushed model: from files that a user names to answers."""

@@ -1,0 +1,186 @@
+"""What is to be pushed, and the manifest that describes it before it has a version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modules.errors import ModelError, UserError
+from modules.push.files import Files, file_names, files_of, read_bytes, sha256
+from modules.push.manifest import (
+    SAVED_MODEL,
+    SCHEMA_VERSION,
+    TFLITE,
+    TFLITE_FILE,
+    Judged,
+    Manifest,
+    SavedModelFiles,
+    TFLiteFile,
+)
+
+SPEC_FILE = "spec.json"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is to be pushed; the directories are local paths or URLs.
+
+    Attributes:
+      saved_model_dir: directory with `saved_model.pb`.
+      tflite_dir: directory with `<variant>/model.tflite` and `<variant>/spec.json`, as the
+        Exporter writes it: `input`, `output` (each `name`, `shape`, `dtype`, `quantization`),
+        `labels`, `sha256`.
+      report: report.json; its `gate.tflite` names the variants that ship, its entries of
+        `variants` the files that were measured by their `sha256`.
+      pipeline: name of the pipeline.
+    """
+
+    saved_model_dir: str
+    tflite_dir: str
+    report: Mapping[str, Any]
+    pipeline: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the files of a version are copied from.
+
+    Attributes:
+      paths: a local path or a URL, by format and name at the destination.
+      remote: what reads URLs.
+    """
+
+    paths: Mapping[str, Mapping[str, str]]
+    remote: Files | None
+
+
+def describe(candidate: Candidate, remote: Files | None) -> tuple[Manifest, Source]:
+    """The candidate's manifest but for version and time, and where its files are.
+
+    Args:
+      candidate: the model.
+      remote: what reads URLs.
+
+    Raises:
+      ModelError: the export is incomplete, or not what was measured.
+      UserError: the report names no variant to ship, or has no measurements of one.
+    """
+    measured = _shipping(candidate.report)
+    saved_model_dir = candidate.saved_model_dir.rstrip("/")
+    files = files_of(saved_model_dir, remote)
+    try:
+        specs = {name: _spec(candidate, name, remote) for name in measured}
+        entries = [
+            _entry(candidate, name, specs[name], measured[name], remote) for name in measured
+        ]
+        first, *more = _named(entries)
+        manifest = Manifest(
+            **first.model_dump(),
+            schema_version=SCHEMA_VERSION,
+            version=0,
+            created="",
+            pipeline=candidate.pipeline,
+            labels=next(iter(specs.values()))["labels"],
+            more=tuple(more),
+            saved_model=SavedModelFiles(path="", files=_hashes(files, saved_model_dir)),
+            report=_judged(candidate.report),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"the export in {candidate.tflite_dir} or {candidate.saved_model_dir} is incomplete "
+            f"({type(error).__name__}: {reason}); export the model again"
+        ) from error
+    for entry in manifest.tflite:
+        _check_measured(candidate, entry, specs[entry.variant])
+    paths = {
+        SAVED_MODEL: {name: f"{saved_model_dir}/{name}" for name in manifest.saved_model.files},
+        TFLITE: {entry.file: _path(candidate, entry.variant) for entry in manifest.tflite},
+    }
+    return manifest, Source(paths, remote)
+
+
+def _shipping(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The variants that the gate chose, in its order, with what was measured on them."""
+    try:
+        measured = {name: dict(report["variants"][name]) for name in report["gate"]["tflite"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            "report.json must name in gate.tflite the variants that ship and have each under "
+            f"variants ({type(error).__name__}: {error}); evaluate the model again"
+        ) from error
+    if not measured:
+        raise UserError(
+            "report.json must name in gate.tflite at least one variant that ships, it names none; "
+            "evaluate the model again"
+        )
+    return measured
+
+
+def _path(candidate: Candidate, variant: str, name: str = TFLITE_FILE) -> str:
+    return f"{candidate.tflite_dir.rstrip('/')}/{variant}/{name}"
+
+
+def _spec(candidate: Candidate, variant: str, remote: Files | None) -> dict[str, Any]:
+    path = _path(candidate, variant, SPEC_FILE)
+    return dict(json.loads(read_bytes(files_of(path, remote), path)))
+
+
+def _entry(
+    candidate: Candidate,
+    variant: str,
+    spec: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    remote: Files | None,
+) -> TFLiteFile:
+    path = _path(candidate, variant)
+    files = files_of(path, remote)
+    content = read_bytes(files, path)
+    return TFLiteFile(
+        variant=variant,
+        file=TFLITE_FILE,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        input=spec["input"],
+        output={**spec["output"], "meaning": "logits"},
+        metrics=dict(metrics),
+    )
+
+
+def _named(entries: list[TFLiteFile]) -> list[TFLiteFile]:
+    """The first file is model.tflite, where every reader looks; the others tell their variant."""
+    first, *more = entries
+    return [
+        first,
+        *(entry.model_copy(update={"file": f"model_{entry.variant}.tflite"}) for entry in more),
+    ]
+
+
+def _judged(report: Mapping[str, Any]) -> Judged:
+    return Judged(
+        student=report.get("student"),
+        variants=report["variants"],
+        comparison=report.get("comparison"),
+    )
+
+
+def _hashes(files: Files, directory: str) -> dict[str, str]:
+    """SHA-256 of every file of a SavedModel, by its relative path."""
+    names = file_names(files, directory)
+    if "saved_model.pb" not in names:
+        raise FileNotFoundError(f"no saved_model.pb in {directory}")
+    return {name: sha256(files, f"{directory}/{name}") for name in names}
+
+
+def _check_measured(candidate: Candidate, entry: TFLiteFile, spec: Mapping[str, Any]) -> None:
+    recorded = {"report": entry.metrics.get("sha256"), SPEC_FILE: spec.get("sha256")}
+    for source, digest in recorded.items():
+        if digest != entry.sha256:
+            raise ModelError(
+                "the file that ships must be the file that was measured, but for variant "
+                f"{entry.variant!r} sha256 is {digest} in the {source} and {entry.sha256} in "
+                f"{_path(candidate, entry.variant)}; export and evaluate the model again"
+            )

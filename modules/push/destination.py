@@ -1,0 +1,155 @@
+"""A destination of pushes: what every kind of it has in common.
+
+    <destination>/saved_model/<version>/saved_model.pb ...               TF Serving's layout
+    <destination>/tflite/<version>/model.tflite, manifest.json
+    <destination>/rolled_back/<content digest>.json                      not to be pushed again
+
+A version is whole when its manifest can be read and its SavedModel is there. What else is found
+under a number, such as another tool's SavedModel, is left alone, and its number not given out.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from modules.errors import ModelError
+from modules.push.candidate import Source
+from modules.push.files import (
+    Files,
+    copy,
+    entries,
+    file_names,
+    files_of,
+    read_bytes,
+    sha256,
+)
+from modules.push.manifest import MANIFEST_FILE, SAVED_MODEL, TFLITE, Manifest
+
+KINDS = (SAVED_MODEL, TFLITE)
+SAVED_MODEL_FILE = "saved_model.pb"
+CLAIM_FILE = ".push.json"
+ROLLED_BACK = "rolled_back"
+
+
+class Destination(ABC):
+    """Versions at a place; `files` is the file system that `base` is on."""
+
+    # What its file system raises when it fails.
+    failures: tuple[type[Exception], ...]
+
+    def __init__(self, base: str, files: Files):
+        self.base = base
+        self.files = files
+
+    @abstractmethod
+    def exclusive(self, timeout_s: float) -> AbstractContextManager[None]:
+        """Makes the place, keeps other pushers out as far as possible, clears up after dead ones.
+
+        Args:
+          timeout_s: how long to wait for another pusher, in seconds.
+        """
+
+    @abstractmethod
+    def publish(self, manifest: Manifest, source: Source) -> None:
+        """Copies a new version, which becomes whole in one step."""
+
+    @abstractmethod
+    def remove(self, version: int) -> None:
+        """Removes a version, which stops being whole in one step."""
+
+    @abstractmethod
+    def write_mark(self, content_digest: str, mark: dict[str, Any]) -> None:
+        """Marks a content as rolled back."""
+
+    def directory(self, kind: str, version: int | str) -> str:
+        """The directory of a version in one of the formats."""
+        return f"{self.base}/{kind}/{version}"
+
+    def numbers(self, kind: str) -> list[int]:
+        """Every number in use in a format, whole version or not, in ascending order."""
+        names = entries(self.files, f"{self.base}/{kind}")
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+    def next_version(self, unix_s: float) -> int:
+        """A number above all that are in use: the time, unless the clock is behind them."""
+        used = (number for kind in KINDS for number in self.numbers(kind))
+        return max(max(used, default=0) + 1, int(unix_s))
+
+    def read_manifest(self, version: int) -> Manifest | str:
+        """The manifest of a version, or a sentence that says what is wrong with it."""
+        path = f"{self.directory(TFLITE, version)}/{MANIFEST_FILE}"
+        try:
+            manifest = Manifest.model_validate_json(read_bytes(self.files, path))
+        except FileNotFoundError:
+            return f"{path} is missing."
+        except ValueError as error:
+            return f"{path} is not a manifest: {' '.join(str(error).split())}."
+        if manifest.version != version:
+            return f"{path} is that of version {manifest.version}."
+        return manifest
+
+    def manifest(self, version: int) -> Manifest | None:
+        """The manifest of a whole version, or None where there is none."""
+        manifest = self.read_manifest(version)
+        saved_model = f"{self.directory(SAVED_MODEL, version)}/{SAVED_MODEL_FILE}"
+        if isinstance(manifest, str) or not self.files.exists(saved_model):
+            return None
+        return manifest
+
+    def whole_versions(self) -> Iterator[Manifest]:
+        """The manifests of all whole versions, the newest first."""
+        for version in reversed(self.numbers(TFLITE)):
+            if manifest := self.manifest(version):
+                yield manifest
+
+    def problems(self, manifest: Manifest) -> list[str]:
+        """What is wrong with the files of a version, as sentences."""
+        found = []
+        for kind, expected in manifest.files.items():
+            directory = self.directory(kind, manifest.version)
+            names = set(file_names(self.files, directory))
+            known = expected.keys() | ({MANIFEST_FILE, CLAIM_FILE} if kind == TFLITE else set())
+            for name, digest in expected.items():
+                path = f"{directory}/{name}"
+                if name not in names:
+                    found.append(f"{path} is missing.")
+                elif (actual := sha256(self.files, path)) != digest:
+                    found.append(f"{path} has sha256 {actual}, its manifest says {digest}.")
+            found += [
+                f"{directory}/{name} is not in the manifest." for name in sorted(names - known)
+            ]
+        return found
+
+    def mark_path(self, content_digest: str) -> str:
+        """Where a content is marked as rolled back."""
+        return f"{self.base}/{ROLLED_BACK}/{content_digest}.json"
+
+    def mark(self, content_digest: str) -> dict[str, Any] | None:
+        """The mark of a content that was rolled back, or None."""
+        try:
+            return dict(json.loads(read_bytes(self.files, self.mark_path(content_digest))))
+        except (FileNotFoundError, ValueError):
+            return None  # half a mark is that of a rollback that has not gone on
+
+    def source(self, manifest: Manifest) -> Source:
+        """The files of a version that is here."""
+        paths = {
+            kind: {name: f"{self.directory(kind, manifest.version)}/{name}" for name in names}
+            for kind, names in manifest.files.items()
+        }
+        return Source(paths, self.files)
+
+    def copy_file(self, source: Source, kind: str, name: str, target: str, digest: str) -> None:
+        """Copies one file; its directory is made.
+
+        Raises:
+          ModelError: it is not what its SHA-256 says.
+        """
+        path = source.paths[kind][name]
+        self.files.makedirs(target.rpartition("/")[0])
+        if copy(files_of(path, source.remote), path, self.files, target) != digest:
+            raise ModelError(f"{path} changed while it was being pushed; push again")

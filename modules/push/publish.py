@@ -1,0 +1,264 @@
+"""Pushing: a blessed student becomes one new, whole version at the destination.
+
+Versions are never renumbered and never used again: a reader that takes the highest number, as
+TF Serving does, is led back to a former model by publishing it once more under a higher one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from modules.errors import ConfigError, UserError
+from modules.push.candidate import Candidate, Source, describe
+from modules.push.destination import KINDS, Destination
+from modules.push.files import Files, files_of, is_url
+from modules.push.local import LocalDestination
+from modules.push.manifest import Manifest, Rollback
+from modules.push.remote import RemoteDestination
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """The version at the destination, and whether this push had to copy it."""
+
+    version: int
+    saved_model_dir: str
+    tflite_dir: str
+    copied: bool
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """The new version, the one whose content it has, and the one that was the newest."""
+
+    version: int
+    to: int
+    from_version: int
+
+
+def push(
+    candidate: Candidate,
+    destination: str,
+    *,
+    keep: int | None = None,
+    remote: Files | None = None,
+    now: Callable[[], float] = time.time,
+    lock_timeout_s: float = 600.0,
+) -> Pushed:
+    """Pushes the candidate, unless the newest version at the destination is the same and intact.
+
+    Args:
+      candidate: the model; nothing is written unless its TFLite files are those measured.
+      destination: a local directory, made when missing, or a URL.
+      keep: whole versions to keep, 2 or more; None keeps all of them. What a rollback would go
+        to is kept whatever its age.
+      remote: what reads and writes URLs, such as `tfx.dsl.io.fileio`.
+      now: the clock, in Unix seconds.
+      lock_timeout_s: how long to wait for another pusher, in seconds.
+
+    Raises:
+      ConfigError: the destination is empty, or a URL without `remote`.
+      ModelError: the candidate is incomplete or not what was measured.
+      UserError: the candidate was rolled back; the destination is a file or not writable, or
+        another pusher holds its lock.
+    """
+    if keep is not None and keep < 2:
+        raise ConfigError(
+            f"push.keep must be 2 or more, got {keep}; a rollback needs the one before"
+        )
+    target = open_destination(destination, remote)
+    with one_line(target):
+        manifest, source = describe(candidate, remote)
+        with target.exclusive(lock_timeout_s):
+            newest = next(target.whole_versions(), None)
+            # First this: a rollback that was killed has left its mark, but not gone back.
+            if newest and _is_same(target, newest, manifest):
+                manifest, copied = newest, False
+            else:
+                _check_not_rolled_back(target, manifest)
+                manifest, copied = _publish(target, manifest, source, now()), True
+            if keep is not None:
+                _remove_old(target, keep)
+    version = manifest.version
+    saved_model_dir, tflite_dir = (target.directory(kind, version) for kind in KINDS)
+    return Pushed(version, saved_model_dir, tflite_dir, copied, manifest)
+
+
+def rollback(
+    destination: str,
+    *,
+    remote: Files | None = None,
+    now: Callable[[], float] = time.time,
+    lock_timeout_s: float = 600.0,
+) -> RolledBack:
+    """Publishes the content before the newest once more, as the newest version.
+
+    What is left behind is marked, and `push` refuses it from then on. A further rollback goes one
+    further back.
+
+    Args:
+      destination: a local directory or a URL.
+      remote: what reads and writes URLs.
+      now: the clock, in Unix seconds.
+      lock_timeout_s: how long to wait for another pusher, in seconds.
+
+    Raises:
+      ConfigError: the destination is empty, or a URL without `remote`.
+      UserError: there is nothing to go back to, or it is damaged; the destination is not
+        writable, or another pusher holds its lock.
+    """
+    target = open_destination(destination, remote)
+    with one_line(target):
+        if not target.files.exists(target.base):
+            raise UserError(f"nothing has been pushed to {destination}, so nothing can go back")
+        with target.exclusive(lock_timeout_s):
+            versions = list(target.whole_versions())
+            former = _before_newest(target, versions)
+            if former is None:
+                raise UserError(
+                    f"{destination} has no version to roll back to: "
+                    f"{_lies_before(versions)}; push another student"
+                )
+            problems = target.problems(former)
+            if problems:
+                raise UserError(
+                    f"version {former.version}, to which to roll back, is damaged: "
+                    f"{' '.join(problems)} Remove that version to go further back"
+                )
+            newest, unix_s = versions[0], now()
+            back = Rollback(to=former.origin, from_version=newest.version)
+            # First the mark: nobody pushes again what is about to be left.
+            target.write_mark(
+                newest.content_digest,
+                {"version": newest.version, "to": former.origin, "created": _iso(unix_s)},
+            )
+            published = _publish(target, former, target.source(former), unix_s, back)
+    return RolledBack(published.version, back.to, back.from_version)
+
+
+def last_pushed(destination: str, *, remote: Files | None = None) -> dict[str, Any] | None:
+    """What was measured on the newest whole version, for a later student's gate.
+
+    Args:
+      destination: a local directory or a URL.
+      remote: what reads URLs.
+
+    Returns:
+      `version`, `student` (None in manifests of schema 1) and `variants` as report.json had
+      them; None where nothing was pushed.
+
+    Raises:
+      ConfigError: the destination is empty, or a URL without `remote`.
+      UserError: the destination cannot be read.
+    """
+    target = open_destination(destination, remote)
+    with one_line(target):
+        newest = next(target.whole_versions(), None)
+    return newest.judged() if newest else None
+
+
+def open_destination(destination: str, remote: Files | None) -> Destination:
+    """A destination, which need not exist yet.
+
+    Raises:
+      ConfigError: the destination is empty, or a URL without `remote`.
+    """
+    if not destination.strip():
+        raise ConfigError(
+            "push destination must be a directory or a URL, got an empty text; "
+            "give a path such as /srv/models"
+        )
+    if is_url(destination):
+        return RemoteDestination(destination, files_of(destination, remote))
+    return LocalDestination(destination)
+
+
+def _publish(
+    target: Destination,
+    manifest: Manifest,
+    source: Source,
+    unix_s: float,
+    back: Rollback | None = None,
+) -> Manifest:
+    published = manifest.published(target.next_version(unix_s), _iso(unix_s), back)
+    target.publish(published, source)
+    return published
+
+
+def _is_same(target: Destination, newest: Manifest, candidate: Manifest) -> bool:
+    """Whether the newest version has this content, in its files as well as in its manifest."""
+    same = newest.content_digest == candidate.content_digest
+    return same and not target.problems(newest)
+
+
+def _check_not_rolled_back(target: Destination, candidate: Manifest) -> None:
+    if mark := target.mark(candidate.content_digest):
+        raise UserError(
+            f"this very student was rolled back from version {mark['version']} to {mark['to']} "
+            f"at {mark['created']} and is not pushed again; train another one, or remove "
+            f"{target.mark_path(candidate.content_digest)} to allow it"
+        )
+
+
+def _before_newest(target: Destination, versions: list[Manifest]) -> Manifest | None:
+    """The version to which a rollback goes: the last one before that was not rolled back."""
+    if not versions:
+        return None
+    newest = versions[0]
+    return next(
+        (
+            former
+            for former in versions
+            if former.version < newest.origin
+            and former.content_digest != newest.content_digest
+            and not target.mark(former.content_digest)
+        ),
+        None,
+    )
+
+
+def _lies_before(versions: list[Manifest]) -> str:
+    if not versions:
+        return "it has no whole version"
+    newest = versions[0]
+    if newest.rollback:
+        return f"version {newest.version} is a rollback to {newest.origin}, the first that is left"
+    return f"before version {newest.version} there is none of other content that is left"
+
+
+def _remove_old(target: Destination, keep: int) -> None:
+    """Removes all whole versions but the newest ones and the one a rollback would go to."""
+    versions = list(target.whole_versions())
+    former = _before_newest(target, versions)
+    for manifest in reversed(versions[keep:]):
+        if former is None or manifest.version != former.version:
+            target.remove(manifest.version)
+
+
+def _iso(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def one_line(target: Destination) -> Iterator[None]:
+    """Says in one line what the destination's file system has raised.
+
+    Raises:
+      UserError: with that line.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except target.failures as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"push destination {target.base} must be a writable directory with room for the "
+            f"model, but: {type(error).__name__}: {reason}; mend it or choose another destination"
+        ) from error

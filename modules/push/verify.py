@@ -1,0 +1,75 @@
+"""Whether a pushed version is what its manifest says, file by file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from modules.errors import UserError
+from modules.push.destination import KINDS, Destination
+from modules.push.files import Files, is_url
+from modules.push.manifest import SAVED_MODEL, TFLITE
+from modules.push.publish import one_line, open_destination
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was checked, and what is wrong with it.
+
+    Attributes:
+      version: the version that was checked.
+      saved_model_dir: its SavedModel.
+      tflite_dir: its TFLite files and its manifest.
+      files: number of files that the manifest lists.
+      problems: sentences; none if all is well.
+    """
+
+    version: int
+    saved_model_dir: str
+    tflite_dir: str
+    files: int
+    problems: tuple[str, ...]
+
+
+def verify(path: str, *, remote: Files | None = None) -> Verification:
+    """Checks the SHA-256 of every file of a version, in both formats.
+
+    Args:
+      path: a destination, of which the newest version is checked, or the directory of a version
+        in either format; local or a URL.
+      remote: what reads URLs, such as `tfx.dsl.io.fileio`.
+
+    Raises:
+      ConfigError: the path is empty, or a URL without `remote`.
+      UserError: the path is no destination and no version, or cannot be read.
+    """
+    given, path = path, path if is_url(path) or not path else os.path.abspath(path)
+    parent, _, name = path.rstrip("/").rpartition("/")
+    base, _, kind = parent.rpartition("/")
+    asked = int(name) if kind in KINDS and name.isascii() and name.isdigit() else None
+    target = open_destination(path if asked is None else base or "/", remote)
+    with one_line(target):
+        version = _newest(target) if asked is None else asked
+        if version is None or not any(version in target.numbers(kind) for kind in KINDS):
+            raise UserError(
+                f"{given} must be a destination of pushes or a version of one, but has neither "
+                f"{SAVED_MODEL}/ nor {TFLITE}/ with a version; give the directory pushed to"
+            )
+        return _verify(target, version)
+
+
+def _newest(target: Destination) -> int | None:
+    """The highest number: what TF Serving serves, be it whole or not."""
+    return max((number for kind in KINDS for number in target.numbers(kind)), default=None)
+
+
+def _verify(target: Destination, version: int) -> Verification:
+    tflite_dir = target.directory(TFLITE, version)
+    saved_model_dir = target.directory(SAVED_MODEL, version)
+    manifest = target.read_manifest(version)
+    problems: list[str]
+    if isinstance(manifest, str):
+        problems, files = [manifest], 0
+    else:
+        problems, files = target.problems(manifest), sum(map(len, manifest.files.values()))
+    return Verification(version, saved_model_dir, tflite_dir, files, tuple(problems))

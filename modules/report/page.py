@@ -1,0 +1,223 @@
+"""index.html: the whole report on one page that needs nothing but itself.
+
+No script, no request: charts are inline SVG, images are data URIs. Every number on the page is
+one of report.json; `data-number` has its dotted name there, `data-scale` what its unit stands
+for, so that the two can be compared.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from modules.judge.schema import ConfusionCell, Entry, Report, Slice
+from modules.report import charts, quality_charts
+from modules.report.numbers import Shown, show
+from modules.report.text import day, essence, runtime_name, slice_name, verdict_word
+
+IMAGES_BYTES = 4_000_000  # of data URIs; the disagreements beyond are listed without an image
+TINY_PIXELS = 96  # an image not wider is enlarged with sharp pixels
+FREQUENT_CONFUSIONS = 12
+_TEMPLATES = Path(__file__).parent / "templates"
+_NONE = Markup('<span class="none">\N{EN DASH}</span>')
+
+_Key = str | int | list[str | int]
+
+
+def render(report: Report, images: Mapping[str, bytes]) -> str:
+    """The page, as HTML.
+
+    Args:
+        report: what it shows.
+        images: PNG bytes by `example_id` for the report's disagreements; some may be missing.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        # Names of classes and files are the user's.
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    numbers = _Numbers(report)
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        n=numbers.number,
+        interval=numbers.interval,
+        label=lambda at: report.labels[at] if at < len(report.labels) else str(at),
+        slice_name=slice_name,
+        day=day,
+        runtime_name=runtime_name,
+        way_name=_way_name,
+        word=verdict_word(report.gate),
+        essence=essence(report),
+        models=charts.models(report),
+        config=yaml.safe_dump(report.config, sort_keys=False, allow_unicode=True),
+        images=_data_uris(report, images),
+        **_arranged(report),
+        **_charts(report),
+    )
+
+
+class _Numbers:
+    """Numbers of the report, as HTML, by the keys that lead to them; a key may be a list of keys.
+
+    `form` as in `show`.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._content = report.model_dump(mode="json")
+
+    def number(self, form: str, *path: _Key) -> Markup:
+        """A number with its unit; a dash where there is none."""
+        keys = _flat(path)
+        value = self._at(keys)
+        if value is None:
+            return _NONE
+        shown = show(value, form)
+        return Markup('<span class="number">{}{}</span>').format(_digits(shown, keys), shown.unit)
+
+    def interval(self, form: str, *path: _Key) -> Markup:
+        """An interval `[low, high]`, or low and high of a part; nothing where there is none."""
+        bounds = self._at(_flat(path))
+        ends: tuple[str | int, str | int] = (0, 1)
+        if isinstance(bounds, dict):
+            ends = ("low", "high") if "low" in bounds else ("ci_low", "ci_high")
+        if bounds is None or bounds[ends[0]] is None or bounds[ends[1]] is None:
+            return Markup("")
+        # Without the unit, which the number before them has.
+        low, high = (_digits(show(bounds[end], form), [*_flat(path), end]) for end in ends)
+        return Markup('<span class="interval">[{}, {}]</span>').format(low, high)
+
+    def _at(self, keys: Sequence[str | int]) -> Any:
+        value: Any = self._content
+        for key in keys:
+            if isinstance(value, dict):
+                value = value.get(key)
+            else:
+                value = value[int(key)] if value is not None else None
+        return value
+
+
+def _digits(shown: Shown, keys: Sequence[str | int]) -> Markup:
+    return Markup('<span data-number="{}" data-scale="{:g}">{}</span>').format(
+        ".".join(map(str, keys)), shown.scale, shown.digits
+    )
+
+
+def _flat(path: tuple[_Key, ...]) -> list[str | int]:
+    keys: list[str | int] = []
+    for key in path:
+        keys.extend(key) if isinstance(key, list) else keys.append(key)
+    return keys
+
+
+def _arranged(report: Report) -> dict[str, Any]:
+    """Parts of the report in the order in which the page shows them."""
+    models = charts.models(report)
+    roles = [role for role in ("teacher", "student", "control") if role in models]
+    return {
+        "paths": {name: [name] if name in roles else ["variants", name] for name in models},
+        "top_k": sorted({k for entry in models.values() for k in entry.top_k}, key=int),
+        "ways": list(dict.fromkeys(way for each in models.values() for way in each.latencies)),
+        "way_of": {name: _judged_way(entry) for name, entry in models.items()},
+        "fresh": {name: _deployed(entry) for name, entry in models.items()},
+        "slices": sorted(enumerate(report.slices), key=lambda each: _by_change(each[1])),
+        "confusions": {role: list(_frequent(report, role)) for role in report.confusion},
+        "class_names": list(
+            dict.fromkeys(
+                name
+                for split in (report.data.splits if report.data else {}).values()
+                for name in split.classes
+            )
+        ),
+    }
+
+
+def _way_name(way: str) -> str:
+    runtime, _, batch = way.rpartition("_batch_")
+    return f"{runtime_name(runtime)}, " + (
+        "single examples" if batch == "1" else f"{batch} a query"
+    )
+
+
+def _judged_way(entry: Entry) -> str | None:
+    if entry.latency is None:
+        return None
+    return f"{entry.latency.runtime}_batch_{entry.latency.batch_size}"
+
+
+def _deployed(entry: Entry) -> str | None:
+    """The runtime whose fresh process the table of costs shows: what a device would run."""
+    return "litert" if "litert" in entry.fresh else next(iter(entry.fresh), None)
+
+
+def _by_change(each: Slice) -> float:
+    """Worst first; what is unknown comes last."""
+    value = each.accuracy_change.value
+    return float("inf") if value is None else value
+
+
+def _frequent(report: Report, role: str) -> Iterator[tuple[int, ConfusionCell]]:
+    """The most frequent wrong answers, with their places in the report."""
+    wrong = [
+        (at, cell) for at, cell in enumerate(report.confusion[role]) if cell.label != cell.predicted
+    ]
+    yield from sorted(wrong, key=lambda each: -each[1].count)[:FREQUENT_CONFUSIONS]
+
+
+def _data_uris(report: Report, images: Mapping[str, bytes]) -> dict[str, tuple[str, bool]]:
+    """The images as data URIs, and whether each is so small that its pixels are to be seen."""
+    uris: dict[str, tuple[str, bool]] = {}
+    left = IMAGES_BYTES
+    for each in report.disagreements:
+        if each.example_id in images:
+            encoded = base64.b64encode(images[each.example_id]).decode("ascii")
+            left -= len(encoded)
+            if left < 0:
+                break
+            # A PNG file has its width, in big-endian order, behind the name of its first chunk.
+            tiny = int.from_bytes(images[each.example_id][16:20], "big") <= TINY_PIXELS
+            uris[each.example_id] = (f"data:image/png;base64,{encoded}", tiny)
+    return uris
+
+
+def _charts(report: Report) -> dict[str, Any]:
+    """SVG by what it shows, without what the report has no data for."""
+    models = charts.models(report)
+    ways = dict.fromkeys(way for each in models.values() for way in each.latencies)
+    curves = {
+        role: [
+            quality_charts.curve(report, role, metric)
+            for metric in quality_charts.curve_metrics(report, role)
+        ]
+        for role in report.curves
+    }
+    drawn = {
+        "trade_offs": [charts.trade_off(report, "latency"), charts.trade_off(report, "size")],
+        "accuracy_changes": [charts.accuracy_changes(report)],
+        "confusion_charts": [quality_charts.confusion(report, role) for role in report.confusion],
+        "reliability_charts": [quality_charts.reliability(report, name) for name in models],
+    }
+    grouped = {
+        "timing_charts": {
+            way: [charts.latency_distribution(report, way), charts.speedups(report, way)]
+            for way in ways
+        },
+        "curve_charts": curves,
+    }
+    return {name: _known(group) for name, group in drawn.items()} | {
+        name: {key: _known(group) for key, group in groups.items()}
+        for name, groups in grouped.items()
+    }
+
+
+def _known(drawn: list[str | None]) -> list[Markup]:
+    return [Markup(each) for each in drawn if each is not None]

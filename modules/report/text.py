@@ -1,0 +1,70 @@
+"""What a report says in words, for the page and for the model card."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from modules.judge.schema import GateResult, Report
+from modules.report.numbers import text
+
+_RUNTIMES = {"litert": "LiteRT", "saved_model": "SavedModel"}
+_WORDS = {"passed": "passed", "failed": "refused", "inconclusive": "inconclusive"}
+
+
+def verdict_word(result: GateResult) -> str:
+    """`passed`, `refused` or `inconclusive`; nothing is called passed that may not ship."""
+    word = _WORDS[result.verdict]
+    return "refused" if word == "passed" and not result.blessed else word
+
+
+def essence(report: Report) -> str:
+    """The student against its teacher in one sentence."""
+    comparison = report.comparison
+    bounds = comparison.intervals.get("accuracy_change")
+    parts = [
+        f"On {report.examples.eval:,} examples the student's accuracy is "
+        f"{text(report.student.accuracy, 'share')}, its teacher's "
+        f"{text(report.teacher.accuracy, 'share')} "
+        f"(change {text(comparison.accuracy_change, 'change')}{interval_text(bounds, 'change')})"
+    ]
+    if comparison.speedup is not None:
+        speedup = comparison.speedup
+        between = (speedup.ci_low, speedup.ci_high)
+        parts.append(
+            f"it answers {text(speedup.median, 'ratio')} as fast on {runtime_name(speedup.runtime)}"
+            f"{interval_text(between, 'ratio')}"
+        )
+    shipped = [name for name in report.gate.tflite if name in report.variants]
+    if shipped:
+        sizes = (
+            f"{name} with {text(report.variants[name].size_bytes, 'bytes')}" for name in shipped
+        )
+        parts.append(f"what ships as TFLite is {' and '.join(sizes)}")
+    return "; ".join(parts) + "."
+
+
+def interval_text(bounds: tuple[float | None, float | None] | None, form: str) -> str:
+    """` [low, high]`, or nothing where a bound is not known."""
+    if bounds is None or None in bounds:
+        return ""
+    low, high = bounds
+    return f" [{text(low, form)}, {text(high, form)}]"
+
+
+def slice_name(values: dict[str, str]) -> str:
+    """A slice as people name it, for example `class_name = 3, night = yes`."""
+    return ", ".join(f"{feature} = {value}" for feature, value in values.items())
+
+
+def runtime_name(runtime: str) -> str:
+    """A runtime as it calls itself."""
+    return _RUNTIMES.get(runtime, runtime)
+
+
+def day(created: str) -> str:
+    """An ISO 8601 time as people write it, for example `3 May 2026, 09:30 UTC`."""
+    try:
+        time = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    return f"{time.day} {time:%B %Y, %H:%M} {time.tzname() or ''}".rstrip()

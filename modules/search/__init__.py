@@ -1,0 +1,1 @@
+"""Searching for the best student: what may change, and the trials."""

@@ -1,0 +1,1 @@
+"""What the teachers answer: computed once and kept for every student."""

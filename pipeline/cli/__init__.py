@@ -1,0 +1,1 @@
+"""What a person types: the command `tfx-distill`, one file per group of commands."""

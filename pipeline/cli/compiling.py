@@ -1,0 +1,67 @@
+"""The command that compiles the pipeline for a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from modules.errors import ConfigError
+from pipeline.clusters.engines import Engine, cautions, check_engine
+from pipeline.config import load_config
+from pipeline.terminal.exits import errors_explained
+from pipeline.terminal.quiet import native_messages
+
+
+@click.command(
+    "compile",
+    epilog="\b\nExamples:\n"
+    "  tfx-distill compile --engine kubeflow digits -o digits.yaml \\\n"
+    "      --set runtime.image=registry/tfx-distill:0.1.0 \\\n"
+    "      --set runtime.pipeline_root=gs://bucket/pipelines\n"
+    "  tfx-distill compile --engine vertex flowers.yaml -o flowers.json",
+)
+@click.option("--engine", type=click.Choice(get_args(Engine)), required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="YAML of a pipeline spec 2.1 for Kubeflow, JSON of a PipelineJob for Vertex.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the configuration, for example distill.temperature=4. Repeatable.",
+)
+@click.option("--force", is_flag=True, help="Accept an image by a tag that may change.")
+@click.argument("preset_or_file", default="digits", metavar="[PRESET|FILE]")
+def compile_command(
+    engine: Engine, output: Path, overrides: tuple[str, ...], force: bool, preset_or_file: str
+) -> None:
+    """Compile the pipeline for Kubeflow Pipelines or Vertex AI Pipelines.
+
+    Nothing is sent. The same configuration always gives the same bytes.
+    """
+    with errors_explained():
+        config = load_config(preset_or_file, overrides)
+        # What is wrong is said at once, and not after the seconds that TFX takes to load.
+        check_engine(config, engine, allow_mutable_image=force)
+        for sentence in cautions(config, engine):
+            click.echo(f"warning: {sentence}", err=True)
+        with native_messages():
+            from pipeline.clusters.compilation import compile_pipeline
+
+            text = compile_pipeline(config, engine, allow_mutable_image=force)
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"--output must be a file that can be written, got {output} ({error.strerror}); "
+                "choose another"
+            ) from error
+    click.echo(f"{output}: pipeline {config.name} for {engine}")

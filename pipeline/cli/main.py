@@ -1,0 +1,176 @@
+"""The command `tfx-distill`. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modules.errors import ConfigError, UserError
+from pipeline.cli import results, servers
+from pipeline.cli.compiling import compile_command
+from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, load_config
+from pipeline.terminal.exits import (
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+    errors_explained,
+    explain,
+    fail,
+)
+
+_REPORT_FILES = {
+    "Report": "report.json",
+    "Report page": "index.html",
+    "Model card": "model_card.md",
+}
+_PRESET = click.argument("preset_or_file", default="digits", metavar="[PRESET|FILE]")
+_SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the configuration, for example distill.temperature=4. Repeatable.",
+)
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="\b\nCompletion by the tab key in bash, and likewise in zsh and fish:\n"
+    '  eval "$(_TFX_DISTILL_COMPLETE=bash_source tfx-distill)"',
+)
+@click.version_option(package_name="tfx-distill")
+def main() -> None:
+    """Distil a large teacher into a small student that has proved itself before it ships."""
+
+
+@main.command(cls=servers.CommandOrGroup, group=servers.RUN_GROUP)
+@_PRESET
+@_SET
+@click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), help="Default: runs/<name>."
+)
+@click.option("--debug", is_flag=True, help="Show all log messages, and tracebacks.")
+def run(preset_or_file: str, overrides: tuple[str, ...], output: Path | None, debug: bool) -> None:
+    """Train, distil, export, judge and push on this machine.
+
+    With one of the commands below in the place of PRESET: start and look after runs on Kubeflow
+    Pipelines or Vertex AI.
+
+    Exit code: 0 pushed, 3 student refused or evidence inconclusive (nothing pushed), 2 bad usage or
+    configuration, 1 any other failure.
+    """
+    config = _load(preset_or_file, overrides, local=True)
+    output = output or Path("runs") / config.name
+    sys.exit(_run(config, output, debug))
+
+
+@main.command()
+def presets() -> None:
+    """List the presets: what each is, its command, its running time, its expected result."""
+    for path in sorted(PRESETS_DIR.glob("*.yaml")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        header = itertools.takewhile(lambda line: line.startswith("#"), lines)
+        click.echo("\n".join(line.removeprefix("#").removeprefix(" ") for line in header))
+
+
+@main.command()
+@click.argument("preset_or_file", metavar="FILE")
+@_SET
+def validate(preset_or_file: str, overrides: tuple[str, ...]) -> None:
+    """Check a configuration without running it."""
+    config = _load(preset_or_file, overrides, local=False)
+    click.echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
+
+
+for command in (*results.COMMANDS, compile_command, servers.pipeline_group):
+    main.add_command(command)
+
+
+def _load(preset_or_file: str, overrides: tuple[str, ...], local: bool) -> PipelineConfig:
+    with errors_explained():
+        config = load_config(preset_or_file, overrides)
+        if local:
+            check_local_paths(config)
+    return config
+
+
+def _run(config: PipelineConfig, output: Path, debug: bool) -> int:
+    """Run a pipeline and print what came of it; returns the exit code."""
+    import portalocker
+
+    _make_directory(output)
+    log_file = output / "run.log"
+    click.echo(f"pipeline {config.name} in {output}, all messages in {log_file}", err=True)
+    try:
+        with portalocker.Lock(output / ".lock", timeout=0):
+            return _run_locked(config, output, log_file, debug)
+    except portalocker.LockException:
+        return explain(
+            f"--output: {output} must not be in use, but another run is using it; wait for it or "
+            "choose another directory"
+        )
+
+
+def _run_locked(config: PipelineConfig, output: Path, log_file: Path, debug: bool) -> int:
+    from pipeline.terminal.console import run_console
+
+    where = ""
+    # A user's own `package.module:function` is looked for where the command is given, too.
+    sys.path.append(os.getcwd())
+    try:
+        with run_console(log_file, debug) as console:
+            try:
+                from pipeline import local_runner
+
+                outcome = local_runner.run(config, output)
+            except BaseException:
+                where = f"{console.node}: " if console.node else ""
+                logging.getLogger("pipeline").exception("the run ends with an error")
+                raise
+    except UserError as error:
+        code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
+        return explain(f"{where}{error}", code)
+    except KeyboardInterrupt:
+        return explain(f"{where}interrupted; the same command goes on from the last whole node")
+    except Exception as error:  # noqa: BLE001  any failure is one line and exit code 1
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        return explain(
+            f"{where}{type(error).__name__}: {reason}; the traceback is in {log_file}, or run "
+            "again with --debug"
+        )
+    return _show(outcome)
+
+
+def _show(outcome: Any) -> int:
+    """Print the table and where things lie."""
+    from modules.report.files import markdown_table, read_report
+
+    click.echo()
+    click.echo(markdown_table(read_report(outcome.report_dir / "report.json")).rstrip())
+    click.echo()
+    if outcome.blessed:
+        click.echo(f"SavedModel  {outcome.saved_model}")
+        # model.tflite, which devices fetch, comes first; then model_<variant>.tflite. A URL is
+        # not listed.
+        for file in sorted(Path(outcome.tflite).glob("*.tflite")) or [outcome.tflite]:
+            click.echo(f"TFLite      {file}")
+    for label, name in _REPORT_FILES.items():
+        if (outcome.report_dir / name).is_file():
+            click.echo(f"{label:12}{outcome.report_dir / name}")
+    return 0 if outcome.blessed else EXIT_REFUSED
+
+
+def _make_directory(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name in (".lock", "run.log"):
+            (output / name).open("a").close()
+    except OSError as error:
+        message = f"--output must be a directory that can be written to, got {output} ({error})"
+        fail(f"{message}; choose another", EXIT_USAGE)

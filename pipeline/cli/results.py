@@ -1,0 +1,204 @@
+"""The commands that look at what runs have left: reports, and what was pushed."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modules.errors import ConfigError, UserError
+from modules.push.files import is_url
+from pipeline.terminal.exits import EXIT_FAILED, EXIT_USAGE, errors_explained, explain, fail
+from pipeline.terminal.quiet import native_messages
+
+REPORT_DIR, REPORT_JSON, REPORT_PAGE = "report", "report.json", "index.html"
+_PUSHED = "pushed"
+
+
+def _examples(*arguments: str) -> str:
+    r"""The end of a command's help; \b keeps click from filling the lines."""
+    return "\b\nExamples:\n" + "\n".join(f"  tfx-distill {each}" for each in arguments)
+
+
+@click.command(
+    epilog=_examples(
+        "predict --model runs/digits three.png",
+        "predict --model /srv/models --format tflite --json photos/ > answers.jsonl",
+        "predict --model runs/digits/pushed/tflite/1790000000 --variant float32 *.jpg",
+    )
+)
+@click.option(
+    "--model",
+    "directory",
+    required=True,
+    metavar="DIR",
+    help="A run's output directory, a push destination, or one version below it.",
+)
+@click.option(
+    "--format",
+    "wanted",
+    type=click.Choice(["saved_model", "tflite"]),
+    help="Ask this format alone.  [default: all that are there]",
+)
+@click.option("--variant", metavar="NAME", help="TFLite variant.  [default: that of model.tflite]")
+@click.option("--top-k", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, image and model.")
+@click.option("--debug", is_flag=True, help="Show all log messages.")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE…")
+def predict(directory: str, paths: tuple[Path, ...], debug: bool, **options: Any) -> None:
+    """Ask a pushed model what is on images.
+
+    IMAGE is a PNG or JPEG file of any size, or a directory of such files. The newest version at a
+    destination answers, as SavedModel and as TFLite.
+    """
+    from pipeline.terminal.predictions import show_predictions
+
+    with errors_explained():
+        show_predictions(directory, paths, debug=debug, **options)
+
+
+@click.command(
+    epilog=_examples(
+        "compare runs/digits runs/digits-hotter",
+        "compare --json runs/* > comparison.json",
+    )
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN…")
+def compare(runs: tuple[str, ...], as_json: bool) -> None:
+    """Set the results of two or more runs side by side.
+
+    RUN is a run's output directory or a report.json. A value is marked as the best of its row only
+    where its interval overlaps with no other run's.
+    """
+    if len(runs) < 2:
+        raise click.UsageError(
+            f"compare needs two runs or more, got {runs[0]} alone; "
+            f"`tfx-distill report {runs[0]}` shows one"
+        )
+    from modules.report.comparison import compare_runs
+    from modules.report.files import read_report
+    from pipeline.terminal.comparisons import comparison_text
+
+    try:
+        comparison = compare_runs(runs, [read_report(_report_file(run)) for run in runs])
+    except UserError as error:
+        fail(error, EXIT_USAGE)
+    click.echo(comparison.to_json() if as_json else comparison_text(comparison))
+
+
+@click.command(
+    epilog=_examples(
+        "report runs/digits",
+        "report runs/digits --open",
+    )
+)
+@click.option("--open", "in_browser", is_flag=True, help="Also open the report page in a browser.")
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+def report(directory: Path, in_browser: bool) -> None:
+    """Print the result of a finished run again.
+
+    DIR is its output directory.
+    """
+    from modules.report.files import markdown_table, read_report
+
+    folder = directory / REPORT_DIR
+    try:
+        click.echo(markdown_table(read_report(folder / REPORT_JSON)).rstrip())
+    except UserError as error:
+        fail(error, EXIT_USAGE)
+    page = folder / REPORT_PAGE
+    if page.is_file():
+        click.echo(f"\nReport page  {page}")
+    elif in_browser:
+        fail(f"--open: there is no {page}; run the pipeline again, which writes it", EXIT_FAILED)
+    if in_browser and not webbrowser.open(page.absolute().as_uri()):
+        fail(f"--open: no browser could be started; open {page} in one yourself", EXIT_FAILED)
+
+
+@click.command(
+    epilog=_examples(
+        "verify runs/digits",
+        "verify /srv/models/tflite/1790000000",
+        "verify gs://bucket/models",
+    )
+)
+@click.argument("directory", metavar="DIR")
+def verify(directory: str) -> None:
+    """Check the files of a pushed version.
+
+    Every file has to be the one whose SHA-256 the manifest has. DIR is a version's directory, or a
+    push destination or a run's output directory, of which the newest version is checked.
+    """
+    with errors_explained():
+        destination = _destination(directory)
+        from modules.push.verify import verify as verify_files
+
+        result = verify_files(destination, remote=_remote(destination))
+    if result.problems:
+        sys.exit(explain("\n".join(result.problems)))
+    click.echo(f"version {result.version}: {result.files} files as in the manifest")
+
+
+@click.command(
+    epilog=_examples(
+        "push --rollback runs/digits",
+        "push --rollback gs://bucket/models",
+    )
+)
+@click.option("--rollback", is_flag=True, help="Go back to the version before the newest one.")
+@click.argument("directory", default="runs/digits", metavar="[DIR]")
+def push(directory: str, rollback: bool) -> None:
+    """Go back to the student that was pushed before.
+
+    DIR is a run's output directory or a push destination, by default runs/digits. Its content is
+    pushed once more under a new number, since servers take the highest. `tfx-distill run` is what
+    pushes a student, once it is judged.
+    """
+    if not rollback:
+        raise click.UsageError(
+            "push needs --rollback: a new student is pushed by `tfx-distill run`, once it is judged"
+        )
+    with errors_explained():
+        destination = _destination(directory)
+        from modules.push.publish import rollback as roll_back
+
+        back = roll_back(destination, remote=_remote(destination))
+    click.echo(
+        f"{destination}: version {back.version} has the content of version {back.to}, "
+        f"back from {back.from_version}"
+    )
+
+
+def _destination(directory: str) -> str:
+    """A URL, or a local directory: of a run's output directory what it has pushed."""
+    if is_url(directory):
+        return directory
+    if not Path(directory).is_dir():
+        raise ConfigError(
+            f"DIR must be a run's output directory or where it has pushed to, but there is no "
+            f"directory {directory}"
+        )
+    pushed = Path(directory, _PUSHED)
+    return str(pushed.absolute() if pushed.is_dir() else Path(directory).absolute())
+
+
+def _remote(destination: str) -> Any:
+    """What reads and writes URLs."""
+    if not is_url(destination):
+        return None
+    with native_messages():
+        from tfx.dsl.io import fileio
+    return fileio
+
+
+def _report_file(run: str) -> Path:
+    path = Path(run)
+    return path if path.suffix == ".json" else path / REPORT_DIR / REPORT_JSON
+
+
+COMMANDS: Sequence[click.Command] = (predict, compare, report, verify, push)

@@ -1,0 +1,228 @@
+"""The commands that speak to Kubeflow Pipelines and to Vertex AI Pipelines.
+
+Their options have the names of TFX's own `tfx pipeline` and `tfx run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pipeline.cli import server_actions as actions
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _option(name: str, *short: str, **attributes: Any) -> Callable[[Function], Function]:
+    """An option that, as TFX's, is spelled with underscores or with dashes."""
+    names = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+    return click.option(*short, *names, name, **attributes)
+
+
+def _all(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_CONFIG = _option(
+    "config",
+    metavar="PRESET|FILE",
+    envvar="TFX_DISTILL_CONFIG",
+    show_envvar=True,
+    help="Configuration whose runtime.kubeflow or runtime.vertex says what no option says.",
+)
+_DEBUG = _option("debug", is_flag=True, help="Show the messages of the clients, and tracebacks.")
+_ENGINE = _option(
+    "engine",
+    type=click.Choice(["auto", "kubeflow", "vertex"]),
+    default="auto",
+    show_default=True,
+    help="Orchestrator. auto: the one whose endpoint or project the configuration names.",
+)
+_SERVER = _all(
+    _option("endpoint", metavar="URL", help="Kubeflow: address of the KFP API."),
+    _option(
+        "iap_client_id", metavar="ID", help="Kubeflow: client ID of an IAP protected endpoint."
+    ),
+    _option("namespace", "-n", metavar="NAME", help="Kubeflow: namespace.  [default: kubeflow]"),
+)
+_PLACE = _all(
+    _option("project", metavar="ID", help="Vertex: Google Cloud project."),
+    _option("region", metavar="NAME", help="Vertex: region, for example europe-west4."),
+)
+_PATH = _all(
+    _option(
+        "pipeline_path",
+        required=True,
+        metavar="PRESET|FILE",
+        help="A preset or configuration; a Python runner file, which is executed; or a compiled "
+        "file.",
+    ),
+    _option(
+        "set",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a key of the configuration, for example runtime.image=… Repeatable.",
+    ),
+    _option("force", is_flag=True, help="Accept an image whose tag may change, such as :latest."),
+)
+_PACKAGE = _option(
+    "package_path",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write the compiled file.",
+)
+_BUILD = _option(
+    "build_image",
+    is_flag=True,
+    help="First build the image in this checkout, as `make image` does, and push it to the "
+    "repository of runtime.image.",
+)
+_NAME = _option("pipeline_name", required=True, metavar="NAME", help="Name of the pipeline.")
+_NAME_OF_RUN = _option(
+    "pipeline_name", metavar="NAME", help="Vertex: pipeline whose project and region are meant."
+)
+_RUN_ID = _option("run_id", required=True, metavar="ID", help="Unique ID of the run.")
+_PARAMETER = _option(
+    "runtime_parameter",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Runtime parameter of this run, for example temperature=4. Repeatable.",
+)
+_SUBMISSION = _all(
+    _option("service_account", metavar="EMAIL", help="Vertex: account that the nodes run as."),
+    _option("network", metavar="NAME", help="Vertex: projects/NUMBER/global/networks/NAME."),
+    _option("label", multiple=True, metavar="KEY=VALUE", help="Vertex: of the run. Repeatable."),
+    click.option("--caching/--no-caching", default=None, help="Vertex: whether to use the cache."),
+)
+
+
+@click.group("pipeline")
+def pipeline_group() -> None:
+    """Create, update, compile, list and delete pipelines of Kubeflow or Vertex AI.
+
+    Vertex AI keeps runs and no pipelines: there, as with TFX, a pipeline is a file below
+    ~/tfx/vertex or $VERTEX_HOME, with the settings that `run create` submits it with.
+    """
+
+
+@pipeline_group.command()
+@_all(_ENGINE, _PATH, _PACKAGE, _SERVER, _BUILD, _CONFIG, _DEBUG)
+def create(**options: Any) -> None:
+    """Create a pipeline."""
+    with actions.explained(options["debug"]):
+        pipeline = actions.send(options, new=True)
+    click.echo(f"pipeline {pipeline.name} created: {pipeline.place}")
+
+
+@pipeline_group.command()
+@_all(_ENGINE, _PATH, _PACKAGE, _SERVER, _BUILD, _CONFIG, _DEBUG)
+def update(**options: Any) -> None:
+    """Update an existing pipeline: on Kubeflow a new version of it."""
+    with actions.explained(options["debug"]):
+        pipeline = actions.send(options, new=False)
+    click.echo(f"pipeline {pipeline.name} updated: {pipeline.place}")
+
+
+@pipeline_group.command("compile")
+@_all(_ENGINE, _PATH, _PACKAGE, _CONFIG, _DEBUG)
+def compile_pipeline(**options: Any) -> None:
+    """Compile a pipeline. Nothing is sent.
+
+    The file is NAME.yaml or NAME.json here, unless --package_path says another. A runner file says
+    itself where it writes.
+    """
+    with actions.explained(options["debug"]):
+        name, path = actions.compile_only(options)
+    click.echo(f"pipeline {name} compiled: {path}")
+
+
+@pipeline_group.command("list")
+@_all(_ENGINE, _SERVER, _CONFIG, _DEBUG)
+def list_pipelines(**options: Any) -> None:
+    """List all pipelines."""
+    with actions.explained(options["debug"]):
+        found = actions.connect(options).pipelines()
+    actions.show_pipelines(found)
+
+
+@pipeline_group.command()
+@_all(_ENGINE, _NAME, _SERVER, _CONFIG, _DEBUG)
+def delete(**options: Any) -> None:
+    """Delete a pipeline with all its versions. Its runs stay."""
+    with actions.explained(options["debug"]):
+        actions.connect(options).delete(options["pipeline_name"])
+    click.echo(f"pipeline {options['pipeline_name']} deleted")
+
+
+@click.command("create")
+@_all(_ENGINE, _NAME, _PARAMETER, _SERVER, _PLACE, _SUBMISSION, _CONFIG, _DEBUG)
+def create_run(**options: Any) -> None:
+    """Start a run of a pipeline on a server."""
+    with actions.explained(options["debug"]):
+        run = actions.connect(options).submit(
+            options["pipeline_name"], options["runtime_parameter"]
+        )
+    actions.show_runs([run])
+
+
+@click.command("list")
+@_all(_ENGINE, _NAME, _SERVER, _PLACE, _CONFIG, _DEBUG)
+def list_runs(**options: Any) -> None:
+    """List the runs of a pipeline on a server, newest first."""
+    with actions.explained(options["debug"]):
+        runs = actions.connect(options).runs(options["pipeline_name"])
+    actions.show_runs(runs)
+
+
+@click.command()
+@_all(_ENGINE, _RUN_ID, _NAME_OF_RUN, _SERVER, _PLACE, _CONFIG, _DEBUG)
+def status(**options: Any) -> None:
+    """Show the state of a run on a server, and of its nodes."""
+    with actions.explained(options["debug"]):
+        run = actions.connect(options).status(options["run_id"])
+    actions.show_run(run)
+
+
+@click.command()
+@_all(_ENGINE, _RUN_ID, _NAME_OF_RUN, _SERVER, _PLACE, _CONFIG, _DEBUG)
+def terminate(**options: Any) -> None:
+    """Stop a run on a server."""
+    with actions.explained(options["debug"]):
+        actions.connect(options).terminate(options["run_id"])
+    click.echo(f"run {options['run_id']} asked to stop")
+
+
+RUN_GROUP = click.Group("run", commands=(create_run, list_runs, status, terminate))
+
+
+class CommandOrGroup(click.Command):
+    """A command whose first argument may name a command of a group instead."""
+
+    def __init__(self, *arguments: Any, group: click.Group, **attributes: Any):
+        super().__init__(*arguments, **attributes)
+        self.group = group
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """The group's context if one of its commands is named first."""
+        if args and args[0] in self.group.commands:
+            return self.group.make_context(info_name, args, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options, and then the group's commands."""
+        super().format_options(ctx, formatter)
+        self.group.format_commands(ctx, formatter)

@@ -1,0 +1,1 @@
+"""Everything for clusters: compiling, resources, images, containers and clients of servers."""

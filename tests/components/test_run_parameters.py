@@ -1,0 +1,95 @@
+"""What a run is given goes before what the configuration says, and is validated alike."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from components.run_parameters import RUN_PARAMETERS, overlay, overlay_training
+from modules.errors import ConfigError
+from modules.settings import DistillSettings, ModelSettings
+from pipeline.config import PipelineConfig, load_config
+
+FOLDER = "data={source: image_folder, path: /images}"
+VALUES = {
+    "data_path": "gs://bucket/images",
+    "temperature": 2.5,
+    "alpha": 0.0,
+    "epochs": 0,
+    "push_destination": "gs://bucket/models",
+}
+
+
+def value_at(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config[part] if isinstance(config, dict) else getattr(config, part)
+    return config
+
+
+def test_every_parameter_replaces_its_key_and_nothing_else() -> None:
+    """The same as `--set` before the run."""
+    config = load_config("digits", [FOLDER])
+    keys = [(parameter.key, VALUES[name]) for name, parameter in RUN_PARAMETERS.items()]
+    replaced = overlay(json.loads(config.model_dump_json()), VALUES)
+    assert PipelineConfig.model_validate(replaced) == load_config(
+        "digits", [FOLDER, *(f"{key}={json.dumps(value)}" for key, value in keys)]
+    )
+
+
+@pytest.mark.parametrize("name", RUN_PARAMETERS)
+def test_types_and_keys_are_the_configurations(name: str) -> None:
+    config = load_config("digits", [FOLDER, "push.destination=/srv/models"])
+    assert type(value_at(config, RUN_PARAMETERS[name].key)) is RUN_PARAMETERS[name].type
+
+
+def test_what_is_not_given_stays() -> None:
+    config = json.loads(load_config("digits").model_dump_json())
+    before = json.dumps(config)
+    assert overlay(config, {"alpha": None, "module_path": "x"}) == config
+    assert overlay(config, {"alpha": 0.25})["distill"]["alpha"] == 0.25
+    assert json.dumps(config) == before
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        (
+            {"alpha": 1.5},
+            "distill.alpha: Input should be less than or equal to 1, got 1.5",
+        ),
+        ({"temperature": 0}, "temperature is distill.temperature: Input should be greater than 0"),
+        ({"epochs": -1}, "epochs is student.train.epochs: Input should be greater than or equal"),
+        (
+            {"data_path": "/x"},
+            "data.path: data.path is '/x' but data.source is digits",
+        ),
+        ({"push_destination": " "}, "push_destination is push.destination: push.destination must"),
+    ],
+)
+def test_a_value_is_refused_as_it_would_be_before_the_run(values: Any, line: str) -> None:
+    config = json.loads(load_config("digits").model_dump_json())
+    with pytest.raises(ConfigError, match="the run's parameter") as caught:
+        overlay(config, values)
+    assert line in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_trainer_is_given_what_concerns_it() -> None:
+    custom_config = {
+        "model": ModelSettings(model="cnn_small").model_dump_json(),
+        "distill": DistillSettings().model_dump_json(),
+        "seed": 7,
+    }
+    values = {"alpha": 0.75, "temperature": None, "epochs": 3, "train_args": "{}"}
+    given = overlay_training(custom_config, values)
+    assert given["seed"] == 7
+    assert DistillSettings.model_validate_json(given["distill"]) == DistillSettings(alpha=0.75)
+    assert ModelSettings.model_validate_json(given["model"]).train.epochs == 3
+    del custom_config["distill"]  # the control's
+    assert set(overlay_training(custom_config, values)) == {"model", "seed"}
+
+
+def test_without_values_a_trainer_is_given_the_very_same() -> None:
+    custom_config = {"model": ModelSettings(model="cnn_small").model_dump_json()}
+    assert overlay_training(custom_config, {"epochs": None}) == custom_config

@@ -1,0 +1,63 @@
+"""One process of `test_training.py`: a whole training through files, and its peak memory.
+
+The examples are as many as asked for; nothing of them is kept in memory between epochs.
+"""
+
+import resource
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from modules.data import examples
+from modules.distill import training
+from modules.distill.distiller import Distiller
+from modules.settings import AugmentSettings, DataSettings, DistillSettings, TrainSettings
+from modules.teachers import soft_targets
+from modules.teachers.cache import SoftTargetCache
+
+# Half of the examples are for validation, so that both parts count.
+SETTINGS = DataSettings(image_size=64, channels=3, validation_fraction=0.5)
+examples._CACHE_LIMIT = 0
+examples._SHUFFLE_BUFFER = 256
+
+
+def _write(path, count):
+    """Plain images, which compress to nearly nothing: the file is small, the examples are not."""
+    with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions("GZIP", compression_level=1)) as writer:
+        for index in range(count):
+            pixels = bytes([index % 256]) * int(np.prod(SETTINGS.input_shape))
+            values = {"image": pixels, "example_id": b"%064d" % index}
+            features = {
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                for name, value in values.items()
+            }
+            label = tf.train.Int64List(value=[index % 10])
+            features["label"] = tf.train.Feature(int64_list=label)
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+
+
+def _model():
+    inputs = keras.Input(SETTINGS.input_shape, dtype="uint8")
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.AveragePooling2D(8)(x))
+    return keras.Model(inputs, keras.layers.Dense(10)(x))
+
+
+def main(directory, count):
+    _write(f"{directory}/examples.gz", int(count))
+    files = [f"{directory}/examples.gz"]
+    knowledge = f"{directory}/knowledge"
+    request = soft_targets.Request(0, AugmentSettings(), 0)
+    soft_targets.compute([_model()], examples.ExampleData(files, SETTINGS), request, knowledge)
+    data = examples.ExampleData(files, SETTINGS, SoftTargetCache(knowledge))
+    distiller = Distiller(_model(), DistillSettings(), epochs=2)
+    training.fit(distiller, data, training.Plan(TrainSettings(epochs=2), 0, None))
+    # Linux counts in KiB.
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,62 @@
+"""One worker of `test_strategy.py`: trains a student and writes its curve and its weights."""
+
+import json
+import logging
+import sys
+
+from modules.distill.strategy import is_chief, make_strategy
+
+
+def main(pattern, directory, epochs, seconds_between_saves):
+    # Before any other TensorFlow call: the workers' strategy must come first.
+    strategy = make_strategy("auto")
+
+    import keras
+    import numpy as np
+
+    from modules.data.examples import ExampleData
+    from modules.distill import training
+    from modules.distill.distiller import Distiller
+    from modules.models import zoo
+    from modules.settings import DataSettings, DistillSettings, ModelSettings, TrainSettings
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    settings = ModelSettings(
+        # No batch normalisation, whose statistics are of a worker's own share of the batch.
+        model="cnn_tutorial",
+        parameters={"filters": [4, 8], "units": 8},
+        train=TrainSettings(epochs=int(epochs), learning_rate=0.003, patience=1000),
+    )
+    curve = []
+    with strategy.scope():
+        keras.utils.set_random_seed(3)
+        student = zoo.build_model(settings, (8, 8, 1), 10)
+        teacher = zoo.build_model(ModelSettings(model="cnn_tutorial"), (8, 8, 1), 10)
+        distill = DistillSettings(alpha=0.5, knowledge="online")
+        distiller = Distiller(student, distill, [teacher], epochs=settings.train.epochs)
+        original = distiller.fit
+
+        def fit(*args, **kwargs):
+            history = original(*args, **kwargs)
+            curve.extend(zip(history.history["loss"], history.history["val_loss"], strict=True))
+            return history
+
+        distiller.fit = fit
+        chief = is_chief(strategy)
+        plan = training.Plan(
+            settings=settings.train,
+            seed=3,
+            log_dir=f"{directory}/logs",
+            state_dir=f"{directory}/state",
+            chief=chief,
+            seconds_between_saves=float(seconds_between_saves),
+        )
+        training.fit(distiller, ExampleData([pattern], DataSettings()), plan)
+    if chief:
+        np.savez(f"{directory}/weights.npz", *student.get_weights())
+        with open(f"{directory}/curve.json", "w") as file:
+            json.dump([[float(value) for value in pair] for pair in curve], file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

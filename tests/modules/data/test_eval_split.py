@@ -1,0 +1,104 @@
+"""The eval split in two orders: whatever is compared is put into one."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from modules.data.eval_split import EvalSplit
+from modules.errors import ConfigError
+from modules.settings import DataSettings
+
+DATA = DataSettings(image_size=2, channels=1)
+# (id, label, light); the first two images are equal.
+ROWS = [("b", 1, "day"), ("b", 0, "night"), ("a", 2, "day"), ("c", 0, "dusk"), ("d", 1, "day")]
+TRANSFORMED_ORDER = [3, 1, 4, 2, 0]
+
+
+def feature(value):
+    if isinstance(value, int):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def write(path, rows):
+    options = tf.io.TFRecordOptions(compression_type="GZIP")
+    with tf.io.TFRecordWriter(str(path), options) as writer:
+        for row in rows:
+            features = {name: feature(value) for name, value in row.items()}
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+    return str(path)
+
+
+def pixels_of(identity):
+    """Another image for every id."""
+    return bytes([ord(identity), 0, 255, 7])
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("split")
+    raw = [
+        {
+            "image": b"png " + identity.encode(),
+            "label": label,
+            "example_id": identity.encode(),
+            "light": light.encode(),
+        }
+        for identity, label, light in ROWS
+    ]
+    transformed = [
+        {
+            "image": pixels_of(ROWS[at][0]),
+            "label": ROWS[at][1],
+            "example_id": ROWS[at][0].encode(),
+        }
+        for at in TRANSFORMED_ORDER
+    ]
+    # Two files each, in the order of their names.
+    raw_files = [write(directory / "raw-0", raw[:2]), write(directory / "raw-1", raw[2:])]
+    write(directory / "transformed-0", transformed[:3])
+    write(directory / "transformed-1", transformed[3:])
+    return EvalSplit(raw_files, [str(directory / "transformed-*")], DATA, ("x", "y", "z"))
+
+
+def test_both_orders_lead_to_the_same_one(split):
+    labels = np.concatenate([labels for labels, _ in split.serialized()])
+    assert labels.tolist() == [label for _, label, _ in ROWS]
+    pixels, transformed_labels = (
+        np.concatenate(part) for part in zip(*split.pixels(), strict=True)
+    )
+    assert labels[split.raw_order].tolist() == [2, 0, 1, 0, 1]
+    assert transformed_labels[split.transformed_order].tolist() == [2, 0, 1, 0, 1]
+    shown = pixels[split.transformed_order][:, 0, 0, 0]
+    assert [chr(value) for value in shown] == split.ids == ["a", "b", "b", "c", "d"]
+
+
+def test_texts_are_in_the_common_order(split):
+    texts = split.texts(["light", "label"])
+    assert texts["light"].tolist() == ["day", "night", "day", "dusk", "day"]
+    assert texts["label"].tolist() == ["2", "0", "1", "0", "1"]
+
+
+def test_unknown_feature_lists_what_there_is(split):
+    with pytest.raises(ConfigError, match=r"'site' has 0 values.* are example_id, image, label"):
+        split.texts(["site"])
+
+
+def test_first_examples(split):
+    serialized = split.first_serialized(2)
+    images = [
+        tf.train.Example.FromString(each).features.feature["image"].bytes_list.value[0]
+        for each in serialized
+    ]
+    assert images == [b"png b", b"png b"]
+    first = split.first_pixels(2)
+    assert first.shape == (2, 2, 2, 1) and first.dtype == np.uint8
+    assert first.tobytes() == pixels_of("c") + pixels_of("b")
+
+
+def test_images_are_the_pixels_that_the_models_were_shown(split):
+    images = split.images(["d", "b"])
+    assert set(images) == {"b", "d"}
+    for identity, image in images.items():
+        assert tf.io.decode_png(image).numpy().tobytes() == pixels_of(identity)

@@ -1,0 +1,295 @@
+"""modules.distill.methods: what is refused, the schedules, and the objective against NumPy."""
+
+import inspect
+import subprocess
+import sys
+
+import keras
+import losses_numpy as plain
+import numpy as np
+import pytest
+import tensorflow as tf
+from checkout import ROOT
+from keras import layers
+from scipy.special import log_softmax
+
+from modules.distill import losses
+from modules.distill.distiller import LABEL, TEACHER_LOGITS, Distiller
+from modules.distill.methods import METHODS, Term, check_methods, objective
+from modules.errors import ConfigError
+from modules.settings import DistillSettings, MethodSettings
+
+# -- What is refused --
+
+LAYERS = {"student_layer": "a", "teacher_layer": "b"}
+
+
+def _settings(*methods, **changes):
+    return DistillSettings(methods=tuple(MethodSettings(**method) for method in methods), **changes)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ({"name": "soft_targte"}, ["distill.methods.1.name", "'soft_targte'", "'soft_target'?"]),
+        ({"name": "zzz"}, ["distill.methods.1.name", "'zzz'", ", ".join(METHODS)]),
+        (
+            {"name": "decoupled", "target_wieght": 1},
+            ["distill.methods.1.target_wieght", "decoupled", "'target_weight'?"],
+        ),
+        ({"name": "soft_target", "target_weight": 1}, ["methods.1.target_weight", "no such"]),
+        (
+            {"name": "decoupled", "target_weight": -0.5},
+            ["distill.methods.1.target_weight", "at least 0", "-0.5"],
+        ),
+        ({"name": "dist", "inter_weight": True}, ["methods.1.inter_weight", "number", "True"]),
+        ({"name": "dist", "inter_weight": "2"}, ["methods.1.inter_weight", "number", "'2'"]),
+        ({"name": "hint"}, ["distill.methods.1", "hint", "student_layer", "teacher_layer"]),
+        ({"name": "hint", "student_layer": "a"}, ["hint", "needs student_layer and"]),
+        ({"name": "dist", "teacher_layer": "a"}, ["dist compares logits", "hint, attention"]),
+        ({"name": "logit_mse", **LAYERS}, ["logit_mse compares logits"]),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
+)
+def test_what_is_wrong_with_a_method_is_one_line(method, words):
+    settings = _settings({"name": "soft_target"}, method, knowledge="online")
+    with pytest.raises(ConfigError) as caught:
+        check_methods(settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [word for word in words if word not in message] == []
+
+
+def test_the_argument_is_named_as_asked():
+    with pytest.raises(ConfigError, match=r"^tune\.distill\.methods\.0\.name must"):
+        check_methods(_settings({"name": "?"}), "tune.distill")
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.features])
+def test_feature_methods_need_the_teacher_itself(name):
+    method = {"name": name, **LAYERS}
+    with pytest.raises(ConfigError, match=f"knowledge must be online for {name}.*: online"):
+        check_methods(_settings(method, knowledge="cached"))
+    check_methods(_settings(method, knowledge="online"))
+
+
+@pytest.mark.parametrize("knowledge", ["cached", "online"])
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.features])
+def test_logit_methods_do_with_either_knowledge(name, knowledge):
+    own = dict.fromkeys(METHODS[name].settings, 0)
+    check_methods(_settings({"name": name, "weight": 0.5, **own}, knowledge=knowledge))
+
+
+def test_a_configuration_is_checked_without_keras():
+    code = (
+        "import sys\n"
+        "from modules.errors import ConfigError\n"
+        "from modules.distill.methods import check_methods\n"
+        "from modules.settings import DistillSettings\n"
+        "check_methods(DistillSettings())\n"
+        "try:\n"
+        "    check_methods(DistillSettings(methods=({'name': 'hind'},)))\n"
+        "except ConfigError as error:\n"
+        "    print(error)\n"
+        "assert not {'keras', 'tensorflow'} & set(sys.modules), 'heavy'\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, "did you mean 'hint'" in result.stdout) == (0, True), result.stderr
+
+
+# -- The registry --
+
+BROUGHT = {
+    False: {"student_logits", "teacher_logits", "labels", "temperature"},
+    True: {"student_features", "teacher_features"},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_loss_takes_beside_the_batch_are_its_settings(name):
+    method = METHODS[name]
+    function = getattr(losses, method.loss)
+    assert function.__module__ == "modules.distill.losses"
+    wanted = set(inspect.signature(function).parameters)
+    assert wanted - BROUGHT[method.features] == set(method.settings)
+    pair = BROUGHT[True] if method.features else {"student_logits", "teacher_logits"}
+    assert pair <= wanted
+    # The keys of every method come first: a setting of the same name could never be reached.
+    assert not set(method.settings) & set(MethodSettings.model_fields)
+
+
+def test_every_loss_can_be_chosen():
+    public = {name for name in vars(losses) if name.endswith("_loss") and name[0] != "_"}
+    assert public == {method.loss for method in METHODS.values()}
+
+
+# -- Schedules --
+
+
+def _term(name="soft_target", **settings):
+    return Term(name, MethodSettings(name=name, **settings), METHODS[name])
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [9, 9, 9, 9, 9, 9]),
+        ({"weight": 2}, [2, 2, 2, 2, 2, 2]),
+        ({"weight": 0}, [0, 0, 0, 0, 0, 0]),
+        ({"weight": 2, "warmup_epochs": 4}, [0.5, 1, 1.5, 2, 2, 2]),
+        ({"warmup_epochs": 3}, [3, 6, 9, 9, 9, 9]),
+        ({"warmup_epochs": 1}, [9, 9, 9, 9, 9, 9]),
+    ],
+    ids=str,
+)
+def test_weight_by_hand(settings, expected):
+    term = _term("standardized", **settings)
+    assert [float(term.weight(epoch)) for epoch in range(6)] == pytest.approx(expected)
+    tensors = [float(term.weight(tf.constant(epoch, tf.float32))) for epoch in range(6)]
+    assert tensors == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [4, 4, 4, 4, 4]),
+        ({"temperature": 3}, [3, 3, 3, 3, 3]),
+        # Quarters of half a turn: the cosine is 1, 0.7071, 0, -0.7071, -1.
+        ({"temperature": 6, "final_temperature": 2}, [6, 5.414214, 4, 2.585786, 2]),
+        ({"final_temperature": 8}, [4, 4.585786, 6, 7.414214, 8]),
+    ],
+    ids=str,
+)
+def test_temperature_by_hand(settings, expected):
+    term = _term(**settings)
+    values = [float(term.temperature(epoch, 5, 4.0)) for epoch in range(5)]
+    assert values == pytest.approx(expected, abs=1e-5)
+    tensors = [
+        float(term.temperature(tf.constant(epoch, tf.float32), 5, 4.0)) for epoch in range(5)
+    ]
+    assert tensors == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_single_epoch_has_the_first_temperature():
+    assert float(_term(temperature=6, final_temperature=2).temperature(0, 1, 4.0)) == 6
+
+
+# -- The objective --
+
+
+def test_names_are_unique_where_a_method_occurs_twice():
+    settings = _settings({"name": "dist"}, {"name": "logit_mse"}, {"name": "dist", "weight": 3})
+    terms = objective(settings)
+    assert [term.name for term in terms] == ["dist_1", "logit_mse", "dist_2"]
+    assert [term.settings.weight for term in terms] == [None, None, 3]
+    distiller = Distiller(_student(), settings)
+    names = [metric.name for metric in distiller.metrics]
+    assert {"dist_1_loss", "dist_2_loss", "logit_mse_loss", "hard_loss"} <= set(names)
+    assert len(set(names)) == len(names)
+
+
+CLASSES, BATCH = 5, 8
+
+
+def _student():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, layers.Dense(CLASSES)(inputs))
+
+
+def _convolutional(seed, channels):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((4, 4, 1))
+    features = layers.Conv2D(channels, 2, name="features")(inputs)
+    return keras.Model(inputs, layers.Dense(CLASSES)(layers.Flatten()(features)))
+
+
+def _sum(name, student, teacher, labels, temperature):
+    """Per example or scalar, by the second formulation."""
+    values = {
+        "soft_target": lambda: plain.soft_target_loss(student, teacher, temperature),
+        "standardized": lambda: plain.soft_target_loss(
+            plain.standardize_logits(student), plain.standardize_logits(teacher), temperature
+        ),
+        "logit_mse": lambda: plain.logit_mse_loss(student, teacher),
+        "decoupled": lambda: plain.decoupled_loss(student, teacher, labels, temperature, 0.5, 3),
+        "dist": lambda: plain.dist_loss(student, teacher, temperature, 2, 0.25),
+    }
+    return values[name]()
+
+
+@pytest.mark.parametrize("weights", [None, np.linspace(0.2, 2, BATCH)], ids=["plain", "weighted"])
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_a_combination_agrees_with_numpy(epoch, weights):
+    settings = _settings(
+        {"name": "soft_target", "weight": 0.7, "temperature": 5, "final_temperature": 2},
+        {"name": "standardized", "warmup_epochs": 3},
+        {"name": "logit_mse", "weight": 0.05},
+        {"name": "decoupled", "temperature": 2, "target_weight": 0.5, "non_target_weight": 3},
+        {"name": "dist", "weight": 2, "inter_weight": 2, "intra_weight": 0.25},
+        alpha=0.3,
+        temperature=3,
+    )
+    rng = np.random.default_rng(0)
+    student, teacher = rng.normal(scale=2, size=(2, BATCH, CLASSES))
+    labels = rng.integers(0, CLASSES, BATCH)
+    distiller = Distiller(_student(), settings, epochs=7)
+    distiller.start_epoch(epoch)
+    y = {LABEL: labels, TEACHER_LOGITS: teacher[:, None].astype(np.float32)}
+    loss = distiller.compute_loss(None, y, tf.constant(student, tf.float32), weights)
+
+    # Epoch 3 of 0 … 6 is the middle of the cosine, and behind the warm-up.
+    falling, rising = {0: (5, 9 / 3), 3: (3.5, 9)}[epoch]
+    weighted = [
+        (0.7, "soft_target", falling),
+        (rising, "standardized", 3),
+        (0.05, "logit_mse", None),
+        (1, "decoupled", 2),
+        (2, "dist", 3),
+    ]
+    hard = -log_softmax(student, axis=1)[np.arange(BATCH), labels]
+    expected = 0.3 * np.average(hard, weights=weights)
+    logs = distiller.get_metrics_result()
+    for weight, name, temperature in weighted:
+        value = _sum(name, student, teacher, labels, temperature)
+        # DIST compares the examples of a batch with each other: a scalar that nobody weighs.
+        mean = np.average(value, weights=weights) if np.ndim(value) else value
+        expected += 0.7 * weight * mean
+        assert float(logs[f"{name}_loss"]) == pytest.approx(mean, rel=1e-4)
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.features])
+def test_feature_methods_agree_with_numpy(name):
+    layers_ = {"student_layer": "features", "teacher_layer": "features"}
+    settings = _settings({"name": name, **layers_}, alpha=0.25, knowledge="online")
+    # Maps of the same shape, so that the hint has no projector.
+    student, teacher = _convolutional(0, 3), _convolutional(1, 3)
+    distiller = Distiller(student, settings, [teacher])
+    assert not distiller.projectors
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(size=(BATCH, 4, 4, 1)).astype(np.float32)
+    labels = rng.integers(0, CLASSES, BATCH)
+    with distiller.recording_features():
+        logits = distiller(pixels, training=True)
+        loss = distiller.compute_loss(pixels, {LABEL: labels}, logits)
+    first, second = (
+        np.asarray(model.get_layer("features")(pixels), np.float64) for model in (student, teacher)
+    )
+    value = np.mean(getattr(plain, METHODS[name].loss)(first, second))
+    hard = -log_softmax(np.asarray(logits, np.float64), axis=1)[np.arange(BATCH), labels].mean()
+    customary = {
+        "hint": 100,
+        "attention_transfer": 1000,
+        "similarity_preserving": 3000,
+        "relational_distance": 25,
+        "relational_angle": 50,
+    }
+    expected = 0.25 * hard + 0.75 * customary[name] * value
+    assert float(loss) == pytest.approx(expected, rel=1e-3)

@@ -1,0 +1,164 @@
+"""Several workers, as processes on this machine."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from checkout import HELPERS, ROOT
+from example_files import write_examples
+
+from modules.distill.strategy import is_chief, make_strategy
+from modules.errors import ConfigError
+
+WORKER = HELPERS / "worker.py"
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory, digit_pixels, digit_labels):
+    directory = tmp_path_factory.mktemp("workers") / "examples"
+    count = 600
+    return write_examples(directory, digit_pixels[:count], digit_labels[:count], range(count))
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def start(pattern, directory, workers, epochs=3, seconds_between_saves=1000):
+    """The processes of one training, and their logs."""
+    directory.mkdir(exist_ok=True)
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
+    processes = []
+    for index in range(workers):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+        environment.pop("TF_CONFIG", None)
+        if workers > 1:
+            task = {"type": "worker", "index": index}
+            cluster = {"cluster": {"worker": addresses}, "task": task}
+            environment["TF_CONFIG"] = json.dumps(cluster)
+        arguments = [pattern, directory, epochs, seconds_between_saves]
+        with open(directory / f"{index}.log", "w") as log:
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, str(WORKER), *map(str, arguments)],
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                )
+            )
+    return processes
+
+
+def finish(processes, directory, timeout=240):
+    try:
+        codes = [process.wait(timeout=timeout) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    logs = [(directory / f"{index}.log").read_text() for index in range(len(processes))]
+    assert codes == [0] * len(codes), "\n".join(logs)
+    return logs
+
+
+@pytest.mark.slow
+def test_two_workers_learn_as_one_with_the_same_global_batch(pattern, tmp_path):
+    curves, weights = {}, {}
+    for workers in (1, 2):
+        directory = tmp_path / str(workers)
+        finish(start(pattern, directory, workers), directory)
+        curves[workers] = json.loads((directory / "curve.json").read_text())
+        with np.load(directory / "weights.npz") as arrays:
+            weights[workers] = [arrays[name] for name in arrays]
+    assert len(curves[1]) == 3
+    assert curves[1][-1][0] < curves[1][0][0]
+    np.testing.assert_allclose(curves[2], curves[1], rtol=2e-3)
+    for two, one in zip(weights[2], weights[1], strict=True):
+        np.testing.assert_allclose(two, one, atol=5e-3)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_ends_the_training_and_a_rerun_takes_it_up(pattern, tmp_path):
+    directory = tmp_path / "run"
+    chief, other = start(pattern, directory, 2, epochs=40, seconds_between_saves=0)
+    state = directory / "state" / "state.npz"
+    try:
+        deadline = time.monotonic() + 120
+        while not state.exists():
+            assert time.monotonic() < deadline, (directory / "0.log").read_text()
+            time.sleep(0.05)
+        other.send_signal(signal.SIGKILL)
+        code = chief.wait(timeout=240)
+    finally:
+        chief.kill()
+        other.kill()
+    log = (directory / "0.log").read_text()
+    assert code != 0
+    assert "another worker" in log, log[-3000:]
+    assert state.exists()
+    logs = finish(start(pattern, directory, 2, epochs=40, seconds_between_saves=0), directory)
+    assert "taken up again behind epoch" in logs[0]
+    assert not state.exists()
+
+
+def test_one_device_without_a_cluster(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    strategy = make_strategy("auto")
+    assert strategy.num_replicas_in_sync == max(1, len(tf.config.list_physical_devices("GPU")))
+    assert is_chief(strategy)
+
+
+def test_workers_without_a_cluster_are_refused(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ConfigError, match="TF_CONFIG names no cluster"):
+        make_strategy("multi_worker")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"cluster": {"worker": ["a:1"]}}', '{"cluster": {"worker": ["a:1"]}, "task": {}}'],
+)
+def test_a_malformed_cluster_is_one_line(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ConfigError) as caught:
+        make_strategy("auto")
+    assert "TF_CONFIG must be JSON with cluster and task" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not tf.config.list_physical_devices("GPU"), reason="needs a GPU")
+def test_mixed_precision_and_xla_on_a_gpu(pattern, tmp_path):
+    import keras
+
+    from modules.data.examples import ExampleData
+    from modules.distill import training
+    from modules.distill.distiller import Distiller
+    from modules.models.zoo import build_model
+    from modules.settings import DataSettings, ModelSettings, TrainSettings
+
+    settings = TrainSettings(epochs=4, learning_rate=0.003, mixed_precision=True)
+    keras.utils.set_random_seed(1)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = build_model(ModelSettings(model="cnn_small"), (8, 8, 1), 10)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    distiller = Distiller(model)
+    data = ExampleData([pattern], DataSettings())
+    training.fit(distiller, data, training.Plan(settings, 1, str(tmp_path)))
+    assert distiller.jit_compile
+    assert distiller.history.history["loss"][-1] < distiller.history.history["loss"][0]

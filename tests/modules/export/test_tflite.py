@@ -1,0 +1,433 @@
+"""Tests of modules.export.tflite: real conversions of models that have seen some digits."""
+
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from modules.errors import ModelError
+from modules.export import flatbuffer, tflite
+from modules.export.tflite import LiteRTModel, check_against_keras, convert
+from modules.models import zoo
+from modules.settings import ModelSettings
+
+VARIANTS = ("float32", "float16", "dynamic_range", "int8")
+MODELS = {
+    "cnn_small": {"filters": [8, 16]},
+    "resnet_small": {"widths": [8, 16], "blocks": 1},
+}
+CALIBRATION, OTHERS = slice(0, 100), slice(1200, 1400)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request, digit_pixels, digit_labels):
+    keras.utils.set_random_seed(0)
+    settings = ModelSettings(model=request.param, parameters=MODELS[request.param])
+    built = zoo.build_model(settings, (8, 8, 1), 10)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    built.compile(keras.optimizers.Adam(0.01), loss=loss, jit_compile=False)
+    built.fit(digit_pixels[:1200], digit_labels[:1200], batch_size=50, epochs=4, verbose=0)
+    return built
+
+
+@pytest.fixture(scope="module")
+def files(model, digit_pixels, tmp_path_factory):
+    """Path of the file of each variant."""
+    paths = {}
+    for variant in VARIANTS:
+        path = tmp_path_factory.mktemp(variant) / "model.tflite"
+        path.write_bytes(convert(model, variant, digit_pixels[CALIBRATION]))
+        paths[variant] = str(path)
+    return paths
+
+
+def _interpreter(path):
+    interpreter = Interpreter(model_path=path)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _random_model(seed, **parameters):
+    keras.utils.set_random_seed(seed)
+    settings = ModelSettings(model="cnn_small", parameters={"filters": [4]} | parameters)
+    return zoo.build_model(settings, (8, 8, 1), 10)
+
+
+def _write(path, content):
+    path.write_bytes(content)
+    return str(path)
+
+
+# -- what a file is --
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_signature_and_raw_pixels_in(files, variant):
+    interpreter = _interpreter(files[variant])
+    assert interpreter.get_signature_list() == {
+        "serving_default": {"inputs": ["image"], "outputs": ["logits"]}
+    }
+    (takes,), (gives,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert takes["dtype"] == np.uint8 and takes["shape"].tolist() == [1, 8, 8, 1]
+    assert takes["shape_signature"].tolist() == [1, 8, 8, 1]  # -1 would be any batch
+    assert gives["dtype"] == (np.int8 if variant == "int8" else np.float32)
+    assert gives["shape"].tolist() == [1, 10]
+    # 0.0 means: not quantised.
+    assert takes["quantization"] == ((1.0, 0) if variant == "int8" else (0.0, 0))
+
+
+def _parameters(path):
+    """Every tensor that has its values in the file, by the schema alone."""
+    model = flatbuffer.read(Path(path).read_bytes())
+    names = {value: name for name, value in vars(schema.TensorType).items()}
+    return [
+        SimpleNamespace(
+            dtype=names[tensor.type],
+            shape=list(tensor.shape),
+            size=int(np.prod(tensor.shape)),
+            scales=list([] if tensor.quantization.scale is None else tensor.quantization.scale),
+            axis=tensor.quantization.quantizedDimension,
+        )
+        for tensor in model.subgraphs[0].tensors
+        if model.buffers[tensor.buffer].data is not None
+    ]
+
+
+def test_float16_file_holds_float16_and_is_smaller(model, files):
+    whole, half = (_parameters(files[variant]) for variant in ("float32", "float16"))
+    assert {each.dtype for each in whole} == {"FLOAT32", "INT32"}  # INT32: shapes and axes
+    assert {each.dtype for each in half} == {"FLOAT16", "INT32"}
+    count = sum(each.size for each in whole if each.dtype == "FLOAT32")
+    assert count == sum(each.size for each in half if each.dtype == "FLOAT16")
+    saved = Path(files["float32"]).stat().st_size - Path(files["float16"]).stat().st_size
+    assert saved > count  # two bytes each, less the operations that widen them again
+    # It computes in float32.
+    outputs = _interpreter(files["float16"]).get_tensor_details()
+    assert {np.dtype(each["dtype"]).name for each in outputs} >= {"float16", "float32"}
+
+
+def test_dynamic_range_file_holds_int8_weights_of_one_scale_per_channel(files):
+    parameters = _parameters(files["dynamic_range"])
+    quantised = [each for each in parameters if each.dtype == "INT8"]
+    # The converter leaves weights of fewer than 1024 values as they are.
+    assert quantised and {each.size >= 1024 for each in quantised} == {True}
+    assert all(each.size < 1024 for each in parameters if each.dtype == "FLOAT32")
+    for each in quantised:
+        assert len(each.scales) == each.shape[each.axis] > 1 and len(set(each.scales)) > 1
+    answer = _interpreter(files["dynamic_range"]).get_output_details()[0]
+    assert answer["dtype"] == np.float32
+
+
+def test_int8_file_computes_with_integers_only(files):
+    dtypes = {
+        variant: {
+            np.dtype(tensor["dtype"]).name for tensor in _interpreter(path).get_tensor_details()
+        }
+        for variant, path in files.items()
+    }
+    assert all("float32" in dtypes[variant] for variant in VARIANTS[:3])
+    assert dtypes["int8"] <= {"int8", "uint8", "int32"}  # int32: biases and shapes
+
+
+def test_int8_weights_have_one_scale_per_channel(files):
+    parameters = _parameters(files["int8"])
+    kernels = [each for each in parameters if each.dtype == "INT8" and len(each.shape) == 4]
+    assert len(kernels) >= 2
+    for each in kernels:
+        assert len(each.scales) == each.shape[0] > 1 and len(set(each.scales)) > 1
+        assert each.axis == 0  # TFLite's kernels are [out, height, width, in]
+    (dense,) = (each for each in parameters if len(each.shape) == 2)
+    assert dense.dtype == "INT8" and len(dense.scales) == 10
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_file_answers_any_batch_once_it_is_resized(files, digit_pixels, variant):
+    pixels = digit_pixels[OTHERS][:7]
+    interpreter = Interpreter(model_path=files[variant])
+    (takes,), (gives,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(takes["index"], pixels.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(takes["index"], pixels)
+    interpreter.invoke()
+    answer = interpreter.get_tensor(gives["index"])
+    assert answer.shape == (7, 10)
+    scale, zero_point = gives["quantization"]
+    logits = scale * (answer.astype(np.float64) - zero_point) if scale else answer
+    np.testing.assert_allclose(
+        logits, LiteRTModel(files[variant]).logits(pixels), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_flattened_model_answers_any_batch(tmp_path):
+    # Converted for a batch of 1, its RESHAPE would be to [1, 64].
+    settings = ModelSettings(model="cnn_tutorial", parameters={"filters": [4], "units": 8})
+    model = zoo.build_model(settings, (8, 8, 3), 10)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    interpreter = Interpreter(model_content=convert(model, "float32", pixels))
+    index = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(index, pixels.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(index, pixels)
+    interpreter.invoke()
+    answer = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(answer, model.predict(pixels, verbose=0), atol=1e-4)
+
+
+def test_spec(files):
+    spec = LiteRTModel(files["float32"]).spec()
+    assert spec == {
+        "input": {
+            "name": "image",
+            "shape": [1, 8, 8, 1],
+            "dtype": "uint8",
+            "quantization": None,
+            "description": "One image as raw pixels, not scaled: 8 rows of 8 pixels from the top "
+            "left, each one grey value from 0 to 255.",
+        },
+        "output": {
+            "name": "logits",
+            "shape": [1, 10],
+            "dtype": "float32",
+            "quantization": None,
+        },
+    }
+    spec = LiteRTModel(files["int8"]).spec()
+    assert spec["input"]["quantization"] == {"scale": 1.0, "zero_point": 0}
+    assert spec["output"]["dtype"] == "int8" and spec["output"]["quantization"]["scale"] > 0
+    json.dumps(spec)  # plain Python numbers: it goes into a manifest
+
+
+# -- what a file answers --
+
+
+@pytest.mark.parametrize(("variant", "tolerance"), [("float32", 1e-5), ("float16", 2e-3)])
+def test_floats_agree_with_keras(model, files, digit_pixels, variant, tolerance):
+    pixels = digit_pixels[OTHERS]
+    expected = model.predict(pixels, verbose=0)
+    error = np.abs(LiteRTModel(files[variant]).logits(pixels) - expected).max()
+    assert error < tolerance * np.abs(expected).max()
+    # What was rounded is seen.
+    assert (error > 1e-5 * np.abs(expected).max()) == (variant == "float16")
+
+
+@pytest.mark.parametrize("variant", ["dynamic_range", "int8"])
+def test_integers_agree_with_keras(model, files, digit_pixels, digit_labels, variant):
+    pixels = digit_pixels[OTHERS]
+    expected = model.predict(pixels, verbose=0)
+    accuracy = np.mean(expected.argmax(1) == digit_labels[OTHERS])
+    assert accuracy > 0.8  # it has learnt something, so that its choices mean something
+    actual = LiteRTModel(files[variant]).logits(pixels)
+    assert np.mean(actual.argmax(1) == expected.argmax(1)) > 0.97
+    assert 0 < np.abs(actual - expected).mean() < 0.02 * np.ptp(expected)
+
+
+def test_what_int8_reverses_keeps_its_scale(tmp_path):
+    # RGB to BGR as resnet50 does it. REVERSE_V2 copies bytes, but the converter gives its output
+    # another scale than its input.
+    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    means = np.float32([103.939, 116.779, 123.68])
+    x = keras.layers.Lambda(
+        lambda pixels: keras.ops.flip(keras.ops.cast(pixels, "float32"), -1) - means,
+        output_shape=(8, 8, 3),
+    )(inputs)
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, activation="relu")(x))
+    keras.utils.set_random_seed(0)
+    model = keras.Model(inputs, keras.layers.Dense(10)(x))
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
+    path = _write(tmp_path / "model.tflite", convert(model, "int8", pixels))
+    expected = model.predict(pixels, verbose=0)
+    error = np.abs(LiteRTModel(path).logits(pixels) - expected).max()
+    assert error < 0.05 * np.abs(expected).max()
+
+
+def test_int8_logits_dequantised_by_hand(files, digit_pixels):
+    interpreter = _interpreter(files["int8"])
+    runner = interpreter.get_signature_runner("serving_default")
+    (details,) = interpreter.get_output_details()
+    scale, zero_point = details["quantization"]
+    for example in digit_pixels[OTHERS][:5]:
+        quantised = runner(image=example[None])["logits"][0]
+        by_hand = [scale * (int(value) - zero_point) for value in quantised]
+        logits = LiteRTModel(files["int8"]).logits(example[None])
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits[0], by_hand, rtol=1e-5, atol=1e-7)
+
+
+def test_threads_do_not_change_the_answer(files, digit_pixels):
+    one, two = (LiteRTModel(files["int8"], threads).logits(digit_pixels[:5]) for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+# -- calibration --
+
+
+def test_ranges_come_from_the_calibration_examples_alone(tmp_path):
+    model = _random_model(0)
+    rng = np.random.default_rng(0)
+    scales = []
+    for brightest in (40, 255):
+        given = rng.integers(0, brightest, (20, 8, 8, 1), dtype=np.uint8)
+        content = convert(model, "int8", given)
+        spec = LiteRTModel(_write(tmp_path / "model.tflite", content)).spec()
+        # Dim examples too leave the input as it is: raw pixels.
+        assert spec["input"]["quantization"] == {"scale": 1.0, "zero_point": 0}
+        # By hand: 255 steps over all logits of these examples, with zero among them. The first
+        # example is seen with a black and a white corner.
+        given[0, 0, 0], given[0, -1, -1] = 0, 255
+        logits = np.append(model.predict(given, verbose=0), 0)
+        scales.append(spec["output"]["quantization"]["scale"])
+        assert scales[-1] == pytest.approx(np.ptp(logits) / 255, rel=0.01)
+    assert scales[0] != pytest.approx(scales[1], rel=0.05)
+
+
+def test_calibration_leaves_the_examples_as_they_are(digit_pixels):
+    given = digit_pixels[:3].copy()
+    convert(_random_model(0), "int8", given)
+    np.testing.assert_array_equal(given, digit_pixels[:3])
+
+
+# -- the check --
+
+
+def test_check_passes_the_models_own_files(model, files, digit_pixels):
+    for variant, path in files.items():
+        check_against_keras(LiteRTModel(path), model, variant, digit_pixels[OTHERS])
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ("float32", r"float32 file of cnn_small differs from its original by \d\.\d+e.*1e-03"),
+        ("float16", r"float16 file of cnn_small differs from its original by \d\.\d+e.*1e-02"),
+        ("dynamic_range", r"dynamic_range file of cnn_small chooses .* leave dynamic_range out"),
+        ("int8", r"int8 file of cnn_small chooses its original's class on [\d.]+% of 200 tr.*80%"),
+    ],
+)
+def test_check_refuses_the_file_of_another_model(files, digit_pixels, variant, message):
+    with pytest.raises(ModelError, match=message):
+        check_against_keras(
+            LiteRTModel(files[variant]), _random_model(1), variant, digit_pixels[OTHERS]
+        )
+
+
+def test_check_refuses_values_that_are_not_finite(digit_pixels, tmp_path):
+    model = _random_model(0)
+    kernel, bias = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([kernel, bias * np.nan])
+    path = _write(tmp_path / "nan.tflite", convert(model, "float32", digit_pixels[:2]))
+    with pytest.raises(ModelError, match="answers values that are not finite"):
+        check_against_keras(LiteRTModel(path), model, "float32", digit_pixels[:2])
+
+
+def test_check_refuses_a_file_that_does_not_take_raw_pixels(digit_pixels, tmp_path):
+    inputs = keras.Input((8, 8, 1), dtype="float32")
+    logits = keras.layers.Dense(10)(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, logits, name="scaled_outside")
+    path = _write(tmp_path / "model.tflite", _convert_plainly(model))
+    with pytest.raises(ModelError, match=r"must take raw uint8 pixels, but its input is float32"):
+        check_against_keras(LiteRTModel(path), model, "float32", digit_pixels[:2])
+
+
+def _convert_plainly(model):
+    function = tf.function(
+        lambda image: model(image),
+        input_signature=[tf.TensorSpec([1, *model.input_shape[1:]], tf.float32)],
+    )
+    concrete = function.get_concrete_function()
+    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], model).convert()
+
+
+# -- what cannot be converted --
+
+
+def _fft(x):
+    return keras.ops.fft2((x[..., 0], keras.ops.zeros_like(x[..., 0])))[0]
+
+
+def _with(operation):
+    inputs = keras.Input((8, 8, 1), dtype="uint8")
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.Flatten()(keras.layers.Lambda(operation)(x))
+    return keras.Model(inputs, keras.layers.Dense(10)(x), name="exotic")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("operation", "names"),
+    # The second is what TensorFlow calls a custom operation; the first needs Flex.
+    [(lambda x: tf.math.erfinv(x / 2), "Erfinv"), (_fft, "Complex, FFT2D")],
+    ids=["flex", "custom"],
+)
+def test_operation_without_a_builtin_is_named(operation, names, variant, digit_pixels):
+    with pytest.raises(ModelError, match=rf"^exotic cannot become .*{variant}.*: {names} ") as e:
+        convert(_with(operation), variant, digit_pixels[:2])
+    assert "\n" not in str(e.value)
+
+
+def test_operation_that_has_no_integers_is_named(digit_pixels, tmp_path):
+    # The converter would put it between DEQUANTIZE and QUANTIZE.
+    model = _with(lambda x: keras.ops.sin(x * 5))
+    with pytest.raises(ModelError, match=r"^exotic cannot .*int8.* no integer .* for: SIN \(rep"):
+        convert(model, "int8", digit_pixels[:20])
+    path = _write(tmp_path / "model.tflite", convert(model, "dynamic_range", digit_pixels[:20]))
+    check_against_keras(LiteRTModel(path), model, "dynamic_range", digit_pixels[:20])
+
+
+# -- the component's call --
+
+
+def test_export_models_writes_every_file_with_its_spec(digit_pixels, tmp_path):
+    student, teacher = _random_model(0), _random_model(1, filters=[8])
+    labels = [f"Ziffer «{label}»" for label in range(10)]
+    tflite.export_models(
+        {"student": (student, VARIANTS), "teacher": (teacher, ["float32"])},
+        digit_pixels[:50],
+        labels,
+        str(tmp_path),
+    )
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    folders = [*(f"student/{variant}" for variant in VARIANTS), "teacher/float32"]
+    assert written == {f"{f}/{name}" for f in folders for name in ("model.tflite", "spec.json")}
+    for folder in folders:
+        content = (tmp_path / folder / "model.tflite").read_bytes()
+        spec = json.loads((tmp_path / folder / "spec.json").read_text())
+        assert spec["labels"] == labels
+        assert spec.pop("sha256") == hashlib.sha256(content).hexdigest()
+        assert spec.pop("size_bytes") == len(content)
+        assert spec["output"]["dtype"] == ("int8" if folder.endswith("int8") else "float32")
+        # The file brings the rest itself, and still is a model.
+        path = str(tmp_path / folder / "model.tflite")
+        assert flatbuffer.embedded_spec(path) == spec
+        described = schema.Model.GetRootAs(content).Description().decode()
+        assert described == spec["input"]["description"]
+        _interpreter(path).get_signature_runner("serving_default")
+    # Every role has its own model.
+    for role, model in (("student", student), ("teacher", teacher)):
+        lite = LiteRTModel(str(tmp_path / role / "float32" / "model.tflite"))
+        expected = model.predict(digit_pixels[:5], verbose=0)
+        np.testing.assert_allclose(lite.logits(digit_pixels[:5]), expected, atol=1e-4)
+
+
+def test_red_green_blue_are_described(tmp_path):
+    model = zoo.build_model(ModelSettings(model="cnn_small"), (9, 9, 3), 2)
+    pixels = np.zeros((1, 9, 9, 3), np.uint8)
+    path = _write(tmp_path / "model.tflite", convert(model, "float32", pixels))
+    description = LiteRTModel(path).spec()["input"]["description"]
+    assert description.endswith(
+        "9 rows of 9 pixels from the top left, each red, green and blue from 0 to 255."
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"something else entirely", None])
+def test_file_without_a_specification_is_refused(files, content, tmp_path):
+    # None: as converted, before the specification is put into it.
+    path = _write(tmp_path / "f", content) if content is not None else files["float32"]
+    with pytest.raises(ModelError, match="must be a TFLite file of this pipeline"):
+        flatbuffer.embedded_spec(path)

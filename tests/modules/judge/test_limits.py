@@ -1,0 +1,259 @@
+"""Tests of modules.judge.limits: what a report will have, and whether the gate finds it there."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+
+from modules.errors import ConfigError
+from modules.judge import limits
+from modules.judge.bounds import bounds_of
+from modules.judge.readings import read
+from modules.judge.schema import Evidence
+from modules.settings import EvaluateSettings, GateSettings
+
+VARIANTS = ("float32", "int8")
+EVALUATE = EvaluateSettings(top_k=(2, 3), slices=(("class_name",), ("site", "class_name")))
+
+
+def _check(limit: dict[str, Any], control: bool = True) -> None:
+    gate = GateSettings.model_validate({"limits": [limit]})
+    limits.check_limits(gate, VARIANTS, EVALUATE, control=control)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"number": "student.accuracy"},
+        {"number": "student.top_k.3", "against": "teacher"},
+        {"number": "variants.*.latency.p99_ms", "against": "teacher", "relative": True},
+        {"number": "variants.int8.accuracy", "against": "student"},
+        {"number": "variants.int8.size_bytes", "against": "pushed"},
+        {"number": "student.ece", "against": "control"},
+        {"number": "teacher.latencies.saved_model_batch_32.throughput"},
+        {"number": "variants.*.fresh.litert.load_ms"},
+        {"number": "comparison.speedup"},
+        {"number": "comparison.speedups.litert_batch_1.int8"},
+        {"number": "comparison.speedups.litert_batch_1.*"},
+        {"number": "comparison.agreement_teacher_right"},
+        {"number": "student.accuracy", "slice": {"class_name": "3"}},
+        {"number": "student.top_k.2", "slice": {"class_name": "3", "site": "A"}},
+        {"number": "student.accuracy", "against": "teacher", "slice": {"class_name": "3"}},
+    ],
+)
+def test_numbers_of_a_report_can_be_limited(limit: dict[str, Any]) -> None:
+    _check({**limit, "min": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("limit", "problem"),
+    [
+        (
+            {"number": "student.acuracy"},
+            "number must be one of report.json, got student.acuracy; did you mean student.accuracy",
+        ),
+        ({"number": "variants.float16.accuracy"}, "got variants.float16.accuracy; did you mean"),
+        ({"number": "student.top_k.5"}, "did you mean student.top_k.3"),
+        ({"number": "x"}, "got x; for example student.accuracy"),
+        ({"number": "student"}, "got student; did you mean"),
+        ({"number": "student.latency"}, "got student.latency; did you mean"),
+        ({"number": "student.latency.runtime"}, "got student.latency.runtime;"),
+        ({"number": "student.fresh.litert.passed"}, "got student.fresh.litert.passed;"),
+        ({"number": "student.intervals.accuracy"}, "got student.intervals.accuracy;"),
+        ({"number": "student.against.teacher.loss.value"}, "must be one of report.json"),
+        ({"number": "student.*.accuracy"}, "got student.*.accuracy; did you mean"),
+        ({"number": "student.latencies.*.p50_ms"}, "got student.latencies.*.p50_ms;"),
+        ({"number": "comparison.speedup.median"}, "did you mean comparison.speedup"),
+        ({"number": "examples.eval"}, "got examples.eval;"),
+        (
+            {"number": "comparison.speedup", "against": "teacher"},
+            "against must name another model that has this number, got teacher for "
+            "comparison.speedup; remove it",
+        ),
+        ({"number": "variants.*.compression", "against": "student"}, "got student for variants"),
+        ({"number": "student.loss", "against": "student"}, "got student for student.loss"),
+        (
+            {"number": "teacher.loss", "against": "pushed"},
+            "of teacher nothing is pushed; remove against: pushed from teacher.loss",
+        ),
+        (
+            {"number": "student.loss", "slice": {"site": "A"}},
+            "slice must have the features of one of evaluate.slices, [['class_name'], "
+            "['class_name', 'site']], got site=A; add ['site'] to evaluate.slices",
+        ),
+        ({"number": "student.loss", "slice": {}}, "got none; add [] to evaluate.slices"),
+        (
+            {"number": "student.ece", "slice": {"class_name": "3"}},
+            "on a slice, number must be one of report.json, got student.ece; did you mean",
+        ),
+        ({"number": "control.loss", "slice": {"class_name": "3"}}, "on a slice, number must"),
+        (
+            {"number": "student.loss", "against": "control", "slice": {"class_name": "3"}},
+            "on a slice, against must be the other of student and teacher, got control",
+        ),
+    ],
+)
+def test_what_no_report_will_have_is_refused_in_one_line(
+    limit: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        _check({**limit, "min": 0.5})
+    assert str(error.value).startswith("gate.limits.0: ")
+    assert problem in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "limit", [{"number": "control.accuracy"}, {"number": "student.loss", "against": "control"}]
+)
+def test_without_a_control_none_can_be_judged(limit: dict[str, Any]) -> None:
+    _check({**limit, "min": 0.5})
+    with pytest.raises(ConfigError, match=r"no control to judge; set distill\.control: true"):
+        _check({**limit, "min": 0.5}, control=False)
+
+
+def test_every_wrong_limit_has_its_line() -> None:
+    gate = GateSettings.model_validate(
+        {"limits": [{"number": number, "max": 1} for number in ("a.b", "student.loss", "c.d")]}
+    )
+    with pytest.raises(ConfigError) as error:
+        limits.check_limits(gate, VARIANTS, EVALUATE, control=True)
+    lines = str(error.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["gate.limits.0", "gate.limits.2"]
+
+
+# -- the gate finds what can be limited --
+
+
+def _evidence() -> dict[str, Any]:
+    """A report in which every number has a value, as the gate gets it."""
+    timing = {
+        "p50_ms": 1.0,
+        "p90_ms": 1.2,
+        "p99_ms": 2.0,
+        "throughput": 1000.0,
+        "runtime": "litert",
+        "threads": 1,
+        "queries": 100,
+        "distribution_ms": [1.0] * 101,
+        "intervals": {"p50_ms": [0.9, 1.1]},
+    }
+    fresh = {
+        "runtime": "litert",
+        "load_ms": 3.0,
+        "peak_memory_bytes": 2_000_000,
+        "runtime_memory_bytes": 1_000_000,
+        "canaries": 16,
+        "max_difference": 0.0,
+        "passed": True,
+        "problem": None,
+    }
+    entry = {
+        "accuracy": 0.9,
+        "loss": 0.3,
+        "ece": 0.02,
+        "top_k": {"2": 0.95, "3": 0.97},
+        "parameters": 1000,
+        "size_bytes": 4000,
+        "intervals": {"accuracy": [0.85, 0.93]},
+        "latency": timing,
+        "latencies": {"way": timing},
+        "fresh": {"way": fresh},
+    }
+    ratio = {
+        "median": 2.0,
+        "ci_low": 1.9,
+        "ci_high": 2.1,
+        "confidence": 0.95,
+        "runtime": "litert",
+    }
+    sliced = {"accuracy": 0.9, "loss": 0.3, "top_k": {"2": 0.95, "3": 0.97}}
+    variant = {**entry, "file": "f", "sha256": "0" * 64, "compression": 2.0}
+    evidence = {
+        "name": "test",
+        "created": "2026-01-01T00:00:00Z",
+        "confidence": 0.95,
+        "labels": ["a", "b"],
+        "examples": {"eval": 200},
+        **dict.fromkeys(("teacher", "student", "control"), entry),
+        "variants": dict.fromkeys(VARIANTS, variant),
+        "per_class": [],
+        "slices": [
+            {
+                "slice": {"class_name": "a"},
+                "count": 100,
+                "teacher": sliced,
+                "student": sliced,
+                "accuracy_change": {"value": 0.0, "low": -0.03, "high": 0.03},
+            }
+        ],
+        "comparison": {
+            "accuracy_change": 0.0,
+            "agreement": 0.98,
+            "agreement_teacher_right": 0.99,
+            "agreement_teacher_wrong": 0.5,
+            "distillation_gain": 0.01,
+            "speedup": ratio,
+            "speedups": {"way": dict.fromkeys((*VARIANTS, "student"), ratio)},
+            "aa_control": {"way": ratio},
+            "compression": 2.0,
+        },
+        "push": {"tflite": "smallest"},
+        "environment": {
+            "versions": {},
+            "platform": "p",
+            "cpu": "c",
+            "cpu_count": 1,
+            "accelerators": [],
+        },
+        "config": {},
+    }
+    return Evidence.model_validate(evidence).model_dump(mode="json")
+
+
+def test_every_number_that_can_be_limited_is_read_from_a_report() -> None:
+    evidence = _evidence()
+    known = limits._Known(VARIANTS, ["2", "3"], [], control=True)
+    numbers = [
+        ".".join("way" if key == "<name>" else key for key in path).replace("way.way", "way.int8")
+        for path in limits._numbers(known)
+    ]
+    assert {"student.accuracy", "variants.*.top_k.2", "comparison.aa_control.way"} < set(numbers)
+    gate = GateSettings.model_validate(
+        {"limits": [{"number": number, "max": 1e9} for number in numbers]}
+    )
+    limits.check_limits(gate, VARIANTS, EVALUATE, control=True)
+    found = {bound.name: read(evidence, bound) for bound in bounds_of(gate, VARIANTS)}
+    assert all(math.isfinite(reading.value) for reading in found.values())
+    assert found["student.latency.p50_ms"].interval == (0.9, 1.1)
+    assert found["student.latency.p90_ms"].interval is None
+    assert found["variants.*.accuracy[int8]"].interval == (0.85, 0.93)
+    assert found["comparison.speedups.way.*[float32]"].interval == (1.9, 2.1)
+
+
+def test_every_number_of_a_slice_is_read_from_a_report() -> None:
+    evidence = _evidence()
+    numbers = itertools.product(("student", "teacher"), ("accuracy", "loss", "top_k.3"))
+    others = {"student": "teacher", "teacher": "student"}
+    gate = GateSettings.model_validate(
+        {
+            "limits": [
+                {
+                    "number": f"{role}.{number}",
+                    "max": 1,
+                    "against": against,
+                    "slice": {"class_name": "a"},
+                }
+                for role, number in numbers
+                for against in (None, others[role])
+            ]
+        }
+    )
+    limits.check_limits(gate, VARIANTS, EVALUATE, control=True)
+    found = [read(evidence, bound) for bound in bounds_of(gate, VARIANTS)]
+    assert len(found) == 12
+    assert [reading.examples for reading in found] == [100] * 12
+    assert found[1].interval == (-0.03, 0.03)

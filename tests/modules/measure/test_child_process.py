@@ -1,0 +1,113 @@
+"""Tests of modules.measure.child_process with real processes that do well, fail, hang and die."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modules.measure.child_process import Child, ChildError
+
+DOUBLES = """
+parent = Parent(sys.argv[1])
+task, arrays = parent.task()
+print("not for the parent")
+word = parent.wait_for_turn()
+parent.answer({"sum": task["number"] + word["more"]}, {"twice": 2 * arrays["values"]})
+"""
+
+
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """Makes a module for a child; afterwards nothing of the child may be left."""
+    modules, temporary = tmp_path / "modules_of_the_test", tmp_path / "temporary"
+    modules.mkdir()
+    temporary.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(modules))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    pid_file = modules / "pid"
+
+    def write(body: str) -> str:
+        head = f"import os, sys, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\n"
+        text = f"{head}from modules.measure.child_process import Parent\n{body}"
+        (modules / "child_of_the_test.py").write_text(text)
+        return "child_of_the_test"
+
+    yield write
+    assert list(temporary.iterdir()) == []
+    if pid_file.exists():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid_file.read_text()), 0)
+
+
+def test_question_and_answer(write_module) -> None:
+    values = np.arange(6).reshape(2, 3)
+    with Child(write_module(DOUBLES), {"number": 40}, {"values": values}, 60) as child:
+        child.wait_until_ready()
+        found, arrays = child.answer({"more": 2})
+    assert found == {"sum": 42}
+    np.testing.assert_array_equal(arrays["twice"], 2 * values)
+
+
+def test_a_child_needs_no_more_than_numpy(write_module) -> None:
+    body = "Parent(sys.argv[1]).answer({'modules': sorted(sys.modules)}, {})"
+    with Child(write_module(body), {}, {}, 60) as child:
+        found, _ = child.answer()
+    heavy = {"tensorflow", "keras", "scipy", "pydantic", "sklearn"}
+    assert "numpy" in found["modules"] and not heavy & set(found["modules"])
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("Parent(sys.argv[1]).fail('the file is\\nno model')", "the file is no model"),
+        ("os.kill(os.getpid(), 9)", r"killed by signal 9 \(Killed\)"),
+        ("sys.exit(4)", "ended with exit code 4"),
+        ("pass", "ended with exit code 0"),
+        ("raise OSError('disk full')", "ended with exit code 1: OSError: disk full"),
+    ],
+)
+@pytest.mark.parametrize("ready_first", [True, False])
+def test_a_lost_child_says_why(write_module, body: str, reason: str, ready_first: bool) -> None:
+    body = f"Parent(sys.argv[1]).note('model.tflite'); {body}"
+    with (
+        Child(write_module(body), {}, {}, 60) as child,
+        pytest.raises(ChildError, match=f"^model.tflite: {reason}$") as caught,
+    ):
+        child.wait_until_ready() if ready_first else child.answer()
+    assert caught.value.subject == "model.tflite"
+
+
+@pytest.mark.parametrize("method", ["wait_until_ready", "answer"])
+def test_a_hanging_child_is_ended_with_its_own_children(write_module, method: str) -> None:
+    body = "import subprocess; subprocess.Popen(['sleep', '1000']); time.sleep(1000)"
+    with (
+        Child(write_module(body), {}, {}, 1) as child,
+        pytest.raises(ChildError, match=r"^did not answer within 1 s$"),
+    ):
+        getattr(child, method)()
+
+
+def test_an_interrupted_parent_leaves_no_child(write_module) -> None:
+    body = "parent = Parent(sys.argv[1]); parent.wait_for_turn(); time.sleep(1000)"
+    child = Child(write_module(body), {}, {}, 60)
+
+    def interrupted() -> None:
+        with child:
+            child.wait_until_ready()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+
+
+def test_a_child_whose_parent_is_gone_ends(write_module, tmp_path: Path) -> None:
+    body = "Parent(sys.argv[1]).wait_for_turn()"
+    with Child(write_module(body), {}, {}, 60) as child:
+        child.wait_until_ready()
+        child._process.stdin.close()  # as the end of the parent does
+        assert child._process.wait(60) == 1

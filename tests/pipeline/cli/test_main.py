@@ -1,0 +1,383 @@
+"""The command line: exit codes, messages, and that it is quick to answer."""
+
+import json
+import os
+import shlex
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import portalocker
+import pytest
+from click.testing import CliRunner, Result
+from small_report import changed, content
+
+from modules.judge.schema import Report
+from modules.report.files import write_report
+from pipeline.cli.main import main
+from pipeline.config import PRESETS_DIR
+
+COMMAND = Path(sys.executable).with_name("tfx-distill")
+
+
+def invoke(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def names_of(presets: list[Path]) -> list[str]:
+    return [path.stem for path in presets]
+
+
+@pytest.fixture
+def one_class(tmp_path: Path) -> str:
+    """A value of data that passes every check but one of the run's own."""
+    folder = tmp_path / "pictures" / "cat"
+    folder.mkdir(parents=True)
+    return f"data={{source: image_folder, path: {folder.parent}}}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["presets"],
+        ["validate", "digits"],
+        ["validate", "digits", "--set", "distill.alpha=2"],
+        ["run", "digits", "--set", "distill.alpha=2"],
+        ["report", "nowhere"],
+        ["predict", "--help"],
+        ["predict", "--model", "nowhere", "image.png"],
+        ["compare", "--help"],
+        ["compare", "nowhere", "nowhere"],
+        ["verify", "--help"],
+        ["verify", "nowhere"],
+        ["push", "--help"],
+        ["push"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from pipeline.cli.main import main\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "heavy = {'tensorflow', 'keras', 'tfx', 'apache_beam', 'sklearn'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_installed_command_shows_its_commands() -> None:
+    done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    for name in ("run", "presets", "validate", "report", "predict", "compare", "verify", "push"):
+        assert f"\n  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", ["report", "predict", "compare", "verify", "push"])
+def test_help_ends_with_examples_that_can_be_parsed(name: str) -> None:
+    _, _, examples = invoke(name, "--help").stdout.partition("\n  Examples:\n")
+    command = main.commands[name]
+    lines = examples.splitlines()
+    assert lines
+    for line in lines:
+        program, called, *arguments = shlex.split(line.partition(" > ")[0])
+        assert (program, called) == ("tfx-distill", name)
+        command.make_context(name, arguments)
+
+
+def test_completion_as_the_help_shows_it() -> None:
+    (line,) = (line for line in invoke("--help").stdout.splitlines() if "COMPLETE" in line)
+    script = f"{line.strip()}; complete -p tfx-distill"
+    path = f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
+    assert "_tfx_distill_completion" in done.stdout
+
+
+def test_presets_are_listed_with_what_they_are() -> None:
+    result = invoke("presets")
+    assert result.exit_code == 0
+    presets = sorted(PRESETS_DIR.glob("*.yaml"))
+    lines = result.stdout.splitlines()
+    assert "digits: a residual teacher" in result.stdout
+    titles = [line.split(":")[0] for line in lines if line.split(":")[0] in names_of(presets)]
+    assert titles == names_of(presets)
+    for path in presets:
+        text = path.read_text()
+        assert f"tfx-distill run {path.stem}" in result.stdout
+        header = [line for line in text.splitlines() if line.startswith("#")]
+        assert all(line.removeprefix("#").removeprefix(" ") in lines for line in header)
+    # What follows the header is configuration.
+    assert "split_seed:" not in result.stdout
+    assert not any(line.startswith(("name:", "data:", "#")) for line in lines)
+
+
+def test_validate_a_good_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text((PRESETS_DIR / "digits.yaml").read_text())
+    result = invoke("validate", file, "--set", "name=mine")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{file}: valid (pipeline 'mine')\n"
+
+
+def test_every_line_of_an_error_is_on_stderr() -> None:
+    arguments = ["--set", "distill.alpha=2", "--set", "gate={}"]
+    result = invoke("validate", "digits", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    alpha, gate = sorted(result.stderr.splitlines())
+    assert alpha.startswith("error: ") and "distill.alpha: input should be less than" in alpha
+    assert gate.startswith("error: ") and "gate must set at least one limit" in gate
+
+
+def test_validate_knows_nothing_of_this_machines_folders() -> None:
+    data = "data={source: image_folder, path: /not/here}"
+    assert invoke("validate", "digits", "--set", data).exit_code == 0
+
+
+def test_usage_errors_have_the_exit_code_of_click() -> None:
+    assert invoke("validate").exit_code == 2
+    assert invoke("run", "digits", "--sett", "a=b").exit_code == 2
+    assert invoke("nonsense").exit_code == 2
+
+
+def test_run_with_an_unknown_preset(tmp_path: Path) -> None:
+    result = invoke("run", "digit", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "did you mean 'digits'?" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_run_with_a_bad_configuration_leaves_nothing_behind(tmp_path: Path) -> None:
+    result = invoke("run", "digits", "--set", "seed=-1", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert "seed: input should be greater than or equal to 0, got -1" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_run_without_its_data(tmp_path: Path) -> None:
+    data = f"data={{source: image_folder, path: {tmp_path / 'none'}}}"
+    result = invoke("run", "digits", "--set", data, "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: data.path must be an existing directory, but ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_that_is_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    file.write_text("mine")
+    result = invoke("run", "digits", "--output", file)
+    assert result.exit_code == 2
+    assert "Directory" in result.stderr and "is a file" in result.stderr
+    assert file.read_text() == "mine"
+
+
+def test_output_below_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    result = invoke("run", "digits", "--output", file / "out")
+    assert result.exit_code == 2
+    wanted = f"error: --output must be a directory that can be written to, got {file / 'out'} ("
+    assert result.stderr.startswith(wanted)
+
+
+def test_second_run_in_the_same_directory(tmp_path: Path) -> None:
+    with portalocker.Lock(tmp_path / ".lock", timeout=0):
+        result = invoke("run", "digits", "--output", tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"error: --output: {tmp_path} must not be in use, but another run is using it; wait for "
+        "it or choose another directory"
+    )
+    assert not (tmp_path / "metadata.sqlite").exists()
+
+
+@pytest.mark.usefixtures("root_handlers")
+def test_data_error_is_one_line_and_exit_code_1(tmp_path: Path, one_class: str) -> None:
+    result = invoke("run", "digits", "--set", one_class, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        "error: data.path must hold at least two class sub-folders, but "
+        f"{str(tmp_path / 'pictures')!r} has only the class 'cat'; add a sub-folder of images per "
+        "class"
+    )
+    assert "Traceback" not in result.stderr
+    assert "Traceback" in (tmp_path / "out" / "run.log").read_text()
+
+
+@pytest.mark.usefixtures("root_handlers")
+def test_unusable_model_is_a_usage_error_before_anything_runs(tmp_path: Path) -> None:
+    arguments = ["--set", "student.model=there.is.none:such", "--set", "student.parameters={}"]
+    result = invoke("run", "digits", *arguments, "--output", tmp_path)
+    assert result.exit_code == 2
+    assert "error: model 'there.is.none:such' must be a name of the model zoo" in result.stderr
+    assert not (tmp_path / "metadata.sqlite").exists()
+
+
+@pytest.mark.usefixtures("root_handlers")
+@pytest.mark.parametrize(
+    ("raised", "code", "line"),
+    [
+        (
+            ZeroDivisionError("by zero\nmore"),
+            1,
+            "ZeroDivisionError: by zero; the traceback is in {log}, or run again with --debug",
+        ),
+        (
+            RuntimeError(),
+            1,
+            "RuntimeError: RuntimeError(); the traceback is in {log}, or run again with --debug",
+        ),
+        (
+            KeyboardInterrupt(),
+            1,
+            "interrupted; the same command goes on from the last whole node",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_any_other_failure_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    code: int,
+    line: str,
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("pipeline.local_runner.run", fail)
+    result = invoke("run", "digits", "--output", tmp_path)
+    log = tmp_path / "run.log"
+    assert result.exit_code == code
+    assert result.stderr.splitlines()[1:] == ["error: " + line.format(log=log)]
+    assert f"{type(raised).__name__}" in log.read_text()
+
+
+def test_report_of_a_directory_without_one(tmp_path: Path) -> None:
+    result = invoke("report", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert str(tmp_path / "report" / "report.json") in line
+
+
+def test_report_that_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "report" / "report.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"schema_version": 1}))
+    result = invoke("report", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert str(file) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def reported(tmp_path: Path) -> Path:
+    """The output directory of a run that has no report page."""
+    write_report(Report.model_validate(content()), {}, tmp_path / "report")
+    (tmp_path / "report" / "index.html").unlink()
+    return tmp_path
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that gets the address which a browser is to open."""
+    browser, file = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > "{file}"\n')
+    browser.chmod(browser.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("BROWSER", str(browser))
+    # The standard library looks for browsers once, and `BROWSER` with them.
+    monkeypatch.setattr("webbrowser._tryorder", None)
+    return file
+
+
+def test_report_prints_the_table_and_opens_nothing(reported: Path, opened: Path) -> None:
+    result = invoke("report", reported)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (reported / "report" / "report.md").read_text()
+    assert not opened.exists()
+
+
+def test_report_names_its_page(reported: Path, opened: Path) -> None:
+    page = reported / "report" / "index.html"
+    page.touch()
+    result = invoke("report", reported)
+    assert result.stdout.splitlines()[-1] == f"Report page  {page}"
+    assert not opened.exists()
+
+
+def test_report_opens_its_page(
+    reported: Path, opened: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (reported / "report" / "index.html").touch()
+    monkeypatch.chdir(reported.parent)
+    result = invoke("report", reported.name, "--open")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert opened.read_text() == (reported / "report" / "index.html").as_uri()
+
+
+def test_report_has_no_page_to_open(reported: Path, opened: Path) -> None:
+    result = invoke("report", reported, "--open")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("| model ")
+    page = reported / "report" / "index.html"
+    line = f"error: --open: there is no {page}; run the pipeline again, which writes it\n"
+    assert result.stderr == line
+    assert not opened.exists()
+
+
+@pytest.mark.usefixtures("root_handlers")
+@pytest.mark.parametrize("verdict", ["passed", "failed", "inconclusive"])
+def test_run_ends_with_where_everything_lies(
+    reported: Path, monkeypatch: pytest.MonkeyPatch, verdict: str
+) -> None:
+    blessed = verdict == "passed"
+    changes = {"gate__verdict": verdict, "gate__blessed": blessed}
+    write_report(Report.model_validate(changed(**changes)), {}, reported / "report")
+    tflite = reported / "pushed" / "tflite" / "17"
+    tflite.mkdir(parents=True)
+    for name in ("model_float32.tflite", "manifest.json", "model.tflite"):
+        (tflite / name).touch()
+    outcome = SimpleNamespace(
+        report_dir=reported / "report",
+        blessed=blessed,
+        saved_model=str(reported / "pushed" / "saved_model" / "17") if blessed else None,
+        tflite=str(tflite) if blessed else None,
+    )
+    monkeypatch.setattr("pipeline.local_runner.run", lambda *arguments: outcome)
+    result = invoke("run", "digits", "--output", reported)
+    assert result.exit_code == (0 if blessed else 3)
+    table, _, places = result.stdout.strip().rpartition("\n\n")
+    assert "| student " in table
+    assert places.splitlines() == (
+        [
+            f"SavedModel  {reported / 'pushed' / 'saved_model' / '17'}",
+            f"TFLite      {tflite / 'model.tflite'}",
+            f"TFLite      {tflite / 'model_float32.tflite'}",
+        ]
+        if blessed
+        else []
+    ) + [
+        f"Report      {reported / 'report' / 'report.json'}",
+        f"Report page {reported / 'report' / 'index.html'}",
+        f"Model card  {reported / 'report' / 'model_card.md'}",
+    ]
+
+
+def test_push_says_that_run_pushes(tmp_path: Path) -> None:
+    result = invoke("push", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == (
+        "Error: push needs --rollback: a new student is pushed by `tfx-distill run`, once it is "
+        "judged"
+    )

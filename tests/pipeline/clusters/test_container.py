@@ -1,0 +1,131 @@
+"""The entry point of containers, given what Kubeflow Pipelines' driver and launcher give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from pipeline.clusters import container
+
+EXAMPLES = {"instanceSchema": "title: tfx.Examples\ntype: object\n"}
+STATISTICS = {"instanceSchema": "title: tfx.ExampleStatistics\ntype: object\n"}
+
+
+def executor_input(**content: Any) -> Any:
+    return json_format.ParseDict(content, pipeline_spec_pb2.ExecutorInput())
+
+
+def artifacts(**uris: Any) -> dict[str, Any]:
+    return {"artifacts": {name: {"artifacts": [each]} for name, each in uris.items()}}
+
+
+@pytest.mark.parametrize("untyped", [{}, {"type": {"instanceSchema": ""}}])
+def test_inputs_without_a_type_get_the_components(untyped: dict[str, Any]) -> None:
+    given = executor_input(
+        inputs=artifacts(examples={"uri": "a", **untyped}, other={"uri": "b", "type": STATISTICS})
+    )
+    definition = json_format.ParseDict(
+        {"artifacts": {name: {"artifactType": EXAMPLES} for name in ("examples", "other")}},
+        pipeline_spec_pb2.ComponentInputsSpec(),
+    )
+    container.add_types(given, definition)
+    types = {
+        name: each.artifacts[0].type.instance_schema
+        for name, each in given.inputs.artifacts.items()
+    }
+    assert types == {
+        "examples": EXAMPLES["instanceSchema"],
+        "other": STATISTICS["instanceSchema"],
+    }
+
+
+@pytest.fixture
+def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directories = f"minio://={tmp_path}/minio/,s3://={tmp_path}/s3/"
+    monkeypatch.setenv(container.DIRECTORIES_VARIABLE, directories)
+    return tmp_path
+
+
+def test_urls_that_tfx_cannot_read_become_the_launchers_directories(launcher: Path) -> None:
+    given = executor_input(
+        inputs=artifacts(a={"uri": "minio://b/in"}, c={"uri": "gs://b/in"}),
+        outputs=artifacts(a={"uri": "s3://b/out/x"}, c={"uri": "gs://b/out"}),
+    )
+    container.use_local_directories(given)
+    uris = [
+        {name: each.artifacts[0].uri for name, each in side.artifacts.items()}
+        for side in (given.inputs, given.outputs)
+    ]
+    assert uris == [
+        {"a": f"{launcher}/minio/b/in", "c": "gs://b/in"},
+        {"a": f"{launcher}/s3/b/out/x", "c": "gs://b/out"},
+    ]
+    assert (launcher / "s3/b/out/x").is_dir()
+    assert not (launcher / "minio").exists()
+
+
+@pytest.mark.parametrize(
+    ("uri", "output_file", "expected"),
+    [
+        ("gs://b/run/Task/model", "/gcs/b/out.json", "gs://b/run/Task/executor_output.json"),
+        ("gs://b/run/Task/model", "gs://b/run/out.json", "gs://b/run/out.json"),
+        ("/minio/b/run/Task/model", "/minio/b/run/out.json", "/minio/b/run/out.json"),
+    ],
+)
+def test_temporary_files_are_where_all_workers_see_them(
+    uri: str, output_file: str, expected: str
+) -> None:
+    given = executor_input(outputs=artifacts(model={"uri": uri}) | {"outputFile": output_file})
+    container.use_remote_output(given)
+    assert given.outputs.output_file == expected
+
+
+@pytest.mark.slow
+def test_an_executor_runs_between_the_launchers_directories(launcher: Path) -> None:
+    """The real ExampleGen, compiled, on a pipeline root that TFX cannot read."""
+    import yaml
+
+    from pipeline.clusters.compilation import compile_pipeline
+    from pipeline.config import load_config
+
+    config = load_config(
+        "digits",
+        [
+            "runtime.image=x:1",
+            "runtime.pipeline_root=minio://bucket/root",
+            "push.destination=gs://bucket/models",
+        ],
+    )
+    spec = yaml.safe_load(compile_pipeline(config, "kubeflow"))
+    parameters = spec["root"]["dag"]["tasks"]["ExampleGen"]["inputs"]["parameters"]
+    component = spec["components"]["ExampleGen"]
+    output_file = launcher / "outputs" / "output_metadata.json"
+    invocation = {
+        "inputs": {
+            "parameterValues": {
+                name: value["runtimeValue"]["constant"] for name, value in parameters.items()
+            }
+        },
+        "outputs": artifacts(
+            examples={
+                "uri": "minio://bucket/root/ExampleGen/examples",
+                "type": component["outputDefinitions"]["artifacts"]["examples"]["artifactType"],
+            }
+        )
+        | {"outputFile": str(output_file)},
+    }
+    args = spec["deploymentSpec"]["executors"]["ExampleGen_executor"]["container"]["args"]
+    container.main([json.dumps(invocation) if each == "{{$}}" else each for each in args])
+
+    (examples,) = json.loads(output_file.read_text())["artifacts"]["examples"]["artifacts"]
+    assert examples["uri"] == "minio://bucket/root/ExampleGen/examples"
+    assert json.loads(examples["metadata"]["split_names"]) == ["train", "eval"]
+    files = list((launcher / "minio/bucket/root/ExampleGen/examples").glob("Split-*/*"))
+    counts = [sum(1 for _ in tf.data.TFRecordDataset(str(f), "GZIP")) for f in files]
+    assert sum(counts) == 1797
