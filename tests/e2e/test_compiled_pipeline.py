@@ -14,6 +14,7 @@ from typing import Any
 
 import kfp_backend
 import pytest
+from checkout import ROOT as REPOSITORY
 from kfp_backend import Backend, Image, Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
