@@ -23,7 +23,7 @@ from modules.judge.schema import (
     Speedup,
     Variant,
 )
-from modules.measure import intervals, metrics
+from modules.measure import bootstrap, intervals, metrics
 from modules.measure.metrics import Predictions
 
 # Whose versions decide what comes out of a run.
@@ -57,12 +57,14 @@ class Statistics:
           references: Of other models on the same examples, by role: what it is held against.
           **measured: The other fields of `Entry`: `parameters`, `size_bytes`, `latency`, ...
         """
+        bounds = intervals.describe(predictions, self.top_k, self.confidence, self.seed)
+        bounds["ece"] = bootstrap.calibration_error(predictions, self.confidence, self.seed)
         return Entry(
             accuracy=metrics.accuracy(predictions),
             loss=metrics.mean_loss(predictions),
             ece=metrics.expected_calibration_error(predictions),
             top_k={str(k): metrics.top_k_accuracy(predictions, k) for k in self.top_k},
-            intervals=intervals.describe(predictions, self.top_k, self.confidence, self.seed),
+            intervals=bounds,
             against={
                 role: {
                     name: Change.model_validate(change)
@@ -90,22 +92,19 @@ class Statistics:
         """
         entries = {}
         for role, numbers in tfma.items():
-            bounds = intervals.describe(answers[role], self.top_k, self.confidence, self.seed)
             entries[role] = SliceEntry(
                 accuracy=numbers["accuracy"],
                 loss=numbers["loss"],
                 top_k={str(k): numbers[f"top_{k}_accuracy"] for k in self.top_k},
-                intervals={name: bound for name, bound in bounds.items() if name != "ece"},
+                intervals=intervals.describe(answers[role], self.top_k, self.confidence, self.seed),
             )
-        changes = intervals.changes(
-            answers["teacher"], answers["student"], self.confidence, self.seed
-        )
+        change = intervals.accuracy_change(answers["teacher"], answers["student"], self.confidence)
         return Slice(
             slice=dict(values),
             count=len(answers["student"]),
             teacher=entries["teacher"],
             student=entries["student"],
-            accuracy_change=Change.model_validate(changes["accuracy"]),
+            accuracy_change=Change.model_validate(change),
         )
 
     def compare(
@@ -167,7 +166,7 @@ def describe_variant(entry: Entry, file: str, sha256: str, teacher_tflite_bytes:
       teacher_tflite_bytes: Size of the teacher's float32 TFLite file.
     """
     return Variant(
-        **entry.model_dump(),
+        **dict(entry),
         file=file,
         sha256=sha256,
         compression=teacher_tflite_bytes / entry.size_bytes,

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from modules.errors import ConfigError
-from modules.judge.bounds import slice_name
-from modules.judge.readings import Path, owner_of
+from modules.judge.estimates import Path, owner_of
+from modules.judge.formats import slice_name
 from modules.judge.schema import Evidence, SliceEntry, Speedup
 from modules.settings import EvaluateSettings, GateSettings, Limit
 

@@ -7,10 +7,9 @@ numbers, by key; a number without one is exact (a size, a count) or was measured
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, with_config
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 SCHEMA_VERSION = 2
 
@@ -23,8 +22,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # JSON has no NaN. The loss of a diverged model becomes null, and its report can still be read.
 Measured = Annotated[float | None, BeforeValidator(_null_unless_finite)]
-Interval = tuple[Measured, Measured]
-Role = Literal["teacher", "student", "control"]
+MeasuredInterval = tuple[Measured, Measured]
+Verdict = Literal["passed", "failed", "inconclusive"]
 
 
 class Part(BaseModel):
@@ -49,7 +48,7 @@ class Latency(Part):
     batch_size: int = Field(1, ge=1)
     queries: int = Field(ge=1)
     distribution_ms: list[Positive] = Field(min_length=101, max_length=101)
-    intervals: dict[str, Interval] = {}
+    intervals: dict[str, MeasuredInterval] = {}
 
 
 class FreshProcess(Part):
@@ -103,7 +102,7 @@ class Entry(Part):
     top_k: dict[str, Share] = {}
     parameters: int = Field(ge=0)
     size_bytes: int = Field(gt=0)
-    intervals: dict[str, Interval] = {}
+    intervals: dict[str, MeasuredInterval] = {}
     against: dict[str, dict[str, Change]] = {}
     latency: Latency | None
     latencies: dict[str, Latency] = {}
@@ -111,7 +110,7 @@ class Entry(Part):
 
 
 class LayerError(Part):
-    """How far a quantised layer's output is from the float32 layer's, given the same input.
+    """How far a quantized layer's output is from the float32 layer's, given the same input.
 
     `error` is the root mean square difference over some examples, divided by the root mean square
     of the float32 output; null if that is zero.
@@ -125,7 +124,7 @@ class LayerError(Part):
 class Variant(Entry):
     """One TFLite file of the student; `compression` is against the teacher's float32 file.
 
-    `layer_errors` are largest first, and looked at only where a quantised file fails the gate.
+    `layer_errors` are largest first, and looked at only where a quantized file fails the gate.
     """
 
     file: str
@@ -145,7 +144,7 @@ class Speedup(Part):
 
 
 class Comparison(Part):
-    """The student against its teacher and its control; see `modules.report.files.compare`.
+    """The student against its teacher and its control; made by `modules.judge.evidence`.
 
     Attributes:
         agreement_teacher_right: agreement where the teacher is right; null if it never is.
@@ -165,7 +164,7 @@ class Comparison(Part):
     speedups: dict[str, dict[str, Speedup]] = {}
     aa_control: dict[str, Speedup] = {}
     compression: Positive
-    intervals: dict[str, Interval] = {}
+    intervals: dict[str, MeasuredInterval] = {}
 
 
 class ClassAccuracy(Part):
@@ -183,7 +182,7 @@ class SliceEntry(Part):
     accuracy: Share
     loss: Measured
     top_k: dict[str, Share] = {}
-    intervals: dict[str, Interval] = {}
+    intervals: dict[str, MeasuredInterval] = {}
 
 
 class Slice(Part):
@@ -277,7 +276,7 @@ class Examples(Part):
 class Push(Part):
     """What is to be pushed once blessed: `smallest`, `fastest` or names of TFLite variants."""
 
-    tflite: Literal["smallest", "fastest"] | list[str]
+    tflite: Literal["smallest", "fastest"] | Annotated[list[str], Field(min_length=1)]
 
 
 class Environment(Part):
@@ -290,14 +289,21 @@ class Environment(Part):
     accelerators: list[str]
 
 
+class Pushed(Part):
+    """The last pushed student as its manifest has it; its entries may be of an older schema."""
+
+    version: int
+    student: dict[str, Any] | None
+    variants: dict[str, dict[str, Any]]
+
+
 class Evidence(Part):
     """Everything in a report but the verdict.
 
     Attributes:
         created: when it was measured, ISO 8601, UTC.
         confidence: level of all intervals.
-        pushed: `student` and `variants` of the last pushed student as its manifest has them,
-            with its `version`; null where nothing was pushed or the gate does not ask.
+        pushed: null where nothing was pushed or the gate does not ask.
         confusion: by role, in the order of label and prediction.
         reliability: by role, and by variant.
         curves: by role and name of the value, one for each epoch; null where it was not finite.
@@ -317,7 +323,7 @@ class Evidence(Part):
     per_class: list[ClassAccuracy]
     slices: list[Slice] = []
     comparison: Comparison
-    pushed: dict[str, Any] | None = None
+    pushed: Pushed | None = None
     confusion: dict[str, list[ConfusionCell]] = {}
     reliability: dict[str, list[ReliabilityBin]] = {}
     disagreements: list[Disagreement] = []
@@ -330,12 +336,7 @@ class Evidence(Part):
     config: dict[str, Any]
 
 
-Verdict = Literal["passed", "failed", "inconclusive"]
-
-
-@with_config(ConfigDict(extra="forbid"))
-@dataclass(frozen=True)
-class Check:
+class Check(Part):
     """One limit, held against the evidence.
 
     Attributes:
@@ -346,7 +347,7 @@ class Check:
         passed: whether the limit is kept for certain.
         reason: a sentence with both numbers, or one that says what is missing.
         verdict: `inconclusive` where the limit lies within the value's interval.
-        low: lower bound of the value, None where it is exact or missing.
+        low: lower bound of the value, None where it is exact, missing or without end.
         high: upper bound.
         variant: the TFLite variant that alone is judged here, or None: the student as a whole.
         counts: whether it decides. What is found on a variant that is not to ship does not.
@@ -358,15 +359,13 @@ class Check:
     passed: bool
     reason: str
     verdict: Verdict
-    low: float | None = None
-    high: float | None = None
+    low: Measured = None
+    high: Measured = None
     variant: str | None = None
     counts: bool = True
 
 
-@with_config(ConfigDict(extra="forbid"))
-@dataclass(frozen=True)
-class GateResult:
+class GateResult(Part):
     """The verdict.
 
     Attributes:
@@ -388,3 +387,9 @@ class Report(Evidence):
     """report.json."""
 
     gate: GateResult
+
+    @property
+    def models(self) -> dict[str, Entry]:
+        """All models by name: the roles, then the variants under their own names."""
+        roles = {"teacher": self.teacher, "student": self.student, "control": self.control}
+        return {name: entry for name, entry in roles.items() if entry} | dict(self.variants)

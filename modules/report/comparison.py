@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from modules.judge.schema import Report
+from modules.judge.estimates import value_at
+from modules.judge.schema import Report, Speedup
 
 Unit = Literal["%", "change in %", "x", "ms", "count", "bytes"]
 Better = Literal["high", "low"]
@@ -109,7 +110,6 @@ def compare_runs(names: Sequence[str], reports: Sequence[Report]) -> RunComparis
     A best value is named only where intervals do not overlap: for shares of examples, if the runs
     were judged on the same examples; for times, if they were measured on the same kind of machine.
     """
-    contents = [report.model_dump(mode="json") for report in reports]
     configs = [dict(_flat(report.config)) for report in reports]
     keys = sorted(set().union(*configs))
     every = {key: tuple(config.get(key) for config in configs) for key in keys}
@@ -119,7 +119,7 @@ def compare_runs(names: Sequence[str], reports: Sequence[Report]) -> RunComparis
     unfair |= {"x": not_machine, "ms": not_machine}
     rows = []
     for number in _numbers(reports):
-        values = tuple(_value(content, number) for content in contents)
+        values = tuple(_value(report, number) for report in reports)
         best = None if unfair.get(number.unit) else _best(values, number.better)
         rows.append(Row(number, values, best))
     return RunComparison(
@@ -147,19 +147,17 @@ def _numbers(reports: Sequence[Report]) -> Iterator[Number]:
         yield Number("p50", f"{path}.latency.p50_ms", "low", "ms", variant)
 
 
-def _value(content: Mapping[str, Any], number: Number) -> Value | None:
+def _value(report: Report, number: Number) -> Value | None:
     *place, key = number.path.split(".")
-    part: Any = content
-    for name in place:
-        part = part.get(name) if part else None
-    value = part.get(key) if part else None
+    part = value_at(report, *place)
+    value = value_at(part, key)
     if value is None:
         return None
+    if isinstance(part, Speedup):
+        return Value(value, part.ci_low, part.ci_high)
     if number.unit in ("count", "bytes"):
         return Value(value, value, value)
-    if number.unit == "x":
-        return Value(value, part["ci_low"], part["ci_high"])
-    return Value(value, *part["intervals"].get(key, (None, None)))
+    return Value(value, *part.intervals.get(key, (None, None)))
 
 
 def _best(values: Sequence[Value | None], better: Better) -> int | None:

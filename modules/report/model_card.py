@@ -16,15 +16,13 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from tabulate import tabulate
 
+from modules.judge.formats import slice_name, typeset
 from modules.judge.schema import Entry, Report
-from modules.report.charts import models
-from modules.report.numbers import text
 from modules.report.text import (
     day,
     essence,
     interval_text,
     runtime_name,
-    slice_name,
     verdict_word,
 )
 
@@ -52,7 +50,7 @@ def render(report: Report) -> str:
         essence=essence(report),
         plain=plain,
         code=code,
-        text=text,
+        text=typeset,
         interval=interval_text,
         runtime_name=runtime_name,
         labels=[plain(label) for label in report.labels],
@@ -121,23 +119,23 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _with_interval(entry: Entry, number: str) -> str:
-    return text(getattr(entry, number), "share") + interval_text(
+    return typeset(getattr(entry, number), "share") + interval_text(
         entry.intervals.get(number), "share"
     )
 
 
 def _evaluation(report: Report) -> str:
     rows = []
-    for name, entry in models(report).items():
+    for name, entry in report.models.items():
         change = entry.against.get("teacher", {}).get("accuracy")
         against = "\N{EN DASH}"
         if change is not None:
-            against = text(change.value, "change")
+            against = typeset(change.value, "change")
             against += interval_text((change.low, change.high), "change")
         numbers = [_with_interval(entry, number) for number in ("accuracy", "loss", "ece")]
-        size = text(entry.size_bytes, "bytes")
+        size = typeset(entry.size_bytes, "bytes")
         title = f"TFLite {name}" if name in report.variants else name
-        rows.append([title, *numbers, against, text(entry.parameters, "count"), size])
+        rows.append([title, *numbers, against, typeset(entry.parameters, "count"), size])
     headers = ["model", "accuracy", "loss", "ECE", "accuracy against the teacher"]
     return _table([*headers, "parameters", "size"], rows)
 
@@ -145,7 +143,7 @@ def _evaluation(report: Report) -> str:
 def _latencies(report: Report) -> str | None:
     """Single examples on LiteRT, of every model that was timed; None if none was."""
     comparison, rows = report.comparison, []
-    for name, entry in models(report).items():
+    for name, entry in report.models.items():
         if entry.latency is None:
             continue
         way = f"{entry.latency.runtime}_batch_{entry.latency.batch_size}"
@@ -154,9 +152,9 @@ def _latencies(report: Report) -> str | None:
             speedup = speedup or comparison.speedup
         ratio = "\N{EN DASH}"
         if speedup is not None:
-            ratio = text(speedup.median, "ratio")
+            ratio = typeset(speedup.median, "ratio")
             ratio += interval_text((speedup.ci_low, speedup.ci_high), "ratio")
-        percentiles = [text(entry.latency.p50_ms, "ms"), text(entry.latency.p99_ms, "ms")]
+        percentiles = [typeset(entry.latency.p50_ms, "ms"), typeset(entry.latency.p99_ms, "ms")]
         rows.append([name, runtime_name(entry.latency.runtime), *percentiles, ratio])
     headers = ["model", "runtime", "p50", "p99", "speed-up over the teacher"]
     return _table(headers, rows) if rows else None
@@ -171,7 +169,7 @@ def _model_lines(report: Report) -> list[str]:
         given = model.get("parameters", {})
         parameters = ", ".join(f"{key}={value}" for key, value in given.items())
         if "model" in model:
-            count = text(getattr(report, role).parameters, "count")
+            count = typeset(getattr(report, role).parameters, "count")
             builder = code(f"{model['model']}({parameters})")
             lines.append(f"{role}: {builder}, {count} parameters")
     more = [each.get("model", "?") for each in config.get("more_teachers", [])]
@@ -201,7 +199,7 @@ def _limitations(report: Report) -> Iterator[str]:
     weakest = [each for each in weakest if (each.student_accuracy or 0.0) < 1]
     if weakest:
         named = (
-            f"{plain(each.label)} ({text(each.student_accuracy, 'share')} of {each.count:,})"
+            f"{plain(each.label)} ({typeset(each.student_accuracy, 'share')} of {each.count:,})"
             for each in weakest
         )
         yield f"Its weakest classes: {', '.join(named)}."
@@ -209,7 +207,7 @@ def _limitations(report: Report) -> Iterator[str]:
     changed.sort(key=lambda each: each.accuracy_change.value or 0.0)
     if changed:
         named = (
-            f"{plain(slice_name(each.slice))} ({text(each.accuracy_change.value, 'change')}"
+            f"{plain(slice_name(each.slice))} ({typeset(each.accuracy_change.value, 'change')}"
             f"{interval_text((each.accuracy_change.low, each.accuracy_change.high), 'change')})"
             for each in changed[:WEAKEST]
         )
@@ -221,7 +219,7 @@ def _limitations(report: Report) -> Iterator[str]:
 
 def _files(report: Report) -> str | None:
     rows = [
-        [code(variant.file), text(variant.size_bytes, "bytes"), code(variant.sha256)]
+        [code(variant.file), typeset(variant.size_bytes, "bytes"), code(variant.sha256)]
         for variant in report.variants.values()
     ]
     return _table(["file", "size", "sha256"], rows) if rows else None

@@ -16,10 +16,11 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from modules.judge.schema import ConfusionCell, Entry, Report, Slice
-from modules.report import charts, quality_charts
-from modules.report.numbers import Shown, show
-from modules.report.text import day, essence, runtime_name, slice_name, verdict_word
+from modules.judge.estimates import value_at
+from modules.judge.formats import Shown, show, slice_name
+from modules.judge.schema import ConfusionCell, Entry, Report, Slice, Speedup
+from modules.report import charts
+from modules.report.text import day, essence, runtime_name, verdict_word
 
 IMAGES_BYTES = 4_000_000  # of data URIs; the disagreements beyond are listed without an image
 TINY_PIXELS = 96  # an image not wider is enlarged with sharp pixels
@@ -58,7 +59,7 @@ def render(report: Report, images: Mapping[str, bytes]) -> str:
         way_name=_way_name,
         word=verdict_word(report.gate),
         essence=essence(report),
-        models=charts.models(report),
+        models=report.models,
         config=yaml.safe_dump(report.config, sort_keys=False, allow_unicode=True),
         images=_data_uris(report, images),
         **_arranged(report),
@@ -73,37 +74,35 @@ class _Numbers:
     """
 
     def __init__(self, report: Report) -> None:
-        self._content = report.model_dump(mode="json")
+        self._report = report
 
     def number(self, form: str, *path: _Key) -> Markup:
         """A number with its unit; a dash where there is none."""
         keys = _flat(path)
-        value = self._at(keys)
+        value = value_at(self._report, *keys)
         if value is None:
             return _NONE
-        shown = show(value, form)
+        shown = show(value, form).typeset()
         return Markup('<span class="number">{}{}</span>').format(_digits(shown, keys), shown.unit)
 
     def interval(self, form: str, *path: _Key) -> Markup:
         """An interval `[low, high]`, or low and high of a part; nothing where there is none."""
-        bounds = self._at(_flat(path))
-        ends: tuple[str | int, str | int] = (0, 1)
-        if isinstance(bounds, dict):
-            ends = ("low", "high") if "low" in bounds else ("ci_low", "ci_high")
-        if bounds is None or bounds[ends[0]] is None or bounds[ends[1]] is None:
+        keys = _flat(path)
+        part = value_at(self._report, *keys)
+        ends: tuple[str | int, str | int] = ("low", "high")
+        if isinstance(part, tuple):
+            ends = (0, 1)
+        elif isinstance(part, Speedup):
+            ends = ("ci_low", "ci_high")
+        values = [value_at(part, end) for end in ends]
+        if None in values:
             return Markup("")
         # Without the unit, which the number before them has.
-        low, high = (_digits(show(bounds[end], form), [*_flat(path), end]) for end in ends)
+        low, high = (
+            _digits(show(value, form).typeset(), [*keys, end])
+            for end, value in zip(ends, values, strict=True)
+        )
         return Markup('<span class="interval">[{}, {}]</span>').format(low, high)
-
-    def _at(self, keys: Sequence[str | int]) -> Any:
-        value: Any = self._content
-        for key in keys:
-            if isinstance(value, dict):
-                value = value.get(key)
-            else:
-                value = value[int(key)] if value is not None else None
-        return value
 
 
 def _digits(shown: Shown, keys: Sequence[str | int]) -> Markup:
@@ -121,7 +120,7 @@ def _flat(path: tuple[_Key, ...]) -> list[str | int]:
 
 def _arranged(report: Report) -> dict[str, Any]:
     """Parts of the report in the order in which the page shows them."""
-    models = charts.models(report)
+    models = report.models
     roles = [role for role in ("teacher", "student", "control") if role in models]
     return {
         "paths": {name: [name] if name in roles else ["variants", name] for name in models},
@@ -191,20 +190,17 @@ def _data_uris(report: Report, images: Mapping[str, bytes]) -> dict[str, tuple[s
 
 def _charts(report: Report) -> dict[str, Any]:
     """SVG by what it shows, without what the report has no data for."""
-    models = charts.models(report)
+    models = report.models
     ways = dict.fromkeys(way for each in models.values() for way in each.latencies)
     curves = {
-        role: [
-            quality_charts.curve(report, role, metric)
-            for metric in quality_charts.curve_metrics(report, role)
-        ]
+        role: [charts.curve(report, role, metric) for metric in charts.curve_metrics(report, role)]
         for role in report.curves
     }
     drawn = {
         "trade_offs": [charts.trade_off(report, "latency"), charts.trade_off(report, "size")],
         "accuracy_changes": [charts.accuracy_changes(report)],
-        "confusion_charts": [quality_charts.confusion(report, role) for role in report.confusion],
-        "reliability_charts": [quality_charts.reliability(report, name) for name in models],
+        "confusion_charts": [charts.confusion(report, role) for role in report.confusion],
+        "reliability_charts": [charts.reliability(report, name) for name in models],
     }
     grouped = {
         "timing_charts": {

@@ -114,7 +114,7 @@ def test_limitations_name_what_the_report_has_against_the_student(card: ModelCar
     assert "345 examples" in limitations
     assert "Failed: `max_tflite_accuracy_drop[int8]`" in limitations
     assert "Its weakest classes: one (0.8889 of 36)" in limitations
-    assert f"class\\_name = one ({MINUS}0.0833 [" in limitations
+    assert f"class\\_name=one ({MINUS}0.0833 [" in limitations
     refused = model_card.render(refused_report())
     assert "**refused**" in refused
     assert "Inconclusive: `max_accuracy_drop`" in refused
