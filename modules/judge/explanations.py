@@ -18,7 +18,7 @@ _COUNTED = frozenset({"parameters", "queries", "threads", "batch_size", "canarie
 _VERBS = {
     ("min", True): "reaches the required",
     ("min", False): "is below the required",
-    ("max", True): "keeps the limit of",
+    ("max", True): "is within the limit of",
     ("max", False): "exceeds the limit of",
 }
 _MANY = 100  # times as many examples are no advice any more
@@ -45,7 +45,7 @@ def judged(requirement: Requirement, found: Estimate, confidence: float) -> str:
         lead = f"on {slice_name(requirement.limit.slice)}, {lead}"
     threshold = text(requirement.threshold, form)
     if requirement.drop and found.value <= TOLERANCE:
-        sentence = f"{lead}, the limit is {threshold}"
+        sentence = f"{lead}; the limit is {threshold}"
     else:
         verb = _VERBS[requirement.kind, requirement.holds(found.value)]
         sentence = f"{lead} {verb} {threshold}"
@@ -58,7 +58,7 @@ def missing(error: MissingEvidenceError, threshold: float) -> str:
     remedy = f" ({error.remedy})" if error.remedy else ""
     return (
         f"the evidence lacks {error.what}{_number_name(error.path)}{remedy}, "
-        f"so the limit of {threshold:,.12g} cannot be confirmed"
+        f"so the limit of {threshold:,.12g} cannot be checked"
     )
 
 
@@ -80,9 +80,9 @@ def fresh_process(owner: Path, runtime: str, process: FreshProcess) -> str:
     """
     lead = f"in a fresh process with {runtime}, {owner_name(owner)}"
     if process.passed:
-        return f"{lead} answers all canary examples as it was judged"
-    problem = process.problem or "the evidence lacks the reason"
-    return f"{lead} does not answer as it was judged: {problem}"
+        return f"{lead} repeats its judged answers to all canary examples"
+    problem = process.problem or "the reason was not recorded"
+    return f"{lead} does not repeat its judged answers: {problem}"
 
 
 def owner_name(owner: Path) -> str:
@@ -127,38 +127,39 @@ def _lead(requirement: Requirement, found: Estimate, value: str) -> str:
     name, words = owner_name(owner), _words(path[len(owner) :])
     if requirement.drop:
         dropped = found.value > TOLERANCE
-        return f"the {words} drop of {value}" if dropped else f"{words} does not drop at all"
+        return f"the {words} drop of {value}" if dropped else f"{words} does not drop"
     if owner == ("comparison",):
         return f"the {words} of {value}"
     if limit.relative:
         return f"{name} {words} at {value} times the {owner_name(found.parts[0][0])}'s"
     if limit.against:
-        return f"the change of {name} {words} by {value}"
+        return f"the change in {name} {words} of {value}"
     if path[-1] == "size_bytes":
-        return f"{name} with {value}"
+        return f"{name} at {value}"
     return f"{name} {words} {value}"
 
 
 def _doubt(requirement: Requirement, found: Estimate) -> str:
     """Why a limit is neither kept nor broken for certain, and what would help."""
     above = found.value >= requirement.threshold
-    doubt = f", but its interval reaches {'below' if above else 'above'} it; "
+    doubt = f", but its interval extends {'below' if above else 'above'} it; "
     if not requirement.holds(found.value):
         return doubt + "improve the student or loosen the limit"
     if _TIMED & set(requirement.path):
-        return doubt + "time it in more latency.processes or loosen the limit"
+        return doubt + "raise latency.processes or loosen the limit"
     edge = found.bounds[0 if requirement.kind == "min" else 1]
     distance = abs(found.value - requirement.threshold)
     times = (edge - found.value) ** 2 / distance**2 if distance > TOLERANCE else math.inf
     # The pushed student was judged on its own examples, which will not become more.
     if times > _MANY or requirement.limit.against == "pushed":
-        return doubt + "judge it on far more eval examples or loosen the limit"
+        return doubt + "judge it on many more eval examples or loosen the limit"
     # Intervals narrow with the root of the number of examples; two digits say enough.
     needed = found.examples * times
     step = 10 ** max(0, math.floor(math.log10(needed)) - 1)
+    rounded = math.ceil(needed / step) * step
     return doubt + (
-        f"at the same rates it takes about {math.ceil(needed / step) * step:,} eval examples "
-        f"instead of {found.examples:,} to decide, or a looser limit"
+        f"add eval examples (about {rounded:,} instead of {found.examples:,}, at the same rates) "
+        "or loosen the limit"
     )
 
 

@@ -72,7 +72,7 @@ def judge(evidence: Evidence, settings: GateSettings) -> GateResult:
     if choice.problem is not None:
         checks.append(_refusal("push.tflite", choice.problem, choice.verdict))
     if not any(check.counts for check in checks):
-        reason = f"no limit is on the student or on {', '.join(choice.names)}, which is to ship"
+        reason = f"no limit covers the student or {', '.join(choice.names)}, which would ship"
         checks.append(_refusal("gate", reason))
     verdicts = {check.verdict for check in checks if check.counts}
     worst: Sequence[Verdict] = ("failed", "inconclusive", "passed")
@@ -96,7 +96,7 @@ def choose(evidence: Evidence, doubts: Doubts) -> Choice:
     exported, push = evidence.variants, evidence.push.tflite
     if not isinstance(push, str):
         absent = ", ".join(name for name in push if name not in exported)
-        problem = f"the evidence lacks TFLite {absent}, which is to be pushed"
+        problem = f"the evidence lacks TFLite {absent}, which push.tflite names"
         return Choice(push, problem if absent else None)
     if not exported:
         return Choice([], "the evidence lacks any TFLite variant, so there is none to push")

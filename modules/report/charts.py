@@ -153,10 +153,10 @@ def accuracy_changes(report: Report) -> str | None:
             _interval(axes, at, (change.value, change.low, change.high), style)
         axes.axvline(0, color=INK, linewidth=0.8)
         _rows(axes, list(changes))
-        axes.set_xlabel("change of accuracy")
+        axes.set_xlabel("change in accuracy")
 
     shown = ", ".join(f"{name} {change.value:+.4f}" for name, (_, change) in changes.items())
-    description = f"Changes of accuracy with intervals: {shown}."
+    description = f"Changes in accuracy with intervals: {shown}."
     return draw("accuracy-changes", description, paint, (PANEL[0], 60 + 15 * len(changes)))
 
 
@@ -187,7 +187,9 @@ def confusion(report: Report, role: str) -> str | None:
         axes.set(xlabel="answer", ylabel="true class", title=f"{role.capitalize()}")
         axes.grid(visible=False)
 
-    description = f"Confusion matrix of the {role}, {count} classes; the commonest are in a table."
+    description = (
+        f"Confusion matrix of the {role}, {count} classes; the most frequent errors are in a table."
+    )
     return draw(f"confusion-{role}", description, paint, (280, 280))
 
 

@@ -199,7 +199,7 @@ def _other_examples(reports: Sequence[Report], differing: Mapping[str, Any]) -> 
     if _differ(counts):
         reasons.append(f"{_listed(dict.fromkeys(counts))} examples")
     elif _differ([[(each.label, each.count) for each in report.per_class] for report in reports]):
-        reasons.append("other classes, or other numbers of them")
+        reasons.append("different classes or class counts")
     if not reasons:
         return ""
     return (
@@ -218,12 +218,15 @@ def _other_machine(reports: Sequence[Report]) -> str:
     reasons = [_listed(dict.fromkeys(each)) for each in (machines, ways) if each and _differ(each)]
     if not reasons:
         return ""
-    return f"Not timed alike ({'; '.join(reasons)}): no time or speed-up is marked as better."
+    return (
+        f"Not timed under the same conditions ({'; '.join(reasons)}): "
+        "no time or speed-up is marked as better."
+    )
 
 
 def _other_levels(reports: Sequence[Report]) -> str:
     levels = dict.fromkeys(f"{report.confidence:.0%}" for report in reports)
-    return f"The intervals are of different levels: {_listed(levels)}." if len(levels) > 1 else ""
+    return f"The confidence levels differ: {_listed(levels)}." if len(levels) > 1 else ""
 
 
 def _listed(values: Any) -> str:

@@ -1,6 +1,6 @@
 """model_card.md: the student as Hugging Face's model cards describe models.
 
-Only what the report knows is said. There is no licence, for the report knows none, and no
+Only what the report knows is said. There is no license, for the report knows none, and no
 `library_name`: neither a SavedModel nor a TFLite file is loaded by any of the Hub's libraries,
 and naming one has the Hub print code that fails.
 """
@@ -174,7 +174,7 @@ def _model_lines(report: Report) -> list[str]:
             lines.append(f"{role}: {builder}, {count} parameters")
     more = [each.get("model", "?") for each in config.get("more_teachers", [])]
     if more:
-        lines.append(f"taught beside the teacher: {', '.join(map(plain, more))}")
+        lines.append(f"additional teachers: {', '.join(map(plain, more))}")
     return lines
 
 
@@ -190,7 +190,7 @@ def _distilled(report: Report) -> dict[str, Any]:
 
 def _limitations(report: Report) -> Iterator[str]:
     """What the report itself says against the student, or cannot say for it."""
-    yield f"It was judged on {report.examples.eval:,} examples of the eval split, and on no other."
+    yield f"It was judged only on the {report.examples.eval:,} examples of the eval split."
     for check in report.gate.checks:
         if check.verdict != "passed":
             yield f"{check.verdict.capitalize()}: {code(check.name)}: {plain(check.reason)}."
@@ -211,7 +211,7 @@ def _limitations(report: Report) -> Iterator[str]:
             f"{interval_text((each.accuracy_change.low, each.accuracy_change.high), 'change')})"
             for each in changed[:WEAKEST]
         )
-        yield f"It loses most against its teacher on {'; '.join(named)}."
+        yield f"It loses the most accuracy to its teacher on {'; '.join(named)}."
     if report.data and report.data.anomalies:
         found = "; ".join(plain(each) for each in report.data.anomalies)
         yield f"The data had anomalies: {found}."

@@ -143,7 +143,7 @@ def _arranged(report: Report) -> dict[str, Any]:
 def _way_name(way: str) -> str:
     runtime, _, batch = way.rpartition("_batch_")
     return f"{runtime_name(runtime)}, " + (
-        "single examples" if batch == "1" else f"{batch} a query"
+        "single examples" if batch == "1" else f"batches of {batch}"
     )
 
 

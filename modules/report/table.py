@@ -47,7 +47,7 @@ def verdict_lines(result: GateResult) -> list[str]:
         elif check.passed:
             continue
         else:
-            line = f"- ({check.verdict}) `{check.name}`: {check.reason}; it is not to ship"
+            line = f"- ({check.verdict}) `{check.name}`: {check.reason}; it does not ship"
         lines += textwrap.wrap(
             line,
             TEXT_WIDTH,

@@ -18,29 +18,29 @@ def verdict_word(result: GateResult) -> str:
 
 
 def essence(report: Report) -> str:
-    """The student against its teacher in one sentence."""
+    """The student against its teacher, in a few sentences."""
     comparison = report.comparison
-    bounds = comparison.intervals.get("accuracy_change")
-    parts = [
-        f"On {report.examples.eval:,} examples the student's accuracy is "
-        f"{typeset(report.student.accuracy, 'share')}, its teacher's "
+    interval = interval_text(comparison.intervals.get("accuracy_change"), "change")
+    sentences = [
+        f"On {report.examples.eval:,} examples, the student's accuracy is "
+        f"{typeset(report.student.accuracy, 'share')} and the teacher's is "
         f"{typeset(report.teacher.accuracy, 'share')} "
-        f"(change {typeset(comparison.accuracy_change, 'change')}{interval_text(bounds, 'change')})"
+        f"(change {typeset(comparison.accuracy_change, 'change')}{interval})."
     ]
     if comparison.speedup is not None:
         speedup = comparison.speedup
         between = (speedup.ci_low, speedup.ci_high)
-        parts.append(
-            f"it answers {typeset(speedup.median, 'ratio')} as fast "
-            f"on {runtime_name(speedup.runtime)}{interval_text(between, 'ratio')}"
+        sentences.append(
+            f"The student is {typeset(speedup.median, 'ratio')} as fast "
+            f"on {runtime_name(speedup.runtime)}{interval_text(between, 'ratio')}."
         )
-    shipped = [name for name in report.gate.tflite if name in report.variants]
-    if shipped:
-        sizes = (
-            f"{name} with {typeset(report.variants[name].size_bytes, 'bytes')}" for name in shipped
-        )
-        parts.append(f"what ships as TFLite is {' and '.join(sizes)}")
-    return "; ".join(parts) + "."
+    files = [
+        f"{name} ({typeset(report.variants[name].size_bytes, 'bytes')})"
+        for name in report.gate.tflite
+    ]
+    if files:
+        sentences.append(f"It ships as TFLite {' and '.join(files)}.")
+    return " ".join(sentences)
 
 
 def interval_text(bounds: MeasuredInterval | None, form: Form) -> str:

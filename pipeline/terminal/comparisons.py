@@ -38,7 +38,7 @@ def comparison_text(comparison: RunComparison) -> str:
     tables = [_numbers_table(comparison, group) for group in groups]
     remarks = list(comparison.notes)
     if any(row.best is not None for row in comparison.rows):
-        remarks.insert(0, "* better than in every other run: their intervals do not overlap.")
+        remarks.insert(0, "* better than every other run; the intervals do not overlap.")
     if comparison.differences:
         settings = [_differences_table(comparison, group) for group in groups]
     else:

@@ -117,7 +117,7 @@ def test_a_variant_against_the_one_pushed_before() -> None:
     }
     assert result.checks[1].reason == (
         "TFLite int8 size at 0.900 times the pushed TFLite int8's (pushed TFLite int8 100,000 "
-        "bytes, TFLite int8 90,000 bytes) keeps the limit of 1.000"
+        "bytes, TFLite int8 90,000 bytes) is within the limit of 1.000"
     )
     assert result.tflite == ["int8"]
 
@@ -166,7 +166,7 @@ def test_a_slice_that_was_not_evaluated_refuses_and_says_which_were() -> None:
     limit = {"number": "student.accuracy", "min": 0.5, "slice": {"hospital": "A"}}
     assert only_check(EVIDENCE, limit).reason == (
         "the evidence lacks the slice hospital=A (evaluated by: class_name; add [hospital] to "
-        "evaluate.slices), so the limit of 0.5 cannot be confirmed"
+        "evaluate.slices), so the limit of 0.5 cannot be checked"
     )
     absent = only_check(EVIDENCE, {**limit, "slice": {"class_name": "12"}})
     assert absent.verdict == "failed"
@@ -219,7 +219,7 @@ def test_an_interval_that_is_none_makes_no_number_exact(interval: object) -> Non
     assert check.verdict == "failed"
     assert check.reason == (
         "the evidence lacks the confidence interval of the accuracy of the student, "
-        "so the limit of 0.5 cannot be confirmed"
+        "so the limit of 0.5 cannot be checked"
     )
 
 

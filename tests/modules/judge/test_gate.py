@@ -259,7 +259,7 @@ def test_a_named_file_that_was_not_exported_is_refused() -> None:
     unlimited = _choice(["float16"])
     assert not unlimited.blessed
     assert unlimited.checks[-1].reason == (
-        "the evidence lacks TFLite float16, which is to be pushed"
+        "the evidence lacks TFLite float16, which push.tflite names"
     )
 
 
@@ -292,7 +292,7 @@ def test_a_limit_on_nothing_that_ships_proves_nothing() -> None:
     result = judged(evidence(("push/tflite", "smallest")), limit)
     assert (result.blessed, result.verdict) == (False, "failed")
     assert [check.name for check in result.checks] == [limit["number"], "gate"]
-    assert result.checks[1].reason == ("no limit is on the student or on float32, which is to ship")
+    assert result.checks[1].reason == ("no limit covers the student or float32, which would ship")
 
 
 def test_a_speedup_of_a_variant_binds_that_variant() -> None:
@@ -328,10 +328,11 @@ def test_files_have_to_answer_in_a_fresh_process() -> None:
         "fresh_process[int8]": "failed",
     }
     assert [check.reason for check in result.checks[1:]] == [
-        "in a fresh process with saved_model, student answers all canary examples as it was judged",
-        "in a fresh process with litert, TFLite float32 answers all canary examples as it was "
-        "judged",
-        "in a fresh process with litert, TFLite int8 does not answer as it was judged: ended by "
+        "in a fresh process with saved_model, student repeats its judged answers to all canary "
+        "examples",
+        "in a fresh process with litert, TFLite float32 repeats its judged answers to all canary "
+        "examples",
+        "in a fresh process with litert, TFLite int8 does not repeat its judged answers: ended by "
         "signal 9",
     ]
     assert not _choice(["int8"], *changes).blessed

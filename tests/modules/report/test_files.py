@@ -118,7 +118,7 @@ def test_report_json_is_what_the_contract_says(tmp_path: Path) -> None:
         "high": None,
         "variant": "int8",
         "counts": True,
-        "reason": "TFLite int8 with 8,000 bytes keeps the limit of 100,000 bytes",
+        "reason": "TFLite int8 at 8,000 bytes is within the limit of 100,000 bytes",
     }
 
 

@@ -188,7 +188,7 @@ def test_everything_is_said(report: Report, html: str, open_page: Callable[..., 
         "Where teacher and student differ",
         "Training",
         "Data",
-        "Quantisation error by layer",
+        "Quantization error by layer",
         "Origin",
     ]
 

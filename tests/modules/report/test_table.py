@@ -66,9 +66,9 @@ PASSED: 3 of 3 checks hold
   required 0.9000
 - passed `min_speedup`: the speed-up of 4.04x (95% interval 3.90x to 4.20x) reaches the required
   3.00x
-- (failed) `max_size_bytes[float32]`: TFLite float32 with 320,000 bytes exceeds the limit of 100,000
-  bytes; it is not to ship
-- passed `max_size_bytes[int8]`: TFLite int8 with 80,000 bytes keeps the limit of 100,000 bytes
+- (failed) `max_size_bytes[float32]`: TFLite float32 at 320,000 bytes exceeds the limit of 100,000
+  bytes; it does not ship
+- passed `max_size_bytes[int8]`: TFLite int8 at 80,000 bytes is within the limit of 100,000 bytes
 
 Agreement with the teacher: 0.9781. Speed-up: 4.04x on litert (95% interval 3.90x to 4.20x).
 Distillation gain: +0.0125. Judged on 1,600 examples.
@@ -144,10 +144,10 @@ def test_verdict_lines_of_a_blessed_student() -> None:
         "- passed `min_accuracy`: student accuracy 0.9700 (95% interval 0.9480 to 0.9830) "
         "reaches the",
         "  required 0.9400",
-        "- (failed) `max_size_bytes[float32]`: TFLite float32 with 300,000 bytes exceeds the "
+        "- (failed) `max_size_bytes[float32]`: TFLite float32 at 300,000 bytes exceeds the "
         "limit of 100,000",
-        "  bytes; it is not to ship",
-        "- passed `max_size_bytes[int8]`: TFLite int8 with 90,000 bytes keeps the limit of "
+        "  bytes; it does not ship",
+        "- passed `max_size_bytes[int8]`: TFLite int8 at 90,000 bytes is within the limit of "
         "100,000 bytes",
     ]
 
