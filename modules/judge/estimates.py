@@ -110,7 +110,7 @@ def _number(part: Part, path: Path) -> Estimate:
     """The number at a path, with the interval that its model or its part has for it."""
     found = value_at(part, *path)
     if isinstance(found, Speedup):
-        return Estimate(found.median, _interval((found.ci_low, found.ci_high), path))
+        return Estimate(found.median, _interval(found.interval, path))
     value = _finite(found)
     if value is None:
         raise MissingEvidenceError(path)
@@ -145,7 +145,7 @@ def _compared(part: Evidence | Slice, limit: Limit, path: Path) -> Estimate:
             what = "the paired change of "
             if change.value is None:
                 raise MissingEvidenceError(path, what)
-            return Estimate(change.value, _interval((change.low, change.high), path, what), parts)
+            return Estimate(change.value, _interval(change.interval, path, what), parts)
     return _independent(value, reference, parts, relative=limit.relative)
 
 

@@ -10,7 +10,14 @@ from modules.judge.formats import Fixed, slice_name, text
 from modules.judge.requirements import TOLERANCE, Requirement
 from modules.judge.schema import FreshProcess
 
-_WORDS = {"ece": "ECE", "size_bytes": "size", "speedup": "speed-up"}
+_WORDS = {
+    "ece": "ECE",
+    "size_bytes": "size",
+    "speedup": "speed-up",
+    "load_ms": "load time",
+    "agreement_teacher_right": "agreement where the teacher is right",
+    "agreement_teacher_wrong": "agreement where the teacher is wrong",
+}
 # Keys that hold others, and say nothing that these do not.
 _CONTAINERS = frozenset({"latency", "latencies", "fresh", "speedups"})
 _TIMED = frozenset({"latency", "latencies", "speedup", "speedups"})

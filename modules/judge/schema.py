@@ -50,6 +50,11 @@ class Latency(Part):
     distribution_ms: list[Positive] = Field(min_length=101, max_length=101)
     intervals: dict[str, MeasuredInterval] = {}
 
+    @property
+    def way(self) -> str:
+        """The key of `latencies` and of `speedups`."""
+        return f"{self.runtime}_batch_{self.batch_size}"
+
 
 class FreshProcess(Part):
     """A file in a process that has just begun, with limited memory and time.
@@ -82,6 +87,11 @@ class Change(Part):
     value: Measured
     low: Measured
     high: Measured
+
+    @property
+    def interval(self) -> MeasuredInterval:
+        """Of the change."""
+        return self.low, self.high
 
 
 class Entry(Part):
@@ -141,6 +151,11 @@ class Speedup(Part):
     ci_high: Positive
     confidence: Share
     runtime: str
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the median."""
+        return self.ci_low, self.ci_high
 
 
 class Comparison(Part):
@@ -393,3 +408,7 @@ class Report(Evidence):
         """All models by name: the roles, then the variants under their own names."""
         roles = {"teacher": self.teacher, "student": self.student, "control": self.control}
         return {name: entry for name, entry in roles.items() if entry} | dict(self.variants)
+
+    def title(self, name: str) -> str:
+        """What a model is called: `student`, `TFLite int8`."""
+        return f"TFLite {name}" if name in self.variants else name

@@ -121,7 +121,7 @@ def speedups(report: Report, way: str) -> str | None:
         for name, each in rows.items():
             named.append((readable(name), look(report.models, name), each))
         for at, (_, style, each) in enumerate(named):
-            _interval(axes, at, (each.median, each.ci_low, each.ci_high), style)
+            _interval(axes, at, (each.median, *each.interval), style)
         axes.axvline(1, color=INK, linewidth=0.8)
         _rows(axes, [name for name, *_ in named])
         axes.set_xlabel("teacher's time / model's time")
@@ -150,7 +150,7 @@ def accuracy_changes(report: Report) -> str | None:
         for at, (name, change) in enumerate(changes.values()):
             assert change.value is not None
             style = look(report.models, name)
-            _interval(axes, at, (change.value, change.low, change.high), style)
+            _interval(axes, at, (change.value, *change.interval), style)
         axes.axvline(0, color=INK, linewidth=0.8)
         _rows(axes, list(changes))
         axes.set_xlabel("change in accuracy")

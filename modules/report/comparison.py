@@ -154,7 +154,7 @@ def _value(report: Report, number: Number) -> Value | None:
     if value is None:
         return None
     if isinstance(part, Speedup):
-        return Value(value, part.ci_low, part.ci_high)
+        return Value(value, *part.interval)
     if number.unit in ("count", "bytes"):
         return Value(value, value, value)
     return Value(value, *part.intervals.get(key, (None, None)))

@@ -8,13 +8,12 @@ and naming one has the Hub print code that fails.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from tabulate import tabulate
 
 from modules.judge.formats import slice_name, typeset
 from modules.judge.schema import Entry, Report
@@ -57,11 +56,8 @@ def render(report: Report) -> str:
         dataset=dataset(report),
         teachers=_model_lines(report),
         distill=_distilled(report),
-        evaluation=_evaluation(report),
-        latencies=_latencies(report),
+        timed={name: entry for name, entry in report.models.items() if entry.latency},
         limitations=list(_limitations(report)),
-        files=_files(report),
-        shipped=[name for name in report.gate.tflite if name in report.variants],
         input=_input(report),
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n"))
@@ -70,11 +66,7 @@ def render(report: Report) -> str:
 def card_data(report: Report) -> ModelCardData:
     """The metadata: results of the student and of every variant that ships, on the eval split."""
     shown: list[tuple[str, Entry]] = [("SavedModel", report.student)]
-    shown += [
-        (f"TFLite {name}", report.variants[name])
-        for name in report.gate.tflite
-        if name in report.variants
-    ]
+    shown += [(report.title(name), report.variants[name]) for name in report.gate.tflite]
     return ModelCardData(
         model_name=report.name,
         pipeline_tag=TASK,
@@ -111,53 +103,6 @@ def plain(value: object) -> str:
 def code(value: object) -> str:
     """A name as code; a backtick would end it."""
     return f"`{str(value).replace('`', chr(39))}`"
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    numbers = ["left", *["right"] * (len(headers) - 1)]
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=numbers)
-
-
-def _with_interval(entry: Entry, number: str) -> str:
-    return typeset(getattr(entry, number), "share") + interval_text(
-        entry.intervals.get(number), "share"
-    )
-
-
-def _evaluation(report: Report) -> str:
-    rows = []
-    for name, entry in report.models.items():
-        change = entry.against.get("teacher", {}).get("accuracy")
-        against = "\N{EN DASH}"
-        if change is not None:
-            against = typeset(change.value, "change")
-            against += interval_text((change.low, change.high), "change")
-        numbers = [_with_interval(entry, number) for number in ("accuracy", "loss", "ece")]
-        size = typeset(entry.size_bytes, "bytes")
-        title = f"TFLite {name}" if name in report.variants else name
-        rows.append([title, *numbers, against, typeset(entry.parameters, "count"), size])
-    headers = ["model", "accuracy", "loss", "ECE", "accuracy against the teacher"]
-    return _table([*headers, "parameters", "size"], rows)
-
-
-def _latencies(report: Report) -> str | None:
-    """Single examples on LiteRT, of every model that was timed; None if none was."""
-    comparison, rows = report.comparison, []
-    for name, entry in report.models.items():
-        if entry.latency is None:
-            continue
-        way = f"{entry.latency.runtime}_batch_{entry.latency.batch_size}"
-        speedup = comparison.speedups.get(way, {}).get(name)
-        if name == "student":
-            speedup = speedup or comparison.speedup
-        ratio = "\N{EN DASH}"
-        if speedup is not None:
-            ratio = typeset(speedup.median, "ratio")
-            ratio += interval_text((speedup.ci_low, speedup.ci_high), "ratio")
-        percentiles = [typeset(entry.latency.p50_ms, "ms"), typeset(entry.latency.p99_ms, "ms")]
-        rows.append([name, runtime_name(entry.latency.runtime), *percentiles, ratio])
-    headers = ["model", "runtime", "p50", "p99", "speed-up over the teacher"]
-    return _table(headers, rows) if rows else None
 
 
 def _model_lines(report: Report) -> list[str]:
@@ -208,21 +153,13 @@ def _limitations(report: Report) -> Iterator[str]:
     if changed:
         named = (
             f"{plain(slice_name(each.slice))} ({typeset(each.accuracy_change.value, 'change')}"
-            f"{interval_text((each.accuracy_change.low, each.accuracy_change.high), 'change')})"
+            f"{interval_text(each.accuracy_change.interval, 'change')})"
             for each in changed[:WEAKEST]
         )
         yield f"It loses the most accuracy to its teacher on {'; '.join(named)}."
     if report.data and report.data.anomalies:
         found = "; ".join(plain(each) for each in report.data.anomalies)
         yield f"The data had anomalies: {found}."
-
-
-def _files(report: Report) -> str | None:
-    rows = [
-        [code(variant.file), typeset(variant.size_bytes, "bytes"), code(variant.sha256)]
-        for variant in report.variants.values()
-    ]
-    return _table(["file", "size", "sha256"], rows) if rows else None
 
 
 def _input(report: Report) -> str:

@@ -126,7 +126,6 @@ def _arranged(report: Report) -> dict[str, Any]:
         "paths": {name: [name] if name in roles else ["variants", name] for name in models},
         "top_k": sorted({k for entry in models.values() for k in entry.top_k}, key=int),
         "ways": list(dict.fromkeys(way for each in models.values() for way in each.latencies)),
-        "way_of": {name: _judged_way(entry) for name, entry in models.items()},
         "fresh": {name: _deployed(entry) for name, entry in models.items()},
         "slices": sorted(enumerate(report.slices), key=lambda each: _by_change(each[1])),
         "confusions": {role: list(_frequent(report, role)) for role in report.confusion},
@@ -145,12 +144,6 @@ def _way_name(way: str) -> str:
     return f"{runtime_name(runtime)}, " + (
         "single examples" if batch == "1" else f"batches of {batch}"
     )
-
-
-def _judged_way(entry: Entry) -> str | None:
-    if entry.latency is None:
-        return None
-    return f"{entry.latency.runtime}_batch_{entry.latency.batch_size}"
 
 
 def _deployed(entry: Entry) -> str | None:

@@ -73,7 +73,7 @@ def _headline(result: GateResult) -> str:
 def _models(report: Report) -> Iterator[tuple[str, Entry | None]]:
     models = report.models
     for name in dict.fromkeys(("teacher", "student", "control", *models)):
-        yield f"TFLite {name}" if name in report.variants else name, models.get(name)
+        yield report.title(name), models.get(name)
 
 
 def _row(name: str, entry: Entry | None, teacher: Entry) -> list[str]:
@@ -105,7 +105,7 @@ def _comparison_lines(report: Report) -> list[str]:
     speedup = comparison.speedup
     speed = "-"
     if speedup:
-        low, high = text(speedup.ci_low, "ratio"), text(speedup.ci_high, "ratio")
+        low, high = (text(end, "ratio") for end in speedup.interval)
         level = text(speedup.confidence, "percent")
         speed = f"{text(speedup.median, 'ratio')} on {speedup.runtime} "
         speed += f"({level} interval {low} to {high})"

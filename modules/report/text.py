@@ -29,10 +29,9 @@ def essence(report: Report) -> str:
     ]
     if comparison.speedup is not None:
         speedup = comparison.speedup
-        between = (speedup.ci_low, speedup.ci_high)
         sentences.append(
             f"The student is {typeset(speedup.median, 'ratio')} as fast "
-            f"on {runtime_name(speedup.runtime)}{interval_text(between, 'ratio')}."
+            f"on {runtime_name(speedup.runtime)}{interval_text(speedup.interval, 'ratio')}."
         )
     files = [
         f"{name} ({typeset(report.variants[name].size_bytes, 'bytes')})"
