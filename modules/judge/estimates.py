@@ -25,9 +25,9 @@ class MissingEvidenceError(Exception):
     """The report does not say what a limit asks for.
 
     Attributes:
-        path: keys of the number; none if the number's whole surroundings are missing.
-        what: words before the number's name, if it is not the number itself that is missing.
-        remedy: what to do, where that is known.
+      path: keys of the number; none if the number's whole surroundings are missing.
+      what: words before the number's name, if it is not the number itself that is missing.
+      remedy: what to do, where that is known.
     """
 
     def __init__(self, path: Path, what: str = "", remedy: str = "") -> None:
@@ -40,10 +40,10 @@ class Estimate:
     """A number of the report.
 
     Attributes:
-        value: finite.
-        interval: its confidence interval; None if it is exact.
-        parts: the two numbers that it compares, with the models they belong to.
-        examples: number of examples it was measured on.
+      value: finite.
+      interval: its confidence interval; None if it is exact.
+      parts: the two numbers that it compares, with the models they belong to.
+      examples: number of examples it was measured on.
     """
 
     value: float
@@ -64,7 +64,7 @@ def estimate(evidence: Evidence, requirement: Requirement) -> Estimate:
     changes. All other comparisons treat the two numbers as independent.
 
     Raises:
-        MissingEvidenceError: the number, its interval or what it is compared with is not there.
+      MissingEvidenceError: the number, its interval or what it is compared with is not there.
     """
     limit, path = requirement.limit, requirement.path
     part: Evidence | Slice = evidence

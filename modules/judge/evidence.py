@@ -17,6 +17,7 @@ from modules.judge.schema import (
     Disagreement,
     Entry,
     Environment,
+    MeasuredInterval,
     ReliabilityBin,
     Slice,
     SliceEntry,
@@ -126,21 +127,17 @@ class Statistics:
           `accuracy_change` is student - teacher, `distillation_gain` student - control,
           `compression` teacher bytes / student bytes.
         """
-        teacher, student, control = (
-            entries.get(role) for role in ("teacher", "student", "control")
-        )
-        assert teacher and student
+        teacher, student = entries["teacher"], entries["student"]
         agreed = answers["teacher"].predicted == answers["student"].predicted
         right, wrong = metrics.agreement_by_teacher(answers["teacher"], answers["student"])
-        change = student.against["teacher"]["accuracy"]
-        bounds: dict[str, Any] = {
-            "accuracy_change": (change.low, change.high),
+        bounds: dict[str, MeasuredInterval] = {
+            "accuracy_change": student.against["teacher"]["accuracy"].interval,
             "agreement": intervals.proportion(int(agreed.sum()), len(agreed), self.confidence),
         }
         gain = None
-        if control:
-            found = student.against["control"]["accuracy"]
-            gain, bounds["distillation_gain"] = found.value, (found.low, found.high)
+        if "control" in entries:
+            change = student.against["control"]["accuracy"]
+            gain, bounds["distillation_gain"] = change.value, change.interval
         judged = speedups.get("litert_batch_1", {}).get("student")
         return Comparison(
             accuracy_change=student.accuracy - teacher.accuracy,

@@ -35,9 +35,9 @@ def judged(requirement: Requirement, found: Estimate, confidence: float) -> str:
     """What a requirement makes of a number, and what that rests on.
 
     Args:
-        requirement: one end of a limit.
-        found: the number.
-        confidence: level of its interval.
+      requirement: one end of a limit.
+      found: the number.
+      confidence: level of its interval.
     """
     form, part_form = _forms(requirement, found)
     parts = [f"{owner_name(owner)} {text(value, part_form)}" for owner, value in found.parts]
@@ -81,9 +81,9 @@ def fresh_process(owner: Path, runtime: str, process: FreshProcess) -> str:
     """Whether a file answered as judged when a new process loaded it.
 
     Args:
-        owner: the student, or a variant.
-        runtime: that loaded it.
-        process: what was seen.
+      owner: the student, or a variant.
+      runtime: that loaded it.
+      process: what was seen.
     """
     lead = f"in a fresh process with {runtime}, {owner_name(owner)}"
     if process.passed:

@@ -16,9 +16,9 @@ class Shown:
     """A rounded number: its digits times `scale` are the number, up to the last digit.
 
     Attributes:
-        digits: decimal digits, with thousands separated by commas.
-        unit: what follows, with its space; empty without a unit.
-        scale: what the unit stands for, for example 1000 with kB.
+      digits: decimal digits, with thousands separated by commas.
+      unit: what follows, with its space; empty without a unit.
+      scale: what the unit stands for, for example 1000 with kB.
     """
 
     digits: str
@@ -56,11 +56,11 @@ def show(value: float, form: Form) -> Shown:
     """Rounds a number.
 
     Args:
-        value: finite.
-        form: `share` (of accuracies and losses, too), `change` (with its sign), `count`, `id`,
-            `bytes`, `thousands`, `ms`, `rate` (per second), `ratio`, `near_one` (a ratio that
-            should be 1), `small` (of any magnitude), `percent`, `value` (of a feature), `plain`
-            (of an unknown kind), or a `Fixed` number of digits.
+      value: finite.
+      form: `share` (of accuracies and losses, too), `change` (with its sign), `count`, `id`,
+          `bytes`, `thousands`, `ms`, `rate` (per second), `ratio`, `near_one` (a ratio that
+          should be 1), `small` (of any magnitude), `percent`, `value` (of a feature), `plain`
+          (of an unknown kind), or a `Fixed` number of digits.
     """
     return (_FORMS[form] if isinstance(form, str) else form)(value)
 

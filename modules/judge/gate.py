@@ -26,9 +26,9 @@ class Choice:
     """The TFLite variants that are to ship.
 
     Attributes:
-        names: in the order of `push.tflite`.
-        problem: why they cannot, whatever the limits on them say; None if they can.
-        verdict: `inconclusive` if a variant might ship were its limits decided.
+      names: in the order of `push.tflite`.
+      problem: why they cannot, whatever the limits on them say; None if they can.
+      verdict: `inconclusive` if a variant might ship were its limits decided.
     """
 
     names: list[str]
@@ -45,15 +45,15 @@ def judge(evidence: Evidence, settings: GateSettings) -> GateResult:
     """Holds the evidence against every limit that is set, and chooses the variants to ship.
 
     Args:
-        evidence: what was measured. What is null in it is missing evidence.
-        settings: the limits; None is not checked.
+      evidence: what was measured. What is null in it is missing evidence.
+      settings: the limits; None is not checked.
 
     Returns:
-        Checks in the order of `GateSettings`, one for each TFLite variant that a limit is for,
-        then those of files in fresh processes. A limit judges every exported variant, but only
-        the ones that are to ship count. `push.tflite` is a failing check that is there when no
-        variant can ship. Without any limit that counts there is a failing check named `gate`: a
-        student that nothing was asked of has not proved anything.
+      Checks in the order of `GateSettings`, one for each TFLite variant that a limit is for,
+      then those of files in fresh processes. A limit judges every exported variant, but only
+      the ones that are to ship count. `push.tflite` is a failing check that is there when no
+      variant can ship. Without any limit that counts there is a failing check named `gate`: a
+      student that nothing was asked of has not proved anything.
     """
     push = evidence.push.tflite
     named = [] if isinstance(push, str) else push
@@ -90,8 +90,8 @@ def choose(evidence: Evidence, doubts: Doubts) -> Choice:
     in the report's order wins a tie.
 
     Args:
-        evidence: what was measured.
-        doubts: by variant, the verdict of each check that was not passed.
+      evidence: what was measured.
+      doubts: by variant, the verdict of each check that was not passed.
     """
     exported, push = evidence.variants, evidence.push.tflite
     if not isinstance(push, str):

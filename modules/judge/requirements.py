@@ -23,12 +23,12 @@ class Requirement:
     """One end of a limit.
 
     Attributes:
-        name: of its check.
-        limit: its `number` has a variant's name for `*`, unless there is no variant.
-        kind: `min` or `max`.
-        threshold: what the number must reach or must not exceed.
-        drop: whether the number judged is the other model's minus this one's.
-        variant: the TFLite variant that it judges, None if it judges the student as a whole.
+      name: of its check.
+      limit: its `number` has a variant's name for `*`, unless there is no variant.
+      kind: `min` or `max`.
+      threshold: what the number must reach or must not exceed.
+      drop: whether the number judged is the other model's minus this one's.
+      variant: the TFLite variant that it judges, None if it judges the student as a whole.
     """
 
     name: str
@@ -62,8 +62,8 @@ def requirements(settings: GateSettings, variants: Sequence[str]) -> Iterator[Re
     leave a limit out: it is taken for the student's as a whole.
 
     Args:
-        settings: the limits.
-        variants: names of the TFLite variants that may ship.
+      settings: the limits.
+      variants: names of the TFLite variants that may ship.
     """
     named = [*_short_forms(settings), *((limit.number, limit) for limit in settings.limits)]
     for name, limit in named:

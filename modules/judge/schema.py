@@ -60,15 +60,15 @@ class FreshProcess(Part):
     """A file in a process that has just begun, with limited memory and time.
 
     Attributes:
-        runtime: `saved_model` (TensorFlow) or `litert`.
-        load_ms: from the file on disk to its first answer, without the runtime's own import.
-        peak_memory_bytes: largest resident memory of the process.
-        runtime_memory_bytes: resident memory of the process before the file was loaded.
-        canaries: number of examples it was asked.
-        max_difference: largest difference of a logit from the one that was judged; null if
-            there was no answer.
-        passed: whether it answered all of them as judged.
-        problem: one line that says what went wrong, or null.
+      runtime: `saved_model` (TensorFlow) or `litert`.
+      load_ms: from the file on disk to its first answer, without the runtime's own import.
+      peak_memory_bytes: largest resident memory of the process.
+      runtime_memory_bytes: resident memory of the process before the file was loaded.
+      canaries: number of examples it was asked.
+      max_difference: largest difference of a logit from the one that was judged; null if
+          there was no answer.
+      passed: whether it answered all of them as judged.
+      problem: one line that says what went wrong, or null.
     """
 
     runtime: str
@@ -98,12 +98,12 @@ class Entry(Part):
     """One model on the eval split; `size_bytes` of its SavedModel directory or its TFLite file.
 
     Attributes:
-        top_k: share of examples whose label is among the k most probable classes, by k.
-        intervals: of `accuracy`, `loss`, `ece` and `top_k.<k>`.
-        against: by role and number (`accuracy`, `loss`, `ece`), the paired change from it.
-        latency: single examples on LiteRT, what a device pays; null if not timed.
-        latencies: every way it was timed, by `<runtime>_batch_<size>`; `latency` is among them.
-        fresh: by runtime.
+      top_k: share of examples whose label is among the k most probable classes, by k.
+      intervals: of `accuracy`, `loss`, `ece` and `top_k.<k>`.
+      against: by role and number (`accuracy`, `loss`, `ece`), the paired change from it.
+      latency: single examples on LiteRT, what a device pays; null if not timed.
+      latencies: every way it was timed, by `<runtime>_batch_<size>`; `latency` is among them.
+      fresh: by runtime.
     """
 
     accuracy: Share
@@ -162,12 +162,12 @@ class Comparison(Part):
     """The student against its teacher and its control; made by `modules.judge.evidence`.
 
     Attributes:
-        agreement_teacher_right: agreement where the teacher is right; null if it never is.
-        agreement_teacher_wrong: where it is wrong.
-        speedup: teacher / student, float32, single examples on LiteRT: the one that is judged.
-        speedups: by way of timing, then by model (`student` or a variant): teacher / model.
-        aa_control: by way of timing: the teacher against itself. It has to be 1; how far it is
-            off is the measurement's own error.
+      agreement_teacher_right: agreement where the teacher is right; null if it never is.
+      agreement_teacher_wrong: where it is wrong.
+      speedup: teacher / student, float32, single examples on LiteRT: the one that is judged.
+      speedups: by way of timing, then by model (`student` or a variant): teacher / model.
+      aa_control: by way of timing: the teacher against itself. It has to be 1; how far it is
+          off is the measurement's own error.
     """
 
     accuracy_change: float
@@ -316,13 +316,13 @@ class Evidence(Part):
     """Everything in a report but the verdict.
 
     Attributes:
-        created: when it was measured, ISO 8601, UTC.
-        confidence: level of all intervals.
-        pushed: null where nothing was pushed or the gate does not ask.
-        confusion: by role, in the order of label and prediction.
-        reliability: by role, and by variant.
-        curves: by role and name of the value, one for each epoch; null where it was not finite.
-        tuned: what the search has found, by dotted name; empty without a search.
+      created: when it was measured, ISO 8601, UTC.
+      confidence: level of all intervals.
+      pushed: null where nothing was pushed or the gate does not ask.
+      confusion: by role, in the order of label and prediction.
+      reliability: by role, and by variant.
+      curves: by role and name of the value, one for each epoch; null where it was not finite.
+      tuned: what the search has found, by dotted name; empty without a search.
     """
 
     schema_version: Literal[2] = 2
@@ -355,17 +355,17 @@ class Check(Part):
     """One limit, held against the evidence.
 
     Attributes:
-        name: key of `GateSettings`, or the number of one of its `limits`; with the TFLite variant
-            or the slice in brackets where there is one.
-        value: what the evidence says, None where it says nothing.
-        threshold: the limit, None if none was set.
-        passed: whether the limit is kept for certain.
-        reason: a sentence with both numbers, or one that says what is missing.
-        verdict: `inconclusive` where the limit lies within the value's interval.
-        low: lower bound of the value, None where it is exact, missing or without end.
-        high: upper bound.
-        variant: the TFLite variant that alone is judged here, or None: the student as a whole.
-        counts: whether it decides. What is found on a variant that is not to ship does not.
+      name: key of `GateSettings`, or the number of one of its `limits`; with the TFLite variant
+          or the slice in brackets where there is one.
+      value: what the evidence says, None where it says nothing.
+      threshold: the limit, None if none was set.
+      passed: whether the limit is kept for certain.
+      reason: a sentence with both numbers, or one that says what is missing.
+      verdict: `inconclusive` where the limit lies within the value's interval.
+      low: lower bound of the value, None where it is exact, missing or without end.
+      high: upper bound.
+      variant: the TFLite variant that alone is judged here, or None: the student as a whole.
+      counts: whether it decides. What is found on a variant that is not to ship does not.
     """
 
     name: str
@@ -384,12 +384,12 @@ class GateResult(Part):
     """The verdict.
 
     Attributes:
-        blessed: whether the student may ship: there are checks, none of the student's own was
-            anything but passed, and there is a variant to ship.
-        verdict: `failed` if a check that counts failed, else `inconclusive` if one was, else
-            `passed`.
-        checks: all of them. A variant that is not to ship counts neither for nor against.
-        tflite: the variants that ship, chosen by `push.tflite`; empty if not blessed.
+      blessed: whether the student may ship: there are checks, none of the student's own was
+          anything but passed, and there is a variant to ship.
+      verdict: `failed` if a check that counts failed, else `inconclusive` if one was, else
+          `passed`.
+      checks: all of them. A variant that is not to ship counts neither for nor against.
+      tflite: the variants that ship, chosen by `push.tflite`; empty if not blessed.
     """
 
     blessed: bool

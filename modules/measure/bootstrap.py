@@ -32,12 +32,12 @@ def mean(values: ArrayLike, confidence: float, seed: int) -> Interval:
     Source: Efron 1987, Better bootstrap confidence intervals, JASA 82:171-185, sections 3 and 6.
 
     Args:
-        values: `[n]`, one for each example.
-        confidence: level of the interval.
-        seed: of the resamples.
+      values: `[n]`, one for each example.
+      confidence: level of the interval.
+      seed: of the resamples.
 
     Returns:
-        The bounds; (nan, nan) if a value is not finite or there are fewer than two.
+      The bounds; (nan, nan) if a value is not finite or there are fewer than two.
     """
     sample = np.asarray(values, dtype=np.float64)
     if len(sample) < 2 or not np.isfinite(sample).all():
@@ -84,8 +84,8 @@ def calibration_error(predictions: Predictions, confidence: float, seed: int) ->
     Introduction to the Bootstrap, section 10.2).
 
     Returns:
-        Bounds in [0, 1] around the ECE; (nan, nan) if a confidence is NaN or there are fewer than
-        two examples.
+      Bounds in [0, 1] around the ECE; (nan, nan) if a confidence is NaN or there are fewer than
+      two examples.
     """
     if not _has_calibration(predictions):
         return _UNKNOWN
@@ -103,7 +103,7 @@ def calibration_error_change(
     reference's widens the interval above and the model's below.
 
     Raises:
-        ValueError: the two were not made from the same examples in the same order.
+      ValueError: the two were not made from the same examples in the same order.
     """
     metrics.require_same_examples(reference, model)
     if not (_has_calibration(reference) and _has_calibration(model)):

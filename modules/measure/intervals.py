@@ -31,7 +31,7 @@ def proportion(successes: int, trials: int, confidence: float) -> Interval:
     proportion.
 
     Raises:
-        ValueError: there is no trial, or not `0 <= successes <= trials`.
+      ValueError: there is no trial, or not `0 <= successes <= trials`.
     """
     # Takes a second to import; whoever compares two known intervals does without.
     from scipy.stats import binomtest
@@ -58,15 +58,15 @@ def paired_difference(
     for the paired-sample design, Statistics in Medicine 17:891-908.
 
     Args:
-        before_right: `[n]` bool, whether the one model is right.
-        after_right: `[n]` bool, whether the other is, on the same examples.
-        confidence: level of the interval.
+      before_right: `[n]` bool, whether the one model is right.
+      after_right: `[n]` bool, whether the other is, on the same examples.
+      confidence: level of the interval.
 
     Returns:
-        Bounds of after - before, within [-1, 1].
+      Bounds of after - before, within [-1, 1].
 
     Raises:
-        ValueError: there is no example, or the two are not of one length.
+      ValueError: there is no example, or the two are not of one length.
     """
     before, after = np.asarray(before_right, dtype=bool), np.asarray(after_right, dtype=bool)
     if before.shape != after.shape or before.ndim != 1 or before.size == 0:
@@ -126,7 +126,7 @@ def independent_ratio(
     A lower bound of 0 of the value gives 0, and one of the reference infinity.
 
     Raises:
-        ValueError: one of the numbers is not above 0, or a bound is below 0.
+      ValueError: one of the numbers is not above 0, or a bound is below 0.
     """
     if not (value > 0 and reference > 0 and interval[0] >= 0 and reference_interval[0] >= 0):
         raise ValueError(
@@ -152,7 +152,7 @@ def describe(
     """The intervals of one model's numbers: `accuracy`, `loss` and `top_k.<k>`.
 
     Raises:
-        ValueError: there is no example.
+      ValueError: there is no example.
     """
     count = len(predictions)
     right = int((predictions.label_rank == 0).sum())
@@ -172,11 +172,11 @@ def accuracy_change(
     """The model's accuracy minus the reference's, on the same examples.
 
     Returns:
-        The `value` of the change and its bounds `low` and `high`.
+      The `value` of the change and its bounds `low` and `high`.
 
     Raises:
-        ValueError: there is no example, or the two were not made from the same examples in the
-            same order.
+      ValueError: there is no example, or the two were not made from the same examples in the
+          same order.
     """
     metrics.require_same_examples(reference, model)
     before, after = (each.predicted == each.labels for each in (reference, model))

@@ -26,12 +26,12 @@ def write_report(report: Report, images: Mapping[str, bytes], directory: str | P
     """Writes `REPORT_FILES`, report.json last; each appears whole or not at all.
 
     Args:
-        report: what `build_report` returned.
-        images: PNG files of `report.disagreements`, by example id.
-        directory: a local directory, made if it is not there.
+      report: what `build_report` returned.
+      images: PNG files of `report.disagreements`, by example id.
+      directory: a local directory, made if it is not there.
 
     Raises:
-        ValueError: the directory is a URL, which `pathlib` would take for a local one.
+      ValueError: the directory is a URL, which `pathlib` would take for a local one.
     """
     if "://" in str(directory):
         raise ValueError(f"directory must be local, got {directory}; copy the files from there")
@@ -58,7 +58,7 @@ def read_report(path: str | Path) -> Report:
     """Reads report.json.
 
     Raises:
-        UserError: there is no such file, it is not a report, or one of another schema version.
+      UserError: there is no such file, it is not a report, or one of another schema version.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))

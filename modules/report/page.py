@@ -35,8 +35,8 @@ def render(report: Report, images: Mapping[str, bytes]) -> str:
     """The page, as HTML.
 
     Args:
-        report: what it shows.
-        images: PNG bytes by `example_id` for the report's disagreements; some may be missing.
+      report: what it shows.
+      images: PNG bytes by `example_id` for the report's disagreements; some may be missing.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),

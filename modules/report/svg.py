@@ -103,10 +103,10 @@ def draw(
     """One chart as an `<svg>` element for an HTML page.
 
     Args:
-        name: unique in the page; the names of the chart's parts begin with it.
-        description: what the chart shows, for those who do not see it.
-        paint: draws on the axes it is given.
-        size: width and height in points.
+      name: unique in the page; the names of the chart's parts begin with it.
+      description: what the chart shows, for those who do not see it.
+      paint: draws on the axes it is given.
+      size: width and height in points.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG

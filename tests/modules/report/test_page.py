@@ -231,6 +231,14 @@ def test_the_verdict_is_said_in_words(report: Report, word: str, marks: set[str]
     assert ("Nothing ships." in html) == (not report.gate.blessed)
 
 
+def test_a_check_that_does_not_count_is_muted(report: Report) -> None:
+    checks = re.findall(r'<li class="(\w+)">(.*?)</li>', render_page(_small(report), {}), re.DOTALL)
+    assert len(checks) == len(report.gate.checks)
+    for check, (shown_as, content) in zip(report.gate.checks, checks, strict=True):
+        assert shown_as == (check.verdict if check.counts else "aside")
+        assert ("does not ship" in content) == (not check.counts)
+
+
 def _small(report: Report) -> Report:
     """Without what takes seconds to draw."""
     untimed: dict[str, Any] = {"latency": None, "latencies": {}, "against": {}}
