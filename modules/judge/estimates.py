@@ -90,7 +90,7 @@ def value_at(part: Any, *keys: str | int) -> Any:
     """What lies along the keys of a report: fields, keys of mappings, places in lists; or None."""
     for key in keys:
         if isinstance(part, Part):
-            part = getattr(part, str(key)) if key in type(part).model_fields else None
+            part = getattr(part, str(key), None)
         elif isinstance(part, Mapping):
             part = part.get(key)
         elif isinstance(part, list | tuple) and isinstance(key, int):

@@ -66,7 +66,7 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
-# Beside the color, for those who cannot tell the colors apart, and for grey paper.
+# Beside the color, for those who cannot tell the colors apart, and for gray paper.
 _MARKERS = "osd^DvPX"
 _LINES: tuple[LineStyle, ...] = (
     "-",

@@ -98,8 +98,8 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     assert spec is not None and spec.submodule_search_locations
     path = Path(spec.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
     table = np.loadtxt(path, delimiter=",")[-EXAMPLES:]
-    grey = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8)
-    return grey.reshape(-1, 8, 8), table[:, -1].astype(int)
+    gray = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8)
+    return gray.reshape(-1, 8, 8), table[:, -1].astype(int)
 
 
 def _example_id(index: int) -> str:

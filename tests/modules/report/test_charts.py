@@ -171,7 +171,7 @@ def test_the_same_chart_has_the_same_bytes(report: Report) -> None:
     assert charts.trade_off(report, "size") == charts.trade_off(report, "size")
 
 
-def test_colours_and_font_are_the_pages() -> None:
+def test_colors_and_font_are_the_pages() -> None:
     svg = draw("Any chart", "it shows", _paint, (200, 150))
     assert "var(--series-1)" in svg
     assert "var(--ink)" in svg

@@ -63,7 +63,7 @@ def test_metadata_have_the_form_of_the_hubs_model_index(card: ModelCard) -> None
     assert metadata["model-index"] == eval_results_to_model_index("digits", card.data.eval_results)
 
 
-def test_no_licence_is_invented(card: ModelCard) -> None:
+def test_no_license_is_invented(card: ModelCard) -> None:
     assert card.data.license is None
     assert card.data.library_name is None
 

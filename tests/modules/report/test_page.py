@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCRIPT = "<script>window.harmed = 1</script>"
-# Contrast of two colours as WCAG 2 defines it, and the colours of a chart's texts.
+# Contrast of two colors as WCAG 2 defines it, and the colors of a chart's texts.
 CONTRASTS = """() => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
-  const light = (colour) => {
-    const [r, g, b] = channels(colour).map((each) => each / 255).map(
+  const channels = (color) => color.match(/[\\d.]+/g).slice(0, 3).map(Number);
+  const light = (color) => {
+    const [r, g, b] = channels(color).map((each) => each / 255).map(
       (each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const paper = light(getComputedStyle(document.body).backgroundColor);
-  const contrast = (colour) => {
-    const [low, high] = [light(colour), paper].sort((a, b) => a - b);
+  const contrast = (color) => {
+    const [low, high] = [light(color), paper].sort((a, b) => a - b);
     return (high + 0.05) / (low + 0.05);
   };
   const inked = [...document.querySelectorAll('svg text')].filter(
@@ -433,10 +433,10 @@ def test_the_page_never_scrolls_sideways(
 
 
 def test_light_and_dark_are_both_readable(html: str, open_page: Callable[..., Page]) -> None:
-    colours = {}
+    colors = {}
     for scheme in ("light", "dark"):
         page = open_page(html, color_scheme=scheme)
-        colours[scheme] = page.evaluate(
+        colors[scheme] = page.evaluate(
             "[getComputedStyle(document.body).backgroundColor,"
             " getComputedStyle(document.body).color,"
             " getComputedStyle(document.querySelector('svg text')).fill]"
@@ -446,7 +446,7 @@ def test_light_and_dark_are_both_readable(html: str, open_page: Callable[..., Pa
         assert contrasts["chart"] >= 4.5
         assert contrasts["text"] >= 4.5
         assert contrasts["marks"] >= 3
-    assert all(light != dark for light, dark in zip(colours["light"], colours["dark"], strict=True))
+    assert all(light != dark for light, dark in zip(colors["light"], colors["dark"], strict=True))
 
 
 def test_paper_is_white_and_shows_whole_tables(html: str, open_page: Callable[..., Page]) -> None:
