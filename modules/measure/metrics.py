@@ -213,9 +213,7 @@ def reliability(predictions: Predictions, bins: int = BINS) -> list[Bin]:
 def expected_calibration_error(predictions: Predictions, bins: int = BINS) -> float:
     """How far confidence is from accuracy, on average over the examples.
 
-    `ECE = sum_m |B_m| / n * |acc(B_m) - conf(B_m)|` over the bins of `bin_ids`. `acc` and `conf`
-    are means over the bin, and empty bins add nothing. Since `|B_m|` cancels, the sum runs over
-    `|correct_m - confidence_m| / n` with plain sums per bin.
+    `ECE = sum_m |B_m| / n * |acc(B_m) - conf(B_m)|` over the bins of `reliability`.
 
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, equation 3.
 
@@ -229,11 +227,9 @@ def expected_calibration_error(predictions: Predictions, bins: int = BINS) -> fl
     Raises:
       ValueError: there is no example or no bin.
     """
-    _require_examples(predictions)
-    ids = bin_ids(predictions.confidence, bins)
-    correct = (predictions.predicted == predictions.labels).astype(np.float64)
-    gaps = np.bincount(ids, weights=correct - predictions.confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(predictions))
+    found = reliability(predictions, bins)
+    gaps = (each.count * abs(each.accuracy - each.confidence) for each in found)
+    return sum(gaps) / len(predictions)
 
 
 def agreement(first: Predictions, second: Predictions) -> float:

@@ -182,31 +182,21 @@ def _data_uris(report: Report, images: Mapping[str, bytes]) -> dict[str, tuple[s
 
 
 def _charts(report: Report) -> dict[str, Any]:
-    """SVG by what it shows, without what the report has no data for."""
-    models = report.models
-    ways = dict.fromkeys(way for each in models.values() for way in each.latencies)
-    curves = {
-        role: [charts.curve(report, role, metric) for metric in charts.curve_metrics(report, role)]
-        for role in report.curves
-    }
-    drawn = {
+    """SVG by what it shows; None where the report has no data for it."""
+    ways = dict.fromkeys(way for each in report.models.values() for way in each.latencies)
+    return {
         "trade_offs": [charts.trade_off(report, "latency"), charts.trade_off(report, "size")],
-        "accuracy_changes": [charts.accuracy_changes(report)],
-        "confusion_charts": [charts.confusion(report, role) for role in report.confusion],
-        "reliability_charts": [charts.reliability(report, name) for name in models],
-    }
-    grouped = {
         "timing_charts": {
             way: [charts.latency_distribution(report, way), charts.speedups(report, way)]
             for way in ways
         },
-        "curve_charts": curves,
+        "accuracy_changes": [charts.accuracy_changes(report)],
+        "confusion_charts": [charts.confusion(report, role) for role in report.confusion],
+        "reliability_charts": [charts.reliability(report, name) for name in report.models],
+        "curve_charts": {
+            role: [
+                charts.curve(report, role, metric) for metric in charts.curve_metrics(report, role)
+            ]
+            for role in report.curves
+        },
     }
-    return {name: _known(group) for name, group in drawn.items()} | {
-        name: {key: _known(group) for key, group in groups.items()}
-        for name, groups in grouped.items()
-    }
-
-
-def _known(drawn: list[str | None]) -> list[Markup]:
-    return [Markup(each) for each in drawn if each is not None]
