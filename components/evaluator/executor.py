@@ -153,7 +153,7 @@ def _record(
             for role, key in _MODEL_RUNS.items()
             if input_dict.get(key)
         },
-        data=run_history.summarise_data(
+        data=run_history.summarize_data(
             by_split("statistics", "FeatureStats.pb"),
             by_split("anomalies", "SchemaDiff.pb"),
             list(split.labels),

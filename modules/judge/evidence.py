@@ -17,13 +17,14 @@ from modules.judge.schema import (
     Disagreement,
     Entry,
     Environment,
+    MeasuredInterval,
     ReliabilityBin,
     Slice,
     SliceEntry,
     Speedup,
     Variant,
 )
-from modules.measure import intervals, metrics
+from modules.measure import bootstrap, intervals, metrics
 from modules.measure.metrics import Predictions
 
 # Whose versions decide what comes out of a run.
@@ -57,12 +58,14 @@ class Statistics:
           references: Of other models on the same examples, by role: what it is held against.
           **measured: The other fields of `Entry`: `parameters`, `size_bytes`, `latency`, ...
         """
+        bounds = intervals.describe(predictions, self.top_k, self.confidence, self.seed)
+        bounds["ece"] = bootstrap.calibration_error(predictions, self.confidence, self.seed)
         return Entry(
             accuracy=metrics.accuracy(predictions),
             loss=metrics.mean_loss(predictions),
             ece=metrics.expected_calibration_error(predictions),
             top_k={str(k): metrics.top_k_accuracy(predictions, k) for k in self.top_k},
-            intervals=intervals.describe(predictions, self.top_k, self.confidence, self.seed),
+            intervals=bounds,
             against={
                 role: {
                     name: Change.model_validate(change)
@@ -90,22 +93,19 @@ class Statistics:
         """
         entries = {}
         for role, numbers in tfma.items():
-            bounds = intervals.describe(answers[role], self.top_k, self.confidence, self.seed)
             entries[role] = SliceEntry(
                 accuracy=numbers["accuracy"],
                 loss=numbers["loss"],
                 top_k={str(k): numbers[f"top_{k}_accuracy"] for k in self.top_k},
-                intervals={name: bound for name, bound in bounds.items() if name != "ece"},
+                intervals=intervals.describe(answers[role], self.top_k, self.confidence, self.seed),
             )
-        changes = intervals.changes(
-            answers["teacher"], answers["student"], self.confidence, self.seed
-        )
+        change = intervals.accuracy_change(answers["teacher"], answers["student"], self.confidence)
         return Slice(
             slice=dict(values),
             count=len(answers["student"]),
             teacher=entries["teacher"],
             student=entries["student"],
-            accuracy_change=Change.model_validate(changes["accuracy"]),
+            accuracy_change=Change.model_validate(change),
         )
 
     def compare(
@@ -127,21 +127,17 @@ class Statistics:
           `accuracy_change` is student - teacher, `distillation_gain` student - control,
           `compression` teacher bytes / student bytes.
         """
-        teacher, student, control = (
-            entries.get(role) for role in ("teacher", "student", "control")
-        )
-        assert teacher and student
+        teacher, student = entries["teacher"], entries["student"]
         agreed = answers["teacher"].predicted == answers["student"].predicted
         right, wrong = metrics.agreement_by_teacher(answers["teacher"], answers["student"])
-        change = student.against["teacher"]["accuracy"]
-        bounds: dict[str, Any] = {
-            "accuracy_change": (change.low, change.high),
+        bounds: dict[str, MeasuredInterval] = {
+            "accuracy_change": student.against["teacher"]["accuracy"].interval,
             "agreement": intervals.proportion(int(agreed.sum()), len(agreed), self.confidence),
         }
         gain = None
-        if control:
-            found = student.against["control"]["accuracy"]
-            gain, bounds["distillation_gain"] = found.value, (found.low, found.high)
+        if "control" in entries:
+            change = student.against["control"]["accuracy"]
+            gain, bounds["distillation_gain"] = change.value, change.interval
         judged = speedups.get("litert_batch_1", {}).get("student")
         return Comparison(
             accuracy_change=student.accuracy - teacher.accuracy,
@@ -167,7 +163,7 @@ def describe_variant(entry: Entry, file: str, sha256: str, teacher_tflite_bytes:
       teacher_tflite_bytes: Size of the teacher's float32 TFLite file.
     """
     return Variant(
-        **entry.model_dump(),
+        **dict(entry),
         file=file,
         sha256=sha256,
         compression=teacher_tflite_bytes / entry.size_bytes,

@@ -1,154 +1,182 @@
-"""The gate: decides from the evidence in a report whether a student may ship.
+"""The gate: decides from the evidence in a report whether a student may ship, and as what.
 
-A limit refuses the student unless there is evidence that it is kept: a missing value, NaN, or a
-file that was never measured counts against the student, never for it. A number with a confidence
+A limit refuses the student unless there is evidence that it is kept: a missing value or a file
+that was never measured counts against the student, never for it. A number with a confidence
 interval has to keep the limit over the whole of it. Each verdict comes with a sentence for whoever
 has to sign the release.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
 
-from modules.judge import reasons
-from modules.judge.bounds import Bound, bounds_of
-from modules.judge.readings import MissingEvidenceError, Path, at, finite, read
-from modules.judge.schema import Check, Evidence, GateResult, Report, Verdict
-from modules.judge.shipping import choose, exported_names, names_of
+from modules.judge import explanations
+from modules.judge.estimates import MissingEvidenceError, Path, estimate
+from modules.judge.requirements import Requirement, requirements
+from modules.judge.schema import Check, Entry, Evidence, GateResult, Report, Verdict
 from modules.settings import GateSettings
 
-TEXT_WIDTH = 100  # columns of a terminal
+# Checks that were not passed with their verdicts, by variant.
+Doubts = Mapping[str, Mapping[str, Verdict]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The TFLite variants that are to ship.
+
+    Attributes:
+      names: in the order of `push.tflite`.
+      problem: why they cannot, whatever the limits on them say; None if they can.
+      verdict: `inconclusive` if a variant might ship were its limits decided.
+    """
+
+    names: list[str]
+    problem: str | None = None
+    verdict: Verdict = "failed"
 
 
 def build_report(evidence: Evidence, limits: GateSettings) -> Report:
-    """Has the gate judge the evidence as it will stand in the file, and joins the two."""
-    parts = evidence.model_dump(mode="json")
-    return Report.model_validate({**parts, "gate": judge(parts, limits)})
+    """Has the gate judge the evidence, and joins the two."""
+    return Report(**dict(evidence), gate=judge(evidence, limits))
 
 
-def judge(evidence: Mapping[str, Any], settings: GateSettings) -> GateResult:
+def judge(evidence: Evidence, settings: GateSettings) -> GateResult:
     """Holds the evidence against every limit that is set, and chooses the variants to ship.
 
     Args:
-        evidence: a report as in `modules.judge.schema.Evidence`, as plain data. Nothing in it is
-            taken for granted: what is absent, None or not finite is missing evidence.
-        settings: the limits; None is not checked.
+      evidence: what was measured. What is null in it is missing evidence.
+      settings: the limits; None is not checked.
 
     Returns:
-        Checks in the order of `GateSettings`, one for each TFLite variant that a limit is for,
-        then those of files in fresh processes. A limit judges every exported variant, but only
-        the ones that are to ship count. `push.tflite` is a failing check that is there when no
-        variant can ship. Without any limit that counts there is a failing check named `gate`: a
-        student that nothing was asked of has not proved anything.
+      Checks in the order of `GateSettings`, one for each TFLite variant that a limit is for,
+      then those of files in fresh processes. A limit judges every exported variant, but only
+      the ones that are to ship count. `push.tflite` is a failing check that is there when no
+      variant can ship. Without any limit that counts there is a failing check named `gate`: a
+      student that nothing was asked of has not proved anything.
     """
-    exported, named = exported_names(evidence), names_of(at(evidence, "push", "tflite"))
-    bounds = list(bounds_of(settings, list(dict.fromkeys([*exported, *named]))))
-    if not bounds:
+    push = evidence.push.tflite
+    named = [] if isinstance(push, str) else push
+    required = list(requirements(settings, list(dict.fromkeys([*evidence.variants, *named]))))
+    if not required:
         limits = ", ".join(GateSettings.model_fields)
         reason = f"no limit is set, so nothing is proved; set at least one of gate: {limits}"
-        return GateResult(False, "failed", [Check("gate", None, None, False, reason, "failed")], [])
-    checks = [*(_hold(evidence, bound) for bound in bounds), *_fresh_checks(evidence, exported)]
+        refusal = _refusal("gate", reason)
+        return GateResult(blessed=False, verdict="failed", checks=[refusal], tflite=[])
+    checks = [*(_check(evidence, each) for each in required), *_fresh_checks(evidence)]
     choice = choose(evidence, _doubts(checks))
     checks = [
-        replace(check, counts=check.variant is None or check.variant in choice.names)
+        check.model_copy(update={"counts": check.variant in (None, *choice.names)})
         for check in checks
     ]
     if choice.problem is not None:
-        checks.append(Check("push.tflite", None, None, False, choice.problem, choice.verdict))
+        checks.append(_refusal("push.tflite", choice.problem, choice.verdict))
     if not any(check.counts for check in checks):
-        reason = f"no limit is on the student or on {', '.join(choice.names)}, which is to ship"
-        checks.append(Check("gate", None, None, False, reason, "failed"))
+        reason = f"no limit covers the student or {', '.join(choice.names)}, which would ship"
+        checks.append(_refusal("gate", reason))
     verdicts = {check.verdict for check in checks if check.counts}
     worst: Sequence[Verdict] = ("failed", "inconclusive", "passed")
     verdict = next(each for each in worst if each in verdicts)
     blessed = verdict == "passed"
-    return GateResult(blessed, verdict, checks, choice.names if blessed else [])
+    tflite = choice.names if blessed else []
+    return GateResult(blessed=blessed, verdict=verdict, checks=checks, tflite=tflite)
 
 
-def verdict_lines(result: GateResult) -> list[str]:
-    """The verdict and each check's reason: Markdown that also reads well in a terminal.
+def choose(evidence: Evidence, doubts: Doubts) -> Choice:
+    """Chooses the TFLite variants to ship.
 
-    Of variants that are not to ship, only what has not passed is told, marked in parentheses.
+    Named ones are to ship whatever was found on them: then it counts. `smallest` and `fastest`
+    choose among the variants without doubts, by `size_bytes` and by the median latency; the first
+    in the report's order wins a tie.
+
+    Args:
+      evidence: what was measured.
+      doubts: by variant, the verdict of each check that was not passed.
     """
-    lines = [_headline(result), ""]
-    for check in result.checks:
-        mark = check.verdict if check.passed else check.verdict.upper()
-        text = f"- {mark} `{check.name}`: {check.reason}"
-        if not check.counts:
-            if check.passed:
-                continue
-            text = f"- ({check.verdict}) `{check.name}`: {check.reason}; it is not to ship"
-        lines += textwrap.wrap(
-            text,
-            TEXT_WIDTH,
-            subsequent_indent="  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    return lines
+    exported, push = evidence.variants, evidence.push.tflite
+    if not isinstance(push, str):
+        absent = ", ".join(name for name in push if name not in exported)
+        problem = f"the evidence lacks TFLite {absent}, which push.tflite names"
+        return Choice(push, problem if absent else None)
+    if not exported:
+        return Choice([], "the evidence lacks any TFLite variant, so there is none to push")
+    sound = [name for name in exported if name not in doubts]
+    measured = {name: _measure(exported[name], push) for name in sound}
+    values = {name: value for name, value in measured.items() if value is not None}
+    if values:
+        return Choice([min(values, key=values.__getitem__)])
+    if sound:
+        return Choice([], f"the evidence lacks the latency of TFLite {', '.join(sound)}")
+    found = [
+        f"{name} ({', '.join(f'{check} {verdict}' for check, verdict in doubts[name].items())})"
+        for name in exported
+    ]
+    undecided = any("failed" not in doubts[name].values() for name in exported)
+    problem = f"no TFLite variant passes all of its checks: {', '.join(found)}"
+    return Choice([], problem, "inconclusive" if undecided else "failed")
 
 
-def _headline(result: GateResult) -> str:
-    counting = [check.verdict for check in result.checks if check.counts]
-    failed, undecided = counting.count("failed"), counting.count("inconclusive")
-    of_all = f"of {len(counting)} checks"
-    if result.verdict == "passed":
-        return f"PASSED: {len(counting)} {of_all} hold"
-    if result.verdict == "inconclusive":
-        return f"INCONCLUSIVE: {undecided} {of_all} cannot be decided, nothing is pushed"
-    more = f", {undecided} cannot be decided" if undecided else ""
-    return f"REFUSED: {failed} {of_all} failed{more}, nothing is pushed"
+def _measure(entry: Entry, push: str) -> float | None:
+    """What the chosen variant has least of."""
+    if push == "smallest":
+        return entry.size_bytes
+    return entry.latency.p50_ms if entry.latency else None
 
 
-def _hold(evidence: Mapping[str, Any], bound: Bound) -> Check:
-    """One limit against the evidence."""
-    threshold = bound.threshold
-    if bound.limit.against == "pushed" and evidence.get("pushed", ...) is None:
-        reason = reasons.first_release(threshold)
-        return Check(bound.name, None, threshold, True, reason, "passed", variant=bound.variant)
-    try:
-        reading = read(evidence, bound)
-    except MissingEvidenceError as error:
-        reason = reasons.missing(error, threshold)
-        return Check(bound.name, None, threshold, False, reason, "failed", variant=bound.variant)
-    verdict = bound.verdict(reading.bounds)
-    low, high = map(finite, reading.interval or (None, None))
-    reason = reasons.judged(bound, reading, finite(evidence.get("confidence")))
+def _refusal(name: str, reason: str, verdict: Verdict = "failed") -> Check:
     return Check(
-        name=bound.name,
-        value=reading.value,
-        threshold=threshold,
-        passed=verdict == "passed",
-        reason=reason,
-        verdict=verdict,
-        low=low,
-        high=high,
-        variant=bound.variant,
+        name=name, value=None, threshold=None, passed=False, reason=reason, verdict=verdict
     )
 
 
-def _fresh_checks(evidence: Mapping[str, Any], exported: Sequence[str]) -> Iterator[Check]:
+def _check(evidence: Evidence, required: Requirement) -> Check:
+    """One requirement against the evidence."""
+    value: float | None = None
+    ends: tuple[float | None, ...] = (None, None)
+    verdict: Verdict
+    if required.limit.against == "pushed" and evidence.pushed is None:
+        verdict, reason = "passed", explanations.first_release(required.threshold)
+    else:
+        try:
+            found = estimate(evidence, required)
+        except MissingEvidenceError as error:
+            verdict, reason = "failed", explanations.missing(error, required.threshold)
+        else:
+            value, verdict = found.value, required.verdict(found.bounds)
+            ends = found.interval or ends
+            reason = explanations.judged(required, found, evidence.confidence)
+    return Check(
+        name=required.name,
+        value=value,
+        threshold=required.threshold,
+        passed=verdict == "passed",
+        reason=reason,
+        verdict=verdict,
+        low=ends[0],
+        high=ends[1],
+        variant=required.variant,
+    )
+
+
+def _fresh_checks(evidence: Evidence) -> Iterator[Check]:
     """Whether the files answered as judged when another process loaded them."""
-    owners: list[tuple[Path, str | None]] = [(("student",), None)]
-    owners += [(("variants", name), name) for name in exported]
-    for owner, variant in owners:
-        processes = at(evidence, *owner, "fresh")
-        for runtime in names_of(processes):
-            process = at(processes, runtime)
-            passed = at(process, "passed") is True
-            name = f"fresh_process[{variant or runtime}]"
-            reason = reasons.fresh_process(owner, runtime, process, passed=passed)
-            difference = finite(at(process, "max_difference"))
-            verdict: Verdict = "passed" if passed else "failed"
-            yield Check(name, difference, None, passed, reason, verdict, variant=variant)
+    owners: list[tuple[Path, str | None, Entry]] = [(("student",), None, evidence.student)]
+    owners += [(("variants", name), name, entry) for name, entry in evidence.variants.items()]
+    for owner, variant, entry in owners:
+        for runtime, process in entry.fresh.items():
+            yield Check(
+                name=f"fresh_process[{variant or runtime}]",
+                value=process.max_difference,
+                threshold=None,
+                passed=process.passed,
+                reason=explanations.fresh_process(owner, runtime, process),
+                verdict="passed" if process.passed else "failed",
+                variant=variant,
+            )
 
 
-def _doubts(checks: Sequence[Check]) -> dict[str, dict[str, str]]:
-    """By variant, the checks that were not passed with their verdicts."""
-    doubts: dict[str, dict[str, str]] = {}
+def _doubts(checks: Sequence[Check]) -> Doubts:
+    doubts: dict[str, dict[str, Verdict]] = {}
     for check in checks:
         if check.variant is not None and not check.passed:
             found = doubts.setdefault(check.variant, {})

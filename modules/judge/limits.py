@@ -6,8 +6,7 @@ Imports nothing heavy: the command line validates configurations with it.
 from __future__ import annotations
 
 import difflib
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -15,8 +14,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from modules.errors import ConfigError
-from modules.judge.bounds import slice_name
-from modules.judge.readings import Path, owner_of
+from modules.judge.estimates import Path, owner_of
+from modules.judge.formats import slice_name
 from modules.judge.schema import Evidence, SliceEntry, Speedup
 from modules.settings import EvaluateSettings, GateSettings, Limit
 
@@ -30,16 +29,22 @@ class _Known:
     """What the report will have.
 
     Attributes:
-        variants: the exported TFLite variants.
-        top_k: every k as text.
-        slices: the features of each slice.
-        control: whether there is a control.
+      variants: the exported TFLite variants.
+      top_k: every k as text.
+      slices: the features of each slice.
+      control: whether there is a control.
     """
 
     variants: Sequence[str]
     top_k: Sequence[str]
     slices: Sequence[frozenset[str]]
     control: bool
+
+    @property
+    def keys(self) -> dict[str, Sequence[str]]:
+        """The keys of mappings that the configuration decides, by field."""
+        variants = [*self.variants, "*"]
+        return {"variants": variants, "top_k": self.top_k, "speedups.*": [_ANY, "*"]}
 
 
 def check_limits(
@@ -48,13 +53,13 @@ def check_limits(
     """Checks that every limit is on something that the report will say.
 
     Args:
-        gate: the limits.
-        variants: `export.tflite`.
-        evaluate: its slices and its top k.
-        control: whether a control is trained (`distill.control`).
+      gate: the limits.
+      variants: `export.tflite`.
+      evaluate: its slices and its top k.
+      control: whether a control is trained (`distill.control`).
 
     Raises:
-        ConfigError: one line for each limit that no report could ever keep.
+      ConfigError: one line for each limit that no report could ever keep.
     """
     known = _Known(
         variants, [str(k) for k in evaluate.top_k], [frozenset(s) for s in evaluate.slices], control
@@ -100,7 +105,7 @@ def _problem_of_slice(limit: Limit, path: Path, known: _Known) -> str | None:
             f"slice must have the features of one of evaluate.slices, {evaluated}, "
             f"got {slice_name(features) or 'none'}; add {sorted(features)} to evaluate.slices"
         )
-    numbers = [(role, *below) for role in _SLICED for below in _expanded(_below(SliceEntry), known)]
+    numbers = [(role, *path) for role in _SLICED for path in _below(SliceEntry, role, known.keys)]
     if not _is_known(path, numbers):
         return "on a slice, " + _unknown(limit.number, numbers)
     if limit.against is not None and (limit.against not in _SLICED or limit.against == path[0]):
@@ -132,37 +137,26 @@ def _is_known(path: Path, numbers: Sequence[Path]) -> bool:
 def _numbers(known: _Known) -> list[Path]:
     """All numbers that can be judged, with a stand-in for keys that only the run will tell."""
     fields = Evidence.model_fields
-    paths = [(role, *below) for role in _JUDGED for below in _below(fields[role].annotation)]
-    return list(_expanded(paths, known))
+    return [
+        (role, *path)
+        for role in _JUDGED
+        for path in _below(fields[role].annotation, role, known.keys)
+    ]
 
 
-def _expanded(paths: Iterable[Path], known: _Known) -> Iterator[Path]:
-    """The paths with the keys that the configuration decides."""
-    keys = {"variants": [*known.variants, "*"], "top_k": known.top_k}
-    for path in paths:
-        choices = [
-            keys.get(before, [_ANY]) if key == _ANY else [key]
-            for before, key in zip(("", *path), path, strict=False)
-        ]
-        if path[:2] == ("comparison", "speedups"):  # by way of timing, then by model
-            choices[-1] = [_ANY, "*"]
-        yield from itertools.product(*choices)
-
-
-def _below(annotation: Any) -> Iterator[Path]:
-    """The paths of the numbers within a type of the schema."""
+def _below(annotation: Any, field: str, keys: Mapping[str, Sequence[str]]) -> Iterator[Path]:
+    """The paths of the numbers within a field of the schema, given the keys of its mappings."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, UnionType):
         for member in get_args(annotation):
-            yield from _below(member)
+            yield from _below(member, field, keys)
     elif get_origin(annotation) is dict:
-        for path in _below(get_args(annotation)[1]):
-            yield (_ANY, *path)
+        below = list(_below(get_args(annotation)[1], f"{field}.*", keys))
+        yield from ((key, *path) for key in keys.get(field, [_ANY]) for path in below)
     elif annotation in (int, float, Speedup):
         yield ()
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for name, field in annotation.model_fields.items():
+        for name, part in annotation.model_fields.items():
             if name != "against":  # a limit asks for these by its own key `against`
-                for path in _below(field.annotation):
-                    yield (name, *path)
+                yield from ((name, *path) for path in _below(part.annotation, name, keys))

@@ -49,7 +49,7 @@ def training_curves(model_run_dir: str) -> dict[str, list[float]]:
     return curves
 
 
-def summarise_data(
+def summarize_data(
     statistics: Mapping[str, str], anomalies: Mapping[str, str], labels: list[str]
 ) -> DataSummary:
     """What StatisticsGen and ExampleValidator found.

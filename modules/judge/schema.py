@@ -7,10 +7,9 @@ numbers, by key; a number without one is exact (a size, a count) or was measured
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, with_config
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 SCHEMA_VERSION = 2
 
@@ -23,8 +22,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # JSON has no NaN. The loss of a diverged model becomes null, and its report can still be read.
 Measured = Annotated[float | None, BeforeValidator(_null_unless_finite)]
-Interval = tuple[Measured, Measured]
-Role = Literal["teacher", "student", "control"]
+MeasuredInterval = tuple[Measured, Measured]
+Verdict = Literal["passed", "failed", "inconclusive"]
 
 
 class Part(BaseModel):
@@ -49,22 +48,27 @@ class Latency(Part):
     batch_size: int = Field(1, ge=1)
     queries: int = Field(ge=1)
     distribution_ms: list[Positive] = Field(min_length=101, max_length=101)
-    intervals: dict[str, Interval] = {}
+    intervals: dict[str, MeasuredInterval] = {}
+
+    @property
+    def way(self) -> str:
+        """The key of `latencies` and of `speedups`."""
+        return f"{self.runtime}_batch_{self.batch_size}"
 
 
 class FreshProcess(Part):
     """A file in a process that has just begun, with limited memory and time.
 
     Attributes:
-        runtime: `saved_model` (TensorFlow) or `litert`.
-        load_ms: from the file on disk to its first answer, without the runtime's own import.
-        peak_memory_bytes: largest resident memory of the process.
-        runtime_memory_bytes: resident memory of the process before the file was loaded.
-        canaries: number of examples it was asked.
-        max_difference: largest difference of a logit from the one that was judged; null if
-            there was no answer.
-        passed: whether it answered all of them as judged.
-        problem: one line that says what went wrong, or null.
+      runtime: `saved_model` (TensorFlow) or `litert`.
+      load_ms: from the file on disk to its first answer, without the runtime's own import.
+      peak_memory_bytes: largest resident memory of the process.
+      runtime_memory_bytes: resident memory of the process before the file was loaded.
+      canaries: number of examples it was asked.
+      max_difference: largest difference of a logit from the one that was judged; null if
+          there was no answer.
+      passed: whether it answered all of them as judged.
+      problem: one line that says what went wrong, or null.
     """
 
     runtime: str
@@ -84,17 +88,22 @@ class Change(Part):
     low: Measured
     high: Measured
 
+    @property
+    def interval(self) -> MeasuredInterval:
+        """Of the change."""
+        return self.low, self.high
+
 
 class Entry(Part):
     """One model on the eval split; `size_bytes` of its SavedModel directory or its TFLite file.
 
     Attributes:
-        top_k: share of examples whose label is among the k most probable classes, by k.
-        intervals: of `accuracy`, `loss`, `ece` and `top_k.<k>`.
-        against: by role and number (`accuracy`, `loss`, `ece`), the paired change from it.
-        latency: single examples on LiteRT, what a device pays; null if not timed.
-        latencies: every way it was timed, by `<runtime>_batch_<size>`; `latency` is among them.
-        fresh: by runtime.
+      top_k: share of examples whose label is among the k most probable classes, by k.
+      intervals: of `accuracy`, `loss`, `ece` and `top_k.<k>`.
+      against: by role and number (`accuracy`, `loss`, `ece`), the paired change from it.
+      latency: single examples on LiteRT, what a device pays; null if not timed.
+      latencies: every way it was timed, by `<runtime>_batch_<size>`; `latency` is among them.
+      fresh: by runtime.
     """
 
     accuracy: Share
@@ -103,7 +112,7 @@ class Entry(Part):
     top_k: dict[str, Share] = {}
     parameters: int = Field(ge=0)
     size_bytes: int = Field(gt=0)
-    intervals: dict[str, Interval] = {}
+    intervals: dict[str, MeasuredInterval] = {}
     against: dict[str, dict[str, Change]] = {}
     latency: Latency | None
     latencies: dict[str, Latency] = {}
@@ -111,7 +120,7 @@ class Entry(Part):
 
 
 class LayerError(Part):
-    """How far a quantised layer's output is from the float32 layer's, given the same input.
+    """How far a quantized layer's output is from the float32 layer's, given the same input.
 
     `error` is the root mean square difference over some examples, divided by the root mean square
     of the float32 output; null if that is zero.
@@ -125,7 +134,7 @@ class LayerError(Part):
 class Variant(Entry):
     """One TFLite file of the student; `compression` is against the teacher's float32 file.
 
-    `layer_errors` are largest first, and looked at only where a quantised file fails the gate.
+    `layer_errors` are largest first, and looked at only where a quantized file fails the gate.
     """
 
     file: str
@@ -143,17 +152,22 @@ class Speedup(Part):
     confidence: Share
     runtime: str
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the median."""
+        return self.ci_low, self.ci_high
+
 
 class Comparison(Part):
-    """The student against its teacher and its control; see `modules.report.files.compare`.
+    """The student against its teacher and its control; made by `modules.judge.evidence`.
 
     Attributes:
-        agreement_teacher_right: agreement where the teacher is right; null if it never is.
-        agreement_teacher_wrong: where it is wrong.
-        speedup: teacher / student, float32, single examples on LiteRT: the one that is judged.
-        speedups: by way of timing, then by model (`student` or a variant): teacher / model.
-        aa_control: by way of timing: the teacher against itself. It has to be 1; how far it is
-            off is the measurement's own error.
+      agreement_teacher_right: agreement where the teacher is right; null if it never is.
+      agreement_teacher_wrong: where it is wrong.
+      speedup: teacher / student, float32, single examples on LiteRT: the one that is judged.
+      speedups: by way of timing, then by model (`student` or a variant): teacher / model.
+      aa_control: by way of timing: the teacher against itself. It has to be 1; how far it is
+          off is the measurement's own error.
     """
 
     accuracy_change: float
@@ -165,7 +179,7 @@ class Comparison(Part):
     speedups: dict[str, dict[str, Speedup]] = {}
     aa_control: dict[str, Speedup] = {}
     compression: Positive
-    intervals: dict[str, Interval] = {}
+    intervals: dict[str, MeasuredInterval] = {}
 
 
 class ClassAccuracy(Part):
@@ -183,7 +197,7 @@ class SliceEntry(Part):
     accuracy: Share
     loss: Measured
     top_k: dict[str, Share] = {}
-    intervals: dict[str, Interval] = {}
+    intervals: dict[str, MeasuredInterval] = {}
 
 
 class Slice(Part):
@@ -277,7 +291,7 @@ class Examples(Part):
 class Push(Part):
     """What is to be pushed once blessed: `smallest`, `fastest` or names of TFLite variants."""
 
-    tflite: Literal["smallest", "fastest"] | list[str]
+    tflite: Literal["smallest", "fastest"] | Annotated[list[str], Field(min_length=1)]
 
 
 class Environment(Part):
@@ -290,18 +304,25 @@ class Environment(Part):
     accelerators: list[str]
 
 
+class Pushed(Part):
+    """The last pushed student as its manifest has it; its entries may be of an older schema."""
+
+    version: int
+    student: dict[str, Any] | None
+    variants: dict[str, dict[str, Any]]
+
+
 class Evidence(Part):
     """Everything in a report but the verdict.
 
     Attributes:
-        created: when it was measured, ISO 8601, UTC.
-        confidence: level of all intervals.
-        pushed: `student` and `variants` of the last pushed student as its manifest has them,
-            with its `version`; null where nothing was pushed or the gate does not ask.
-        confusion: by role, in the order of label and prediction.
-        reliability: by role, and by variant.
-        curves: by role and name of the value, one for each epoch; null where it was not finite.
-        tuned: what the search has found, by dotted name; empty without a search.
+      created: when it was measured, ISO 8601, UTC.
+      confidence: level of all intervals.
+      pushed: null where nothing was pushed or the gate does not ask.
+      confusion: by role, in the order of label and prediction.
+      reliability: by role, and by variant.
+      curves: by role and name of the value, one for each epoch; null where it was not finite.
+      tuned: what the search has found, by dotted name; empty without a search.
     """
 
     schema_version: Literal[2] = 2
@@ -317,7 +338,7 @@ class Evidence(Part):
     per_class: list[ClassAccuracy]
     slices: list[Slice] = []
     comparison: Comparison
-    pushed: dict[str, Any] | None = None
+    pushed: Pushed | None = None
     confusion: dict[str, list[ConfusionCell]] = {}
     reliability: dict[str, list[ReliabilityBin]] = {}
     disagreements: list[Disagreement] = []
@@ -330,26 +351,21 @@ class Evidence(Part):
     config: dict[str, Any]
 
 
-Verdict = Literal["passed", "failed", "inconclusive"]
-
-
-@with_config(ConfigDict(extra="forbid"))
-@dataclass(frozen=True)
-class Check:
+class Check(Part):
     """One limit, held against the evidence.
 
     Attributes:
-        name: key of `GateSettings`, or the number of one of its `limits`; with the TFLite variant
-            or the slice in brackets where there is one.
-        value: what the evidence says, None where it says nothing.
-        threshold: the limit, None if none was set.
-        passed: whether the limit is kept for certain.
-        reason: a sentence with both numbers, or one that says what is missing.
-        verdict: `inconclusive` where the limit lies within the value's interval.
-        low: lower bound of the value, None where it is exact or missing.
-        high: upper bound.
-        variant: the TFLite variant that alone is judged here, or None: the student as a whole.
-        counts: whether it decides. What is found on a variant that is not to ship does not.
+      name: key of `GateSettings`, or the number of one of its `limits`; with the TFLite variant
+          or the slice in brackets where there is one.
+      value: what the evidence says, None where it says nothing.
+      threshold: the limit, None if none was set.
+      passed: whether the limit is kept for certain.
+      reason: a sentence with both numbers, or one that says what is missing.
+      verdict: `inconclusive` where the limit lies within the value's interval.
+      low: lower bound of the value, None where it is exact, missing or without end.
+      high: upper bound.
+      variant: the TFLite variant that alone is judged here, or None: the student as a whole.
+      counts: whether it decides. What is found on a variant that is not to ship does not.
     """
 
     name: str
@@ -358,24 +374,22 @@ class Check:
     passed: bool
     reason: str
     verdict: Verdict
-    low: float | None = None
-    high: float | None = None
+    low: Measured = None
+    high: Measured = None
     variant: str | None = None
     counts: bool = True
 
 
-@with_config(ConfigDict(extra="forbid"))
-@dataclass(frozen=True)
-class GateResult:
+class GateResult(Part):
     """The verdict.
 
     Attributes:
-        blessed: whether the student may ship: there are checks, none of the student's own was
-            anything but passed, and there is a variant to ship.
-        verdict: `failed` if a check that counts failed, else `inconclusive` if one was, else
-            `passed`.
-        checks: all of them. A variant that is not to ship counts neither for nor against.
-        tflite: the variants that ship, chosen by `push.tflite`; empty if not blessed.
+      blessed: whether the student may ship: there are checks, none of the student's own was
+          anything but passed, and there is a variant to ship.
+      verdict: `failed` if a check that counts failed, else `inconclusive` if one was, else
+          `passed`.
+      checks: all of them. A variant that is not to ship counts neither for nor against.
+      tflite: the variants that ship, chosen by `push.tflite`; empty if not blessed.
     """
 
     blessed: bool
@@ -388,3 +402,13 @@ class Report(Evidence):
     """report.json."""
 
     gate: GateResult
+
+    @property
+    def models(self) -> dict[str, Entry]:
+        """All models by name: the roles, then the variants under their own names."""
+        roles = {"teacher": self.teacher, "student": self.student, "control": self.control}
+        return {name: entry for name, entry in roles.items() if entry} | dict(self.variants)
+
+    def title(self, name: str) -> str:
+        """What a model is called: `student`, `TFLite int8`."""
+        return f"TFLite {name}" if name in self.variants else name

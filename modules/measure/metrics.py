@@ -22,15 +22,15 @@ class Predictions:
     """What one model said about each example of a split, in the order of the split.
 
     Attributes:
-        labels: `[n]` int64, the true classes.
-        predicted: `[n]` int64, the class with the largest logit; the lowest index wins a tie.
-        confidence: `[n]` float64, softmax probability of the predicted class.
-        loss: `[n]` float64, cross-entropy against the label, in nats.
-        label_rank: `[n]` int64, how many classes come before the label when they are ordered by
-            logit, ties by index: 0 where the label is predicted.
+      labels: `[n]` int64, the true classes.
+      predicted: `[n]` int64, the class with the largest logit; the lowest index wins a tie.
+      confidence: `[n]` float64, softmax probability of the predicted class.
+      loss: `[n]` float64, cross-entropy against the label, in nats.
+      label_rank: `[n]` int64, how many classes come before the label when they are ordered by
+          logit, ties by index: 0 where the label is predicted.
 
     Raises:
-        ValueError: the arrays are not vectors of one common length.
+      ValueError: the arrays are not vectors of one common length.
     """
 
     labels: NDArray[np.int64]
@@ -58,11 +58,11 @@ class Predictions:
         as `argmax` has it.
 
         Args:
-            labels: `[batch]` integers in `[0, classes)`.
-            logits: `[batch, classes]`, any real dtype; computed in float64.
+          labels: `[batch]` integers in `[0, classes)`.
+          logits: `[batch, classes]`, any real dtype; computed in float64.
 
         Raises:
-            ValueError: the shapes do not fit each other or a label is outside the classes.
+          ValueError: the shapes do not fit each other or a label is outside the classes.
         """
         label_ids = np.asarray(labels)
         scores = np.asarray(logits, dtype=np.float64)
@@ -96,7 +96,7 @@ class Predictions:
         """Joins batches in the given order.
 
         Raises:
-            ValueError: there is no batch.
+          ValueError: there is no batch.
         """
         if not batches:
             raise ValueError("batches must hold at least one Predictions, got none")
@@ -140,7 +140,7 @@ def top_k_accuracy(predictions: Predictions, k: int) -> float:
     """Share of examples whose label is among the k classes with the largest logits.
 
     Raises:
-        ValueError: there is no example, or k is below 1.
+      ValueError: there is no example, or k is below 1.
     """
     _require_examples(predictions)
     if k < 1:
@@ -172,7 +172,7 @@ def bin_ids(confidence: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
     bin. So is NaN, which makes that bin's mean and all that is computed from it NaN.
 
     Raises:
-        ValueError: there is no bin.
+      ValueError: there is no bin.
     """
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
@@ -190,7 +190,7 @@ def reliability(predictions: Predictions, bins: int = BINS) -> list[Bin]:
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 2.
 
     Raises:
-        ValueError: there is no example or no bin.
+      ValueError: there is no example or no bin.
     """
     _require_examples(predictions)
     ids = bin_ids(predictions.confidence, bins)
@@ -213,35 +213,31 @@ def reliability(predictions: Predictions, bins: int = BINS) -> list[Bin]:
 def expected_calibration_error(predictions: Predictions, bins: int = BINS) -> float:
     """How far confidence is from accuracy, on average over the examples.
 
-    `ECE = sum_m |B_m| / n * |acc(B_m) - conf(B_m)|` over the bins of `bin_ids`. `acc` and `conf`
-    are means over the bin, and empty bins add nothing. Since `|B_m|` cancels, the sum runs over
-    `|correct_m - confidence_m| / n` with plain sums per bin.
+    `ECE = sum_m |B_m| / n * |acc(B_m) - conf(B_m)|` over the bins of `reliability`.
 
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, equation 3.
 
     Args:
-        predictions: at least one example.
-        bins: number of bins; 15 is the paper's.
+      predictions: at least one example.
+      bins: number of bins; 15 is the paper's.
 
     Returns:
-        A value in `[0, 1]`, or NaN if any confidence is NaN.
+      A value in `[0, 1]`, or NaN if any confidence is NaN.
 
     Raises:
-        ValueError: there is no example or no bin.
+      ValueError: there is no example or no bin.
     """
-    _require_examples(predictions)
-    ids = bin_ids(predictions.confidence, bins)
-    correct = (predictions.predicted == predictions.labels).astype(np.float64)
-    gaps = np.bincount(ids, weights=correct - predictions.confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(predictions))
+    found = reliability(predictions, bins)
+    gaps = (each.count * abs(each.accuracy - each.confidence) for each in found)
+    return sum(gaps) / len(predictions)
 
 
 def agreement(first: Predictions, second: Predictions) -> float:
     """Share of examples on which two models predict the same class, right or wrong.
 
     Raises:
-        ValueError: the two were not made from the same examples in the same order, as far as
-            lengths and labels can tell; the share would mean nothing.
+      ValueError: the two were not made from the same examples in the same order, as far as
+          lengths and labels can tell; the share would mean nothing.
     """
     require_same_examples(first, second)
     _require_examples(first)
@@ -257,7 +253,7 @@ def agreement_by_teacher(
     mistakes. None stands for a share of no example.
 
     Raises:
-        ValueError: the two were not made from the same examples in the same order.
+      ValueError: the two were not made from the same examples in the same order.
     """
     require_same_examples(teacher, student)
     same = teacher.predicted == student.predicted
@@ -273,15 +269,15 @@ def disagreements(teacher: Predictions, student: Predictions, limit: int) -> NDA
     rest. Within both, the student's most confident answers come first.
 
     Args:
-        teacher: of the same examples as the student's, in the same order.
-        student: its answers.
-        limit: largest number of examples.
+      teacher: of the same examples as the student's, in the same order.
+      student: its answers.
+      limit: largest number of examples.
 
     Returns:
-        Indices of the examples, at most `limit`.
+      Indices of the examples, at most `limit`.
 
     Raises:
-        ValueError: the two were not made from the same examples in the same order.
+      ValueError: the two were not made from the same examples in the same order.
     """
     require_same_examples(teacher, student)
     differing = np.flatnonzero(teacher.predicted != student.predicted)
@@ -294,7 +290,7 @@ def require_same_examples(first: Predictions, second: Predictions) -> None:
     """Refuses two sets of answers that cannot be compared example by example.
 
     Raises:
-        ValueError: their lengths or labels differ.
+      ValueError: their lengths or labels differ.
     """
     if len(first) != len(second):
         raise ValueError(
@@ -330,10 +326,10 @@ def per_class_accuracy(
     """Counts the examples of each class and the share of them that was predicted right.
 
     Returns:
-        Counts `[classes]` and accuracies `[classes]`; the accuracy is NaN where the count is 0.
+      Counts `[classes]` and accuracies `[classes]`; the accuracy is NaN where the count is 0.
 
     Raises:
-        ValueError: a label is outside `[0, classes)`.
+      ValueError: a label is outside `[0, classes)`.
     """
     if not _are_class_ids(predictions.labels, classes):
         raise ValueError(

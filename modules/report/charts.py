@@ -7,86 +7,36 @@ chart is drawn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from modules.judge.schema import Change, Entry, Report, Speedup
-from modules.report.numbers import show
+from modules.judge.formats import typeset
+from modules.judge.schema import Change, Report, Speedup
 from modules.report.svg import (
+    HEAT,
     INK,
     MUTED,
+    ON_HEAT,
     PAPER,
+    SERIES,
     Look,
     draw,
     legend,
     logarithmic,
     look,
+    plain_ticks,
     readable,
 )
+from modules.report.trade_off import Cost, deployable, pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MOST_CLASSES = 30  # in a confusion matrix: beyond, its cells are too small to be read
 PANEL = (280.0, 230.0)  # points; a phone shows one beside another in its full width
 _CONTROL = Look(MUTED, "d", "-")
 
 
-@dataclass(frozen=True)
-class Point:
-    """A model that can be deployed: its cost, and what it is worth."""
-
-    name: str
-    cost: float
-    accuracy: float
-    low: float
-    high: float
-
-
-def models(report: Report) -> dict[str, Entry]:
-    """All models of the report by name, in its order; variants under their own names."""
-    roles = {"teacher": report.teacher, "student": report.student, "control": report.control}
-    return {name: entry for name, entry in roles.items() if entry} | dict(report.variants)
-
-
-def teacher_file_bytes(report: Report) -> float | None:
-    """Size of the teacher's float32 file, to which every variant's compression refers."""
-    for variant in report.variants.values():
-        return round(variant.compression * variant.size_bytes)
-    return None
-
-
-def deployable(report: Report, cost: Literal["latency", "size"]) -> list[Point]:
-    """The teacher's float32 file and the student's variants, as far as their cost is known."""
-    points = []
-    for name, entry in {"teacher": report.teacher, **report.variants}.items():
-        if cost == "latency":
-            value = entry.latency.p50_ms if entry.latency else None
-        else:
-            value = teacher_file_bytes(report) if name == "teacher" else entry.size_bytes
-        if value is not None:
-            low, high = entry.intervals.get("accuracy", (None, None))
-            at = entry.accuracy
-            points.append(
-                Point(name, value, at, at if low is None else low, at if high is None else high)
-            )
-    return points
-
-
-def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """The points to which no other is preferable, by rising cost.
-
-    Another is preferable if it costs no more and is no less accurate, and better in one of both.
-    """
-    front: list[Point] = []
-    for point in sorted(points, key=lambda each: (each.cost, -each.accuracy)):
-        best = front[-1] if front else None
-        alike = best and (best.cost, best.accuracy) == (point.cost, point.accuracy)
-        if best is None or alike or point.accuracy > best.accuracy:
-            front.append(point)
-    return front
-
-
-def trade_off(report: Report, cost: Literal["latency", "size"]) -> str | None:
+def trade_off(report: Report, cost: Cost) -> str | None:
     """Accuracy against cost, with the Pareto front."""
     points = deployable(report, cost)
     if len(points) < 2:
@@ -103,15 +53,15 @@ def trade_off(report: Report, cost: Literal["latency", "size"]) -> str | None:
             zorder=1,
         )
         for point in points:
-            shown = look(list(models(report)), point.name)
-            axes.plot([point.cost] * 2, [point.low, point.high], color=shown.colour, linewidth=0.8)
+            shown = look(report.models, point.name)
+            axes.plot([point.cost] * 2, [point.low, point.high], color=shown.color, linewidth=0.8)
             axes.plot(
                 point.cost,
                 point.accuracy,
-                color=shown.colour,
+                color=shown.color,
                 marker=shown.marker,
                 markersize=6,
-                markerfacecolor=shown.colour if point in front else PAPER,
+                markerfacecolor=shown.color if point in front else PAPER,
                 linestyle="none",
                 label=readable(point.name),
             )
@@ -131,7 +81,7 @@ def latency_distribution(report: Report, way: str) -> str | None:
     """The share of queries answered within a time, for every model timed in this way."""
     timed = {
         name: entry.latencies[way]
-        for name, entry in models(report).items()
+        for name, entry in report.models.items()
         if way in entry.latencies
     }
     if not timed:
@@ -140,11 +90,11 @@ def latency_distribution(report: Report, way: str) -> str | None:
     def paint(axes: Axes) -> None:
         shares = [percent / 100 for percent in range(101)]
         for name, latency in timed.items():
-            shown = look(list(models(report)), name)
+            shown = look(report.models, name)
             axes.plot(
                 latency.distribution_ms,
                 shares,
-                color=shown.colour,
+                color=shown.color,
                 linestyle=shown.linestyle,
                 label=readable(name),
             )
@@ -169,16 +119,16 @@ def speedups(report: Report, way: str) -> str | None:
         if control is not None:
             named.append(("teacher (A/A)", _CONTROL, control))
         for name, each in rows.items():
-            named.append((readable(name), look(list(models(report)), name), each))
+            named.append((readable(name), look(report.models, name), each))
         for at, (_, style, each) in enumerate(named):
-            _interval(axes, at, (each.median, each.ci_low, each.ci_high), style)
+            _interval(axes, at, (each.median, *each.interval), style)
         axes.axvline(1, color=INK, linewidth=0.8)
         _rows(axes, [name for name, *_ in named])
         axes.set_xlabel("teacher's time / model's time")
         axes.set_title("Speed-up")
         logarithmic(axes.xaxis)
 
-    shown = ", ".join(f"{name} {show(each.median, 'ratio')}" for name, each in rows.items())
+    shown = ", ".join(f"{name} {typeset(each.median, 'ratio')}" for name, each in rows.items())
     description = f"Speed-up over the teacher with intervals, {way}: {shown or 'none'}."
     if control is not None:
         description += f" A/A control {control.median:.3f}."
@@ -188,7 +138,7 @@ def speedups(report: Report, way: str) -> str | None:
 def accuracy_changes(report: Report) -> str | None:
     """Paired changes of accuracy with their intervals, of every model from every other."""
     changes: dict[str, tuple[str, Change]] = {}
-    for name, entry in models(report).items():
+    for name, entry in report.models.items():
         for other, numbers in entry.against.items():
             change = numbers.get("accuracy")
             if change is not None and change.value is not None:
@@ -199,15 +149,104 @@ def accuracy_changes(report: Report) -> str | None:
     def paint(axes: Axes) -> None:
         for at, (name, change) in enumerate(changes.values()):
             assert change.value is not None
-            style = look(list(models(report)), name)
-            _interval(axes, at, (change.value, change.low, change.high), style)
+            style = look(report.models, name)
+            _interval(axes, at, (change.value, *change.interval), style)
         axes.axvline(0, color=INK, linewidth=0.8)
         _rows(axes, list(changes))
-        axes.set_xlabel("change of accuracy")
+        axes.set_xlabel("change in accuracy")
 
     shown = ", ".join(f"{name} {change.value:+.4f}" for name, (_, change) in changes.items())
-    description = f"Changes of accuracy with intervals: {shown}."
+    description = f"Changes in accuracy with intervals: {shown}."
     return draw("accuracy-changes", description, paint, (PANEL[0], 60 + 15 * len(changes)))
+
+
+def confusion(report: Report, role: str) -> str | None:
+    """The confusion matrix; a cell is the darker, the larger its share of its true class."""
+    cells, count = report.confusion.get(role), len(report.labels)
+    if not cells or count > MOST_CLASSES:
+        return None
+
+    def paint(axes: Axes) -> None:
+        from matplotlib.patches import Rectangle
+
+        totals: dict[int, int] = {}
+        for cell in cells:
+            totals[cell.label] = totals.get(cell.label, 0) + cell.count
+        for cell in cells:
+            share, at = cell.count / totals[cell.label], (cell.predicted, cell.label)
+            corner = (cell.predicted - 0.5, cell.label - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor=HEAT, alpha=share, linewidth=0))
+            color = ON_HEAT if share > 0.75 else INK
+            size = max(3.5, min(8.0, 90 / count))
+            axes.text(*at, str(cell.count), color=color, size=size, ha="center", va="center")
+        names = [readable(label, 10) for label in report.labels]
+        size = max(4.0, min(7.5, 110 / count))
+        axes.set_xticks(range(count), names, rotation=90 if count > 5 else 0, size=size)
+        axes.set_yticks(range(count), names, size=size)
+        axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), aspect="equal")
+        axes.set(xlabel="answer", ylabel="true class", title=f"{role.capitalize()}")
+        axes.grid(visible=False)
+
+    description = (
+        f"Confusion matrix of the {role}, {count} classes; the most frequent errors are in a table."
+    )
+    return draw(f"confusion-{role}", description, paint, (280, 280))
+
+
+def reliability(report: Report, name: str) -> str | None:
+    """Accuracy by confidence; on the diagonal a model is as good as it believes."""
+    bins = [each for each in report.reliability.get(name, []) if each.confidence is not None]
+    if not bins:
+        return None
+
+    def paint(axes: Axes) -> None:
+        shown = look(report.models, name)
+        most = max(each.count for each in bins)
+        confidences = [each.confidence for each in bins if each.confidence is not None]
+        accuracies = [each.accuracy for each in bins]
+        sizes = [8 + 52 * each.count / most for each in bins]
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, dashes=(3, 2))
+        axes.plot(confidences, accuracies, color=shown.color, linewidth=0.9)
+        axes.scatter(
+            confidences, accuracies, sizes, color=shown.color, marker=shown.marker, linewidths=0
+        )
+        axes.set(xlim=(-0.03, 1.05), ylim=(-0.03, 1.05), aspect="equal")
+        axes.set(xlabel="confidence", ylabel="accuracy", title=readable(name))
+
+    description = f"Reliability of {name}: accuracy by confidence in {len(bins)} bins."
+    return draw(f"reliability-{name}", description, paint, (170, 180))
+
+
+def curve(report: Report, role: str, metric: str) -> str | None:
+    """One value over the epochs of a training, on its own data and on the validation part."""
+    values = report.curves.get(role, {})
+    keys = {"training": metric, "validation": f"val_{metric}"}
+    lines = {name: values[key] for name, key in keys.items() if values.get(key)}
+    if not lines:
+        return None
+
+    def paint(axes: Axes) -> None:
+        for name, line in lines.items():
+            style, color = ("-", SERIES[0]) if name == "training" else (":", SERIES[1])
+            numbers = [float("nan") if each is None else each for each in line]
+            # A single epoch is a point, which a line would not show.
+            marker = "o" if len(line) == 1 else ""
+            epochs = range(1, len(line) + 1)
+            axes.plot(epochs, numbers, style, color=color, label=name, marker=marker)
+        axes.set(title=metric.replace("_", " "), xlabel="epoch")
+        axes.legend(handlelength=2)
+        known = [each for line in lines.values() for each in line if each is not None]
+        if "accuracy" not in metric and known and min(known) > 0:
+            axes.set_yscale("log")
+            plain_ticks(axes.yaxis)
+
+    description = f"{role}: {metric} by epoch, {' and '.join(lines)}."
+    return draw(f"curve-{role}-{metric}", description, paint, (200, 150))
+
+
+def curve_metrics(report: Report, role: str) -> list[str]:
+    """Names of the values that were followed in a training, without those of validation."""
+    return list(dict.fromkeys(key.removeprefix("val_") for key in report.curves.get(role, {})))
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
@@ -221,6 +260,6 @@ def _interval(
 ) -> None:
     middle, low, high = value
     if low is not None and high is not None:
-        axes.plot([low, high], [row, row], color=look.colour, linewidth=1.4)
-        axes.plot([low, high], [row, row], color=look.colour, linestyle="none", marker="|")
-    axes.plot(middle, row, color=look.colour, marker=look.marker, markersize=4.5)
+        axes.plot([low, high], [row, row], color=look.color, linewidth=1.4)
+        axes.plot([low, high], [row, row], color=look.color, linestyle="none", marker="|")
+    axes.plot(middle, row, color=look.color, marker=look.marker, markersize=4.5)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from modules.judge.schema import Report
+from modules.judge.estimates import value_at
+from modules.judge.schema import Report, Speedup
 
 Unit = Literal["%", "change in %", "x", "ms", "count", "bytes"]
 Better = Literal["high", "low"]
@@ -109,7 +110,6 @@ def compare_runs(names: Sequence[str], reports: Sequence[Report]) -> RunComparis
     A best value is named only where intervals do not overlap: for shares of examples, if the runs
     were judged on the same examples; for times, if they were measured on the same kind of machine.
     """
-    contents = [report.model_dump(mode="json") for report in reports]
     configs = [dict(_flat(report.config)) for report in reports]
     keys = sorted(set().union(*configs))
     every = {key: tuple(config.get(key) for config in configs) for key in keys}
@@ -119,7 +119,7 @@ def compare_runs(names: Sequence[str], reports: Sequence[Report]) -> RunComparis
     unfair |= {"x": not_machine, "ms": not_machine}
     rows = []
     for number in _numbers(reports):
-        values = tuple(_value(content, number) for content in contents)
+        values = tuple(_value(report, number) for report in reports)
         best = None if unfair.get(number.unit) else _best(values, number.better)
         rows.append(Row(number, values, best))
     return RunComparison(
@@ -147,19 +147,17 @@ def _numbers(reports: Sequence[Report]) -> Iterator[Number]:
         yield Number("p50", f"{path}.latency.p50_ms", "low", "ms", variant)
 
 
-def _value(content: Mapping[str, Any], number: Number) -> Value | None:
+def _value(report: Report, number: Number) -> Value | None:
     *place, key = number.path.split(".")
-    part: Any = content
-    for name in place:
-        part = part.get(name) if part else None
-    value = part.get(key) if part else None
+    part = value_at(report, *place)
+    value = value_at(part, key)
     if value is None:
         return None
+    if isinstance(part, Speedup):
+        return Value(value, *part.interval)
     if number.unit in ("count", "bytes"):
         return Value(value, value, value)
-    if number.unit == "x":
-        return Value(value, part["ci_low"], part["ci_high"])
-    return Value(value, *part["intervals"].get(key, (None, None)))
+    return Value(value, *part.intervals.get(key, (None, None)))
 
 
 def _best(values: Sequence[Value | None], better: Better) -> int | None:
@@ -201,7 +199,7 @@ def _other_examples(reports: Sequence[Report], differing: Mapping[str, Any]) -> 
     if _differ(counts):
         reasons.append(f"{_listed(dict.fromkeys(counts))} examples")
     elif _differ([[(each.label, each.count) for each in report.per_class] for report in reports]):
-        reasons.append("other classes, or other numbers of them")
+        reasons.append("different classes or class counts")
     if not reasons:
         return ""
     return (
@@ -220,12 +218,15 @@ def _other_machine(reports: Sequence[Report]) -> str:
     reasons = [_listed(dict.fromkeys(each)) for each in (machines, ways) if each and _differ(each)]
     if not reasons:
         return ""
-    return f"Not timed alike ({'; '.join(reasons)}): no time or speed-up is marked as better."
+    return (
+        f"Not timed under the same conditions ({'; '.join(reasons)}): "
+        "no time or speed-up is marked as better."
+    )
 
 
 def _other_levels(reports: Sequence[Report]) -> str:
     levels = dict.fromkeys(f"{report.confidence:.0%}" for report in reports)
-    return f"The intervals are of different levels: {_listed(levels)}." if len(levels) > 1 else ""
+    return f"The confidence levels differ: {_listed(levels)}." if len(levels) > 1 else ""
 
 
 def _listed(values: Any) -> str:

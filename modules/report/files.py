@@ -1,6 +1,6 @@
-"""report.json: what was measured on teacher and student, and what the gate made of it.
+"""Writing a report's files and reading report.json back.
 
-Its schema is `modules.judge.schema`. Imports neither TensorFlow nor SciPy: the command line reads
+The schema is `modules.judge.schema`. Imports neither TensorFlow nor SciPy: the command line reads
 reports, too.
 """
 
@@ -8,33 +8,30 @@ from __future__ import annotations
 
 import json
 import os
-import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
-from tabulate import tabulate
 
 from modules.errors import UserError
-from modules.judge.gate import TEXT_WIDTH, verdict_lines
-from modules.judge.schema import SCHEMA_VERSION, Entry, Latency, Report
+from modules.judge.schema import SCHEMA_VERSION, Report
+from modules.report.table import markdown_table
 
 REPORT_JSON, REPORT_MARKDOWN = "report.json", "report.md"
 REPORT_HTML, MODEL_CARD = "index.html", "model_card.md"
 REPORT_FILES = (REPORT_MARKDOWN, REPORT_HTML, MODEL_CARD, REPORT_JSON)
-_HEADERS = ("model", "accuracy", "loss", "ECE", "params", "size", "p50 ms", "p99 ms", "speed-up")
 
 
 def write_report(report: Report, images: Mapping[str, bytes], directory: str | Path) -> None:
     """Writes `REPORT_FILES`, report.json last; each appears whole or not at all.
 
     Args:
-        report: what `build_report` returned.
-        images: PNG files of `report.disagreements`, by example id.
-        directory: a local directory, made if it is not there.
+      report: what `build_report` returned.
+      images: PNG files of `report.disagreements`, by example id.
+      directory: a local directory, made if it is not there.
 
     Raises:
-        ValueError: the directory is a URL, which `pathlib` would take for a local one.
+      ValueError: the directory is a URL, which `pathlib` would take for a local one.
     """
     if "://" in str(directory):
         raise ValueError(f"directory must be local, got {directory}; copy the files from there")
@@ -61,7 +58,7 @@ def read_report(path: str | Path) -> Report:
     """Reads report.json.
 
     Raises:
-        UserError: there is no such file, it is not a report, or one of another schema version.
+      UserError: there is no such file, it is not a report, or one of another schema version.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -89,86 +86,3 @@ def read_report(path: str | Path) -> Report:
             f"the report {path} is damaged: {place}: {first['msg']} "
             f"({error.error_count()} such errors); run the Evaluator again"
         ) from error
-
-
-def markdown_table(report: Report) -> str:
-    """The report for people: a table of the models, the verdict with its reasons, the comparison.
-
-    GitHub Markdown, at most 100 columns wide with numbers of a usual size, so that it can be
-    printed in a terminal as it is. The speed-up in the table is the ratio of the two p50, shown
-    only for the same runtime and threads; the one with an interval is the one that is judged.
-    """
-    rows = [_row(name, entry, report.teacher) for name, entry in _models(report)]
-    # As a row of their own, for tabulate makes columns with headers two wider than need be.
-    rule, header, *body = tabulate(
-        [_HEADERS, *rows],
-        tablefmt="pipe",
-        disable_numparse=True,
-        colalign=("left", *["right"] * (len(_HEADERS) - 1)),
-    ).splitlines()
-    table = "\n".join([header, rule, *body])
-    return (
-        "\n".join([table, "", *verdict_lines(report.gate), "", *_comparison_lines(report)]) + "\n"
-    )
-
-
-def _models(report: Report) -> Iterator[tuple[str, Entry | None]]:
-    yield "teacher", report.teacher
-    yield "student", report.student
-    yield "control", report.control
-    for name, variant in report.variants.items():
-        yield f"TFLite {name}", variant
-
-
-def _row(name: str, entry: Entry | None, teacher: Entry) -> list[str]:
-    if entry is None:
-        return [name, *["-"] * (len(_HEADERS) - 1)]
-    timing, reference = entry.latency, teacher.latency
-    ratio = None
-    if timing and reference and _conditions(timing) == _conditions(reference):
-        ratio = reference.p50_ms / timing.p50_ms
-    return [
-        name,
-        f"{entry.accuracy:.4f}",
-        _or_dash(entry.loss, ".4f"),
-        _or_dash(entry.ece, ".4f"),
-        _scaled(entry.parameters, ("", "k", "M", "G")),
-        _scaled(entry.size_bytes, (" B", " kB", " MB", " GB")),
-        _or_dash(timing.p50_ms if timing else None, ".3f"),
-        _or_dash(timing.p99_ms if timing else None, ".3f"),
-        _or_dash(ratio, ".2f", "x"),
-    ]
-
-
-def _conditions(latency: Latency) -> tuple[str, int]:
-    return latency.runtime, latency.threads
-
-
-def _or_dash(value: float | None, form: str, unit: str = "") -> str:
-    return "-" if value is None else f"{value:{form}}{unit}"
-
-
-def _scaled(count: float, units: tuple[str, ...]) -> str:
-    """A count in powers of 1000, with three significant digits."""
-    power = 0
-    while count >= 999.5 and power < len(units) - 1:
-        count, power = count / 1000, power + 1
-    decimals = 0 if power == 0 or count >= 99.95 else 1 if count >= 9.995 else 2
-    return f"{count:.{decimals}f}{units[power]}"
-
-
-def _comparison_lines(report: Report) -> list[str]:
-    comparison = report.comparison
-    speedup = comparison.speedup
-    speed = "-"
-    if speedup:
-        speed = (
-            f"{speedup.median:.2f}x on {speedup.runtime} "
-            f"({speedup.confidence:.0%} interval {speedup.ci_low:.2f}x to {speedup.ci_high:.2f}x)"
-        )
-    return textwrap.wrap(
-        f"Agreement with the teacher: {comparison.agreement:.4f}. Speed-up: {speed}. "
-        f"Distillation gain: {_or_dash(comparison.distillation_gain, '+.4f')}. "
-        f"Judged on {report.examples.eval:,} examples.",
-        TEXT_WIDTH,
-    )

@@ -1,6 +1,6 @@
 """model_card.md: the student as Hugging Face's model cards describe models.
 
-Only what the report knows is said. There is no licence, for the report knows none, and no
+Only what the report knows is said. There is no license, for the report knows none, and no
 `library_name`: neither a SavedModel nor a TFLite file is loaded by any of the Hub's libraries,
 and naming one has the Hub print code that fails.
 """
@@ -8,23 +8,20 @@ and naming one has the Hub print code that fails.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from tabulate import tabulate
 
+from modules.judge.formats import slice_name, typeset
 from modules.judge.schema import Entry, Report
-from modules.report.charts import models
-from modules.report.numbers import text
 from modules.report.text import (
     day,
     essence,
     interval_text,
     runtime_name,
-    slice_name,
     verdict_word,
 )
 
@@ -52,18 +49,15 @@ def render(report: Report) -> str:
         essence=essence(report),
         plain=plain,
         code=code,
-        text=text,
+        text=typeset,
         interval=interval_text,
         runtime_name=runtime_name,
         labels=[plain(label) for label in report.labels],
         dataset=dataset(report),
         teachers=_model_lines(report),
         distill=_distilled(report),
-        evaluation=_evaluation(report),
-        latencies=_latencies(report),
+        timed={name: entry for name, entry in report.models.items() if entry.latency},
         limitations=list(_limitations(report)),
-        files=_files(report),
-        shipped=[name for name in report.gate.tflite if name in report.variants],
         input=_input(report),
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n"))
@@ -72,11 +66,7 @@ def render(report: Report) -> str:
 def card_data(report: Report) -> ModelCardData:
     """The metadata: results of the student and of every variant that ships, on the eval split."""
     shown: list[tuple[str, Entry]] = [("SavedModel", report.student)]
-    shown += [
-        (f"TFLite {name}", report.variants[name])
-        for name in report.gate.tflite
-        if name in report.variants
-    ]
+    shown += [(report.title(name), report.variants[name]) for name in report.gate.tflite]
     return ModelCardData(
         model_name=report.name,
         pipeline_tag=TASK,
@@ -115,53 +105,6 @@ def code(value: object) -> str:
     return f"`{str(value).replace('`', chr(39))}`"
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    numbers = ["left", *["right"] * (len(headers) - 1)]
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True, colalign=numbers)
-
-
-def _with_interval(entry: Entry, number: str) -> str:
-    return text(getattr(entry, number), "share") + interval_text(
-        entry.intervals.get(number), "share"
-    )
-
-
-def _evaluation(report: Report) -> str:
-    rows = []
-    for name, entry in models(report).items():
-        change = entry.against.get("teacher", {}).get("accuracy")
-        against = "\N{EN DASH}"
-        if change is not None:
-            against = text(change.value, "change")
-            against += interval_text((change.low, change.high), "change")
-        numbers = [_with_interval(entry, number) for number in ("accuracy", "loss", "ece")]
-        size = text(entry.size_bytes, "bytes")
-        title = f"TFLite {name}" if name in report.variants else name
-        rows.append([title, *numbers, against, text(entry.parameters, "count"), size])
-    headers = ["model", "accuracy", "loss", "ECE", "accuracy against the teacher"]
-    return _table([*headers, "parameters", "size"], rows)
-
-
-def _latencies(report: Report) -> str | None:
-    """Single examples on LiteRT, of every model that was timed; None if none was."""
-    comparison, rows = report.comparison, []
-    for name, entry in models(report).items():
-        if entry.latency is None:
-            continue
-        way = f"{entry.latency.runtime}_batch_{entry.latency.batch_size}"
-        speedup = comparison.speedups.get(way, {}).get(name)
-        if name == "student":
-            speedup = speedup or comparison.speedup
-        ratio = "\N{EN DASH}"
-        if speedup is not None:
-            ratio = text(speedup.median, "ratio")
-            ratio += interval_text((speedup.ci_low, speedup.ci_high), "ratio")
-        percentiles = [text(entry.latency.p50_ms, "ms"), text(entry.latency.p99_ms, "ms")]
-        rows.append([name, runtime_name(entry.latency.runtime), *percentiles, ratio])
-    headers = ["model", "runtime", "p50", "p99", "speed-up over the teacher"]
-    return _table(headers, rows) if rows else None
-
-
 def _model_lines(report: Report) -> list[str]:
     """The models and their parameters, as configured."""
     config = report.config
@@ -171,12 +114,12 @@ def _model_lines(report: Report) -> list[str]:
         given = model.get("parameters", {})
         parameters = ", ".join(f"{key}={value}" for key, value in given.items())
         if "model" in model:
-            count = text(getattr(report, role).parameters, "count")
+            count = typeset(getattr(report, role).parameters, "count")
             builder = code(f"{model['model']}({parameters})")
             lines.append(f"{role}: {builder}, {count} parameters")
     more = [each.get("model", "?") for each in config.get("more_teachers", [])]
     if more:
-        lines.append(f"taught beside the teacher: {', '.join(map(plain, more))}")
+        lines.append(f"additional teachers: {', '.join(map(plain, more))}")
     return lines
 
 
@@ -192,7 +135,7 @@ def _distilled(report: Report) -> dict[str, Any]:
 
 def _limitations(report: Report) -> Iterator[str]:
     """What the report itself says against the student, or cannot say for it."""
-    yield f"It was judged on {report.examples.eval:,} examples of the eval split, and on no other."
+    yield f"It was judged only on the {report.examples.eval:,} examples of the eval split."
     for check in report.gate.checks:
         if check.verdict != "passed":
             yield f"{check.verdict.capitalize()}: {code(check.name)}: {plain(check.reason)}."
@@ -201,7 +144,7 @@ def _limitations(report: Report) -> Iterator[str]:
     weakest = [each for each in weakest if (each.student_accuracy or 0.0) < 1]
     if weakest:
         named = (
-            f"{plain(each.label)} ({text(each.student_accuracy, 'share')} of {each.count:,})"
+            f"{plain(each.label)} ({typeset(each.student_accuracy, 'share')} of {each.count:,})"
             for each in weakest
         )
         yield f"Its weakest classes: {', '.join(named)}."
@@ -209,22 +152,14 @@ def _limitations(report: Report) -> Iterator[str]:
     changed.sort(key=lambda each: each.accuracy_change.value or 0.0)
     if changed:
         named = (
-            f"{plain(slice_name(each.slice))} ({text(each.accuracy_change.value, 'change')}"
-            f"{interval_text((each.accuracy_change.low, each.accuracy_change.high), 'change')})"
+            f"{plain(slice_name(each.slice))} ({typeset(each.accuracy_change.value, 'change')}"
+            f"{interval_text(each.accuracy_change.interval, 'change')})"
             for each in changed[:WEAKEST]
         )
-        yield f"It loses most against its teacher on {'; '.join(named)}."
+        yield f"It loses the most accuracy to its teacher on {'; '.join(named)}."
     if report.data and report.data.anomalies:
         found = "; ".join(plain(each) for each in report.data.anomalies)
         yield f"The data had anomalies: {found}."
-
-
-def _files(report: Report) -> str | None:
-    rows = [
-        [code(variant.file), text(variant.size_bytes, "bytes"), code(variant.sha256)]
-        for variant in report.variants.values()
-    ]
-    return _table(["file", "size", "sha256"], rows) if rows else None
 
 
 def _input(report: Report) -> str:

@@ -16,10 +16,11 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from modules.judge.schema import ConfusionCell, Entry, Report, Slice
-from modules.report import charts, quality_charts
-from modules.report.numbers import Shown, show
-from modules.report.text import day, essence, runtime_name, slice_name, verdict_word
+from modules.judge.estimates import value_at
+from modules.judge.formats import Shown, show, slice_name
+from modules.judge.schema import ConfusionCell, Entry, Report, Slice, Speedup
+from modules.report import charts
+from modules.report.text import day, essence, runtime_name, verdict_word
 
 IMAGES_BYTES = 4_000_000  # of data URIs; the disagreements beyond are listed without an image
 TINY_PIXELS = 96  # an image not wider is enlarged with sharp pixels
@@ -34,8 +35,8 @@ def render(report: Report, images: Mapping[str, bytes]) -> str:
     """The page, as HTML.
 
     Args:
-        report: what it shows.
-        images: PNG bytes by `example_id` for the report's disagreements; some may be missing.
+      report: what it shows.
+      images: PNG bytes by `example_id` for the report's disagreements; some may be missing.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -58,7 +59,7 @@ def render(report: Report, images: Mapping[str, bytes]) -> str:
         way_name=_way_name,
         word=verdict_word(report.gate),
         essence=essence(report),
-        models=charts.models(report),
+        models=report.models,
         config=yaml.safe_dump(report.config, sort_keys=False, allow_unicode=True),
         images=_data_uris(report, images),
         **_arranged(report),
@@ -73,37 +74,35 @@ class _Numbers:
     """
 
     def __init__(self, report: Report) -> None:
-        self._content = report.model_dump(mode="json")
+        self._report = report
 
     def number(self, form: str, *path: _Key) -> Markup:
         """A number with its unit; a dash where there is none."""
         keys = _flat(path)
-        value = self._at(keys)
+        value = value_at(self._report, *keys)
         if value is None:
             return _NONE
-        shown = show(value, form)
+        shown = show(value, form).typeset()
         return Markup('<span class="number">{}{}</span>').format(_digits(shown, keys), shown.unit)
 
     def interval(self, form: str, *path: _Key) -> Markup:
         """An interval `[low, high]`, or low and high of a part; nothing where there is none."""
-        bounds = self._at(_flat(path))
-        ends: tuple[str | int, str | int] = (0, 1)
-        if isinstance(bounds, dict):
-            ends = ("low", "high") if "low" in bounds else ("ci_low", "ci_high")
-        if bounds is None or bounds[ends[0]] is None or bounds[ends[1]] is None:
+        keys = _flat(path)
+        part = value_at(self._report, *keys)
+        ends: tuple[str | int, str | int] = ("low", "high")
+        if isinstance(part, tuple):
+            ends = (0, 1)
+        elif isinstance(part, Speedup):
+            ends = ("ci_low", "ci_high")
+        values = [value_at(part, end) for end in ends]
+        if None in values:
             return Markup("")
         # Without the unit, which the number before them has.
-        low, high = (_digits(show(bounds[end], form), [*_flat(path), end]) for end in ends)
+        low, high = (
+            _digits(show(value, form).typeset(), [*keys, end])
+            for end, value in zip(ends, values, strict=True)
+        )
         return Markup('<span class="interval">[{}, {}]</span>').format(low, high)
-
-    def _at(self, keys: Sequence[str | int]) -> Any:
-        value: Any = self._content
-        for key in keys:
-            if isinstance(value, dict):
-                value = value.get(key)
-            else:
-                value = value[int(key)] if value is not None else None
-        return value
 
 
 def _digits(shown: Shown, keys: Sequence[str | int]) -> Markup:
@@ -121,13 +120,12 @@ def _flat(path: tuple[_Key, ...]) -> list[str | int]:
 
 def _arranged(report: Report) -> dict[str, Any]:
     """Parts of the report in the order in which the page shows them."""
-    models = charts.models(report)
+    models = report.models
     roles = [role for role in ("teacher", "student", "control") if role in models]
     return {
         "paths": {name: [name] if name in roles else ["variants", name] for name in models},
         "top_k": sorted({k for entry in models.values() for k in entry.top_k}, key=int),
         "ways": list(dict.fromkeys(way for each in models.values() for way in each.latencies)),
-        "way_of": {name: _judged_way(entry) for name, entry in models.items()},
         "fresh": {name: _deployed(entry) for name, entry in models.items()},
         "slices": sorted(enumerate(report.slices), key=lambda each: _by_change(each[1])),
         "confusions": {role: list(_frequent(report, role)) for role in report.confusion},
@@ -144,14 +142,8 @@ def _arranged(report: Report) -> dict[str, Any]:
 def _way_name(way: str) -> str:
     runtime, _, batch = way.rpartition("_batch_")
     return f"{runtime_name(runtime)}, " + (
-        "single examples" if batch == "1" else f"{batch} a query"
+        "single examples" if batch == "1" else f"batches of {batch}"
     )
-
-
-def _judged_way(entry: Entry) -> str | None:
-    if entry.latency is None:
-        return None
-    return f"{entry.latency.runtime}_batch_{entry.latency.batch_size}"
 
 
 def _deployed(entry: Entry) -> str | None:
@@ -190,34 +182,21 @@ def _data_uris(report: Report, images: Mapping[str, bytes]) -> dict[str, tuple[s
 
 
 def _charts(report: Report) -> dict[str, Any]:
-    """SVG by what it shows, without what the report has no data for."""
-    models = charts.models(report)
-    ways = dict.fromkeys(way for each in models.values() for way in each.latencies)
-    curves = {
-        role: [
-            quality_charts.curve(report, role, metric)
-            for metric in quality_charts.curve_metrics(report, role)
-        ]
-        for role in report.curves
-    }
-    drawn = {
+    """SVG by what it shows; None where the report has no data for it."""
+    ways = dict.fromkeys(way for each in report.models.values() for way in each.latencies)
+    return {
         "trade_offs": [charts.trade_off(report, "latency"), charts.trade_off(report, "size")],
-        "accuracy_changes": [charts.accuracy_changes(report)],
-        "confusion_charts": [quality_charts.confusion(report, role) for role in report.confusion],
-        "reliability_charts": [quality_charts.reliability(report, name) for name in models],
-    }
-    grouped = {
         "timing_charts": {
             way: [charts.latency_distribution(report, way), charts.speedups(report, way)]
             for way in ways
         },
-        "curve_charts": curves,
+        "accuracy_changes": [charts.accuracy_changes(report)],
+        "confusion_charts": [charts.confusion(report, role) for role in report.confusion],
+        "reliability_charts": [charts.reliability(report, name) for name in report.models],
+        "curve_charts": {
+            role: [
+                charts.curve(report, role, metric) for metric in charts.curve_metrics(report, role)
+            ]
+            for role in report.curves
+        },
     }
-    return {name: _known(group) for name, group in drawn.items()} | {
-        name: {key: _known(group) for key, group in groups.items()}
-        for name, groups in grouped.items()
-    }
-
-
-def _known(drawn: list[str | None]) -> list[Markup]:
-    return [Markup(each) for each in drawn if each is not None]

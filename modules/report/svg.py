@@ -1,4 +1,4 @@
-"""Figures of matplotlib as SVG that belongs to its page: the page's colours and its font.
+"""Figures of matplotlib as SVG that belongs to its page: the page's colors and its font.
 
 Colours are drawn with stand-ins, for which the page's CSS variables are put in afterwards, so
 that one chart suits a light page, a dark one and paper. The same figure has the same bytes.
@@ -10,7 +10,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -31,7 +31,7 @@ _VARIABLES = {
     PAPER: "--paper",
     HEAT: "--heat",
     ON_HEAT: "--on-heat",
-} | {colour: f"--series-{at}" for at, colour in enumerate(SERIES)}
+} | {color: f"--series-{at}" for at, color in enumerate(SERIES)}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # A class may be called $x$.
@@ -66,7 +66,7 @@ _STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
-# Beside the colour, for those who cannot tell the colours apart, and for grey paper.
+# Beside the color, for those who cannot tell the colors apart, and for gray paper.
 _MARKERS = "osd^DvPX"
 _LINES: tuple[LineStyle, ...] = (
     "-",
@@ -85,12 +85,12 @@ _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 class Look:
     """How one model is drawn, in every chart alike."""
 
-    colour: str
+    color: str
     marker: str
     linestyle: LineStyle
 
 
-def look(names: Sequence[str], name: str) -> Look:
+def look(names: Iterable[str], name: str) -> Look:
     """The look of one of these models: the teacher's, student's and control's never change."""
     variants = [each for each in names if each not in _ROLES]
     at = _ROLES.index(name) if name in _ROLES else 3 + variants.index(name) % (len(SERIES) - 3)
@@ -103,10 +103,10 @@ def draw(
     """One chart as an `<svg>` element for an HTML page.
 
     Args:
-        name: unique in the page; the names of the chart's parts begin with it.
-        description: what the chart shows, for those who do not see it.
-        paint: draws on the axes it is given.
-        size: width and height in points.
+      name: unique in the page; the names of the chart's parts begin with it.
+      description: what the chart shows, for those who do not see it.
+      paint: draws on the axes it is given.
+      size: width and height in points.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from modules.judge.schema import GateResult, Report
-from modules.report.numbers import text
+from modules.judge.formats import Form, typeset
+from modules.judge.schema import GateResult, MeasuredInterval, Report
 
 _RUNTIMES = {"litert": "LiteRT", "saved_model": "SavedModel"}
 _WORDS = {"passed": "passed", "failed": "refused", "inconclusive": "inconclusive"}
@@ -18,42 +18,36 @@ def verdict_word(result: GateResult) -> str:
 
 
 def essence(report: Report) -> str:
-    """The student against its teacher in one sentence."""
+    """The student against its teacher, in a few sentences."""
     comparison = report.comparison
-    bounds = comparison.intervals.get("accuracy_change")
-    parts = [
-        f"On {report.examples.eval:,} examples the student's accuracy is "
-        f"{text(report.student.accuracy, 'share')}, its teacher's "
-        f"{text(report.teacher.accuracy, 'share')} "
-        f"(change {text(comparison.accuracy_change, 'change')}{interval_text(bounds, 'change')})"
+    interval = interval_text(comparison.intervals.get("accuracy_change"), "change")
+    sentences = [
+        f"On {report.examples.eval:,} examples, the student's accuracy is "
+        f"{typeset(report.student.accuracy, 'share')} and the teacher's is "
+        f"{typeset(report.teacher.accuracy, 'share')} "
+        f"(change {typeset(comparison.accuracy_change, 'change')}{interval})."
     ]
     if comparison.speedup is not None:
         speedup = comparison.speedup
-        between = (speedup.ci_low, speedup.ci_high)
-        parts.append(
-            f"it answers {text(speedup.median, 'ratio')} as fast on {runtime_name(speedup.runtime)}"
-            f"{interval_text(between, 'ratio')}"
+        sentences.append(
+            f"The student is {typeset(speedup.median, 'ratio')} as fast "
+            f"on {runtime_name(speedup.runtime)}{interval_text(speedup.interval, 'ratio')}."
         )
-    shipped = [name for name in report.gate.tflite if name in report.variants]
-    if shipped:
-        sizes = (
-            f"{name} with {text(report.variants[name].size_bytes, 'bytes')}" for name in shipped
-        )
-        parts.append(f"what ships as TFLite is {' and '.join(sizes)}")
-    return "; ".join(parts) + "."
+    files = [
+        f"{name} ({typeset(report.variants[name].size_bytes, 'bytes')})"
+        for name in report.gate.tflite
+    ]
+    if files:
+        sentences.append(f"It ships as TFLite {' and '.join(files)}.")
+    return " ".join(sentences)
 
 
-def interval_text(bounds: tuple[float | None, float | None] | None, form: str) -> str:
+def interval_text(bounds: MeasuredInterval | None, form: Form) -> str:
     """` [low, high]`, or nothing where a bound is not known."""
     if bounds is None or None in bounds:
         return ""
     low, high = bounds
-    return f" [{text(low, form)}, {text(high, form)}]"
-
-
-def slice_name(values: dict[str, str]) -> str:
-    """A slice as people name it, for example `class_name = 3, night = yes`."""
-    return ", ".join(f"{feature} = {value}" for feature, value in values.items())
+    return f" [{typeset(low, form)}, {typeset(high, form)}]"
 
 
 def runtime_name(runtime: str) -> str:

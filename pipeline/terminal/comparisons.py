@@ -9,26 +9,26 @@ from typing import Any
 
 from tabulate import tabulate
 
-from modules.judge.gate import TEXT_WIDTH
+from modules.judge.formats import Fixed, Form, show
 from modules.judge.schema import Report
 from modules.report.comparison import Row, RunComparison, Unit, Value
+from modules.report.table import TEXT_WIDTH
 
 _RUNS_PER_TABLE = 3  # more do not fit in TEXT_WIDTH columns with their intervals
 _KEY_WIDTH, _RUN_WIDTH = 30, 24
 _GAP = 2  # between columns; and tabulate makes a column so much wider than its header
 _MARK, _ABSENT = "*", "-"
-_THREE_DIGITS = "#.3g"
-# Factor and format of a value, and how the unit is written behind the row's name.
-_Scale = tuple[int, str, str]
+# Factor and form of a value, and how the unit is written behind the row's name.
+_Scale = tuple[int, Form, str]
 _SCALES: dict[Unit, _Scale] = {
-    "%": (100, ".2f", ", %"),
-    "change in %": (100, "+.2f", ", %"),
-    "x": (1, ".2f", ", times"),
-    "ms": (1, _THREE_DIGITS, ", ms"),
-    "count": (1, ",d", ""),
-    "bytes": (1, ",d", ", bytes"),
+    "%": (100, Fixed(2), ", %"),
+    "change in %": (100, Fixed(2, sign="+"), ", %"),
+    "x": (1, Fixed(2), ", times"),
+    "ms": (1, "ms", ", ms"),
+    "count": (1, "count", ""),
+    "bytes": (1, "count", ", bytes"),
 }
-_MICROSECONDS: _Scale = (1000, _THREE_DIGITS, ", µs")
+_MICROSECONDS: _Scale = (1000, "ms", ", µs")
 
 
 def comparison_text(comparison: RunComparison) -> str:
@@ -38,7 +38,7 @@ def comparison_text(comparison: RunComparison) -> str:
     tables = [_numbers_table(comparison, group) for group in groups]
     remarks = list(comparison.notes)
     if any(row.best is not None for row in comparison.rows):
-        remarks.insert(0, "* better than in every other run: their intervals do not overlap.")
+        remarks.insert(0, "* better than every other run; the intervals do not overlap.")
     if comparison.differences:
         settings = [_differences_table(comparison, group) for group in groups]
     else:
@@ -103,15 +103,15 @@ def _scale(row: Row) -> _Scale:
 
 def _text(value: Value, scale: _Scale) -> str:
     factor, form, _ = scale
-    text = _number(value.value * factor, form)
-    if value.low is None or value.high is None or value.low == value.value == value.high:
-        return text
-    return f"{text} [{_number(value.low * factor, form)}, {_number(value.high * factor, form)}]"
-
-
-def _number(value: float, form: str) -> str:
-    # From 100 on, `#.3g` would leave a point behind or turn to powers of ten.
-    return f"{value:{',.0f' if form == _THREE_DIGITS and value >= 99.95 else form}}"
+    # The unit is in the row's name.
+    ends = [
+        None if end is None else show(end * factor, form).digits
+        for end in (value.value, value.low, value.high)
+    ]
+    text, low, high = ends
+    if low is None or high is None or value.low == value.value == value.high:
+        return str(text)
+    return f"{text} [{low}, {high}]"
 
 
 def _fate(report: Report, variant: str | None) -> str:

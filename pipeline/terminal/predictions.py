@@ -36,7 +36,7 @@ def show_predictions(
     Everything that can be wrong with the arguments is found out before the first model is loaded.
 
     Raises:
-      UserError: What the user can mend.
+      UserError: What the user can fix.
     """
     models = find_models(directory, wanted, variant)
     images = find_images(paths)

@@ -98,8 +98,8 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     assert spec is not None and spec.submodule_search_locations
     path = Path(spec.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
     table = np.loadtxt(path, delimiter=",")[-EXAMPLES:]
-    grey = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8)
-    return grey.reshape(-1, 8, 8), table[:, -1].astype(int)
+    gray = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8)
+    return gray.reshape(-1, 8, 8), table[:, -1].astype(int)
 
 
 def _example_id(index: int) -> str:
@@ -417,14 +417,15 @@ def _gate(content: dict[str, Any]) -> dict[str, Any]:
     accuracy, change = student["accuracy"], comparison["accuracy_change"]
     reason = f"student accuracy {accuracy:.4f} reaches the required 0.9000, as does its lower bound"
     checks = [_check("min_accuracy", accuracy, 0.9, reason, low=low, high=high)]
-    reason = f"the accuracy drop of {-change:.4f} keeps the limit of 0.0400"
+    reason = f"the accuracy drop of {-change:.4f} is within the limit of 0.0400"
     bounds = {"low": -drop_high, "high": -drop_low}
     checks += [_check("max_accuracy_drop", -change, 0.04, reason, **bounds)]
     for name, variant in content["variants"].items():
         against = variant["against"]["student"]["accuracy"]
         passed = name != "int8"
-        ending = "keeps" if passed else "exceeds"
+        ending = "is within" if passed else "exceeds"
         more = {"low": -against["high"], "high": -against["low"], "variant": name}
+        more["counts"] = name == "dynamic_range"  # the one that ships
         reason = f"the accuracy drop of TFLite {name} {ending} the limit of 0.0100"
         check = _check("max_tflite_accuracy_drop", -against["value"], 0.01, reason, **more)
         verdict = {"passed": passed, "verdict": "passed" if passed else "failed"}

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 
-def latency(p50: float) -> dict[str, Any]:
+def latency(p50: float, **changes: Any) -> dict[str, Any]:
     return {
         "p50_ms": p50,
         "p90_ms": p50,
@@ -17,7 +17,7 @@ def latency(p50: float) -> dict[str, Any]:
         "queries": 100,
         "distribution_ms": [p50] * 101,
         "intervals": {"p50_ms": [p50 * 0.9, p50 * 1.1]},
-    }
+    } | changes
 
 
 def entry(accuracy: float, parameters: int, size: int, p50: float) -> dict[str, Any]:
@@ -32,10 +32,31 @@ def entry(accuracy: float, parameters: int, size: int, p50: float) -> dict[str, 
     }
 
 
-def content() -> dict[str, Any]:
-    """A report.json with every key that has no default."""
-    int8 = entry(0.955, 3_000, 8_000, 0.5)
-    speedup = {"median": 24.0, "ci_low": 23.5, "ci_high": 24.5, "confidence": 0.95}
+def variant(name: str, accuracy: float, size: int, p50: float) -> dict[str, Any]:
+    file = {"file": f"student/{name}/model.tflite", "sha256": "0" * 64, "compression": 80.0}
+    return entry(accuracy, 3_000, size, p50) | file
+
+
+def speedup(median: float, low: float, high: float) -> dict[str, Any]:
+    ends = {"ci_low": low, "ci_high": high}
+    return ends | {"median": median, "confidence": 0.95, "runtime": "litert"}
+
+
+def fresh(runtime: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "runtime": runtime,
+        "load_ms": 3.0,
+        "peak_memory_bytes": 2_000_000,
+        "runtime_memory_bytes": 1_000_000,
+        "canaries": 16,
+        "max_difference": 1e-7,
+        "passed": True,
+        "problem": None,
+    } | changes
+
+
+def evidence_content() -> dict[str, Any]:
+    """A report.json with every key that has no default, but without a verdict."""
     return {
         "schema_version": 2,
         "name": "digits",
@@ -46,10 +67,7 @@ def content() -> dict[str, Any]:
         "teacher": entry(0.98, 170_000, 900_000, 24.0),
         "student": entry(0.96, 3_000, 20_000, 1.0),
         "control": entry(0.95, 3_000, 20_000, 1.0),
-        "variants": {
-            "int8": int8
-            | {"file": "student/int8/model.tflite", "sha256": "0" * 64, "compression": 80.0}
-        },
+        "variants": {"int8": variant("int8", 0.955, 8_000, 0.5)},
         "per_class": [
             {"label": "no", "count": 145, "teacher_accuracy": 1.0, "student_accuracy": 1.0},
             {"label": "yes", "count": 200, "teacher_accuracy": 1.0, "student_accuracy": 1.0},
@@ -58,7 +76,7 @@ def content() -> dict[str, Any]:
             "accuracy_change": -0.02,
             "agreement": 0.97,
             "distillation_gain": 0.01,
-            "speedup": speedup | {"runtime": "litert"},
+            "speedup": speedup(24.0, 23.5, 24.5),
             "compression": 45.0,
             "intervals": {
                 "accuracy_change": [-0.04, 0.001],
@@ -81,8 +99,13 @@ def content() -> dict[str, Any]:
             "student": {"parameters": {"filters": [8, 16]}},
             "tune": None,
         },
-        "gate": {"blessed": True, "verdict": "passed", "checks": [], "tflite": ["int8"]},
     }
+
+
+def content() -> dict[str, Any]:
+    """A report.json with every key that has no default."""
+    gate = {"blessed": True, "verdict": "passed", "checks": [], "tflite": ["int8"]}
+    return evidence_content() | {"gate": gate}
 
 
 def changed(**changes: Any) -> dict[str, Any]:

@@ -7,11 +7,12 @@ import math
 from typing import Any
 
 import pytest
+from small_report import entry, evidence_content, fresh, latency, speedup, variant
 
 from modules.errors import ConfigError
 from modules.judge import limits
-from modules.judge.bounds import bounds_of
-from modules.judge.readings import read
+from modules.judge.estimates import estimate
+from modules.judge.requirements import requirements
 from modules.judge.schema import Evidence
 from modules.settings import EvaluateSettings, GateSettings
 
@@ -128,90 +129,32 @@ def test_every_wrong_limit_has_its_line() -> None:
 # -- the gate finds what can be limited --
 
 
-def _evidence() -> dict[str, Any]:
-    """A report in which every number has a value, as the gate gets it."""
-    timing = {
-        "p50_ms": 1.0,
-        "p90_ms": 1.2,
-        "p99_ms": 2.0,
-        "throughput": 1000.0,
-        "runtime": "litert",
-        "threads": 1,
-        "queries": 100,
-        "distribution_ms": [1.0] * 101,
-        "intervals": {"p50_ms": [0.9, 1.1]},
+def _evidence() -> Evidence:
+    """A report in which every number has a value."""
+    top_k = {"2": 0.95, "3": 0.97}
+    more = {"top_k": top_k, "latencies": {"way": latency(1.0)}, "fresh": {"way": fresh("litert")}}
+    model = entry(0.9, 1000, 4000, 1.0) | more
+    ratio = speedup(2.0, 1.9, 2.1)
+    sliced = {"accuracy": 0.9, "loss": 0.3, "top_k": top_k}
+    content = evidence_content()
+    content |= dict.fromkeys(("teacher", "student", "control"), model)
+    content["variants"] = {name: variant(name, 0.9, 4000, 1.0) | more for name in VARIANTS}
+    content["slices"] = [
+        {
+            "slice": {"class_name": "a"},
+            "count": 100,
+            "teacher": sliced,
+            "student": sliced,
+            "accuracy_change": {"value": 0.0, "low": -0.03, "high": 0.03},
+        }
+    ]
+    content["comparison"] |= {
+        "agreement_teacher_right": 0.99,
+        "agreement_teacher_wrong": 0.5,
+        "speedups": {"way": dict.fromkeys((*VARIANTS, "student"), ratio)},
+        "aa_control": {"way": ratio},
     }
-    fresh = {
-        "runtime": "litert",
-        "load_ms": 3.0,
-        "peak_memory_bytes": 2_000_000,
-        "runtime_memory_bytes": 1_000_000,
-        "canaries": 16,
-        "max_difference": 0.0,
-        "passed": True,
-        "problem": None,
-    }
-    entry = {
-        "accuracy": 0.9,
-        "loss": 0.3,
-        "ece": 0.02,
-        "top_k": {"2": 0.95, "3": 0.97},
-        "parameters": 1000,
-        "size_bytes": 4000,
-        "intervals": {"accuracy": [0.85, 0.93]},
-        "latency": timing,
-        "latencies": {"way": timing},
-        "fresh": {"way": fresh},
-    }
-    ratio = {
-        "median": 2.0,
-        "ci_low": 1.9,
-        "ci_high": 2.1,
-        "confidence": 0.95,
-        "runtime": "litert",
-    }
-    sliced = {"accuracy": 0.9, "loss": 0.3, "top_k": {"2": 0.95, "3": 0.97}}
-    variant = {**entry, "file": "f", "sha256": "0" * 64, "compression": 2.0}
-    evidence = {
-        "name": "test",
-        "created": "2026-01-01T00:00:00Z",
-        "confidence": 0.95,
-        "labels": ["a", "b"],
-        "examples": {"eval": 200},
-        **dict.fromkeys(("teacher", "student", "control"), entry),
-        "variants": dict.fromkeys(VARIANTS, variant),
-        "per_class": [],
-        "slices": [
-            {
-                "slice": {"class_name": "a"},
-                "count": 100,
-                "teacher": sliced,
-                "student": sliced,
-                "accuracy_change": {"value": 0.0, "low": -0.03, "high": 0.03},
-            }
-        ],
-        "comparison": {
-            "accuracy_change": 0.0,
-            "agreement": 0.98,
-            "agreement_teacher_right": 0.99,
-            "agreement_teacher_wrong": 0.5,
-            "distillation_gain": 0.01,
-            "speedup": ratio,
-            "speedups": {"way": dict.fromkeys((*VARIANTS, "student"), ratio)},
-            "aa_control": {"way": ratio},
-            "compression": 2.0,
-        },
-        "push": {"tflite": "smallest"},
-        "environment": {
-            "versions": {},
-            "platform": "p",
-            "cpu": "c",
-            "cpu_count": 1,
-            "accelerators": [],
-        },
-        "config": {},
-    }
-    return Evidence.model_validate(evidence).model_dump(mode="json")
+    return Evidence.model_validate(content)
 
 
 def test_every_number_that_can_be_limited_is_read_from_a_report() -> None:
@@ -226,11 +169,11 @@ def test_every_number_that_can_be_limited_is_read_from_a_report() -> None:
         {"limits": [{"number": number, "max": 1e9} for number in numbers]}
     )
     limits.check_limits(gate, VARIANTS, EVALUATE, control=True)
-    found = {bound.name: read(evidence, bound) for bound in bounds_of(gate, VARIANTS)}
-    assert all(math.isfinite(reading.value) for reading in found.values())
+    found = {each.name: estimate(evidence, each) for each in requirements(gate, VARIANTS)}
+    assert all(math.isfinite(each.value) for each in found.values())
     assert found["student.latency.p50_ms"].interval == (0.9, 1.1)
     assert found["student.latency.p90_ms"].interval is None
-    assert found["variants.*.accuracy[int8]"].interval == (0.85, 0.93)
+    assert found["variants.*.accuracy[int8]"].interval == pytest.approx((0.885, 0.91))
     assert found["comparison.speedups.way.*[float32]"].interval == (1.9, 2.1)
 
 
@@ -253,7 +196,7 @@ def test_every_number_of_a_slice_is_read_from_a_report() -> None:
         }
     )
     limits.check_limits(gate, VARIANTS, EVALUATE, control=True)
-    found = [read(evidence, bound) for bound in bounds_of(gate, VARIANTS)]
+    found = [estimate(evidence, each) for each in requirements(gate, VARIANTS)]
     assert len(found) == 12
-    assert [reading.examples for reading in found] == [100] * 12
+    assert [each.examples for each in found] == [100] * 12
     assert found[1].interval == (-0.03, 0.03)

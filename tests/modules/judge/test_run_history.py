@@ -5,7 +5,7 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
-from modules.judge.run_history import summarise_data, training_curves
+from modules.judge.run_history import summarize_data, training_curves
 
 
 def log(directory, values, part="train", first=0):
@@ -92,7 +92,7 @@ def files(tmp_path):
 
 
 def test_statistics_and_anomalies(files):
-    summary = summarise_data(
+    summary = summarize_data(
         {"eval": f"{files}/FeatureStats.pb"},
         {"eval": f"{files}/SchemaDiff.pb"},
         ["cat", "dog", "fox"],

@@ -13,9 +13,9 @@ import pytest
 from sample_report import bare_report, sample_content, sample_report
 
 from modules.judge.schema import Report
-from modules.report import charts, quality_charts
-from modules.report.charts import Point, pareto_front
+from modules.report import charts
 from modules.report.svg import SERIES, draw, readable
+from modules.report.trade_off import Point, deployable, pareto_front
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +69,11 @@ def test_pareto_front_is_what_no_point_dominates() -> None:
 
 
 def test_deployable_are_the_teachers_file_and_the_variants(report: Report) -> None:
-    sizes = {point.name: point.cost for point in charts.deployable(report, "size")}
+    sizes = {point.name: point.cost for point in deployable(report, "size")}
     assert sizes == {"teacher": 693_420} | {
         name: variant.size_bytes for name, variant in report.variants.items()
     }
-    times = {point.name: point.cost for point in charts.deployable(report, "latency")}
+    times = {point.name: point.cost for point in deployable(report, "latency")}
     assert report.teacher.latency is not None
     assert times["teacher"] == report.teacher.latency.p50_ms
     assert list(times) == ["teacher", *report.variants]
@@ -82,7 +82,7 @@ def test_deployable_are_the_teachers_file_and_the_variants(report: Report) -> No
 def test_an_untimed_variant_is_left_out() -> None:
     content = sample_content()
     content["variants"]["int8"]["latency"] = None
-    names = [point.name for point in charts.deployable(Report.model_validate(content), "latency")]
+    names = [point.name for point in deployable(Report.model_validate(content), "latency")]
     assert names == ["teacher", "float32", "float16", "dynamic_range"]
 
 
@@ -103,7 +103,7 @@ def test_the_scatter_names_its_models(report: Report) -> None:
 
 
 def test_confusion_counts_are_those_of_the_report(report: Report) -> None:
-    texts = _texts(quality_charts.confusion(report, "student"))
+    texts = _texts(charts.confusion(report, "student"))
     counts = sorted(int(text) for text in texts if text.isdigit())
     assert counts == sorted(cell.count for cell in report.confusion["student"])
     assert set(report.labels) <= set(texts)
@@ -128,17 +128,17 @@ def test_the_distribution_rises_from_the_fastest_to_the_slowest_query(report: Re
 
 
 def test_every_loss_term_has_its_chart(report: Report) -> None:
-    metrics = quality_charts.curve_metrics(report, "student")
+    metrics = charts.curve_metrics(report, "student")
     assert metrics == ["loss", "hard_loss", "soft_target_loss", "accuracy"]
-    texts = _texts(quality_charts.curve(report, "student", "soft_target_loss"))
+    texts = _texts(charts.curve(report, "student", "soft_target_loss"))
     assert {"training", "validation", "soft target loss"} <= set(texts)
-    assert "training" not in _texts(quality_charts.curve(report, "student", "accuracy"))
+    assert "training" not in _texts(charts.curve(report, "student", "accuracy"))
 
 
 @pytest.mark.parametrize("line", [[None, None], [0.5], [0.0, 1.0], [-1.0, None, 1.0]])
 def test_any_curve_can_be_drawn(line: list[float | None]) -> None:
     report = sample_report(curves={"student": {"loss": line}})
-    assert "training" in _texts(quality_charts.curve(report, "student", "loss"))
+    assert "training" in _texts(charts.curve(report, "student", "loss"))
 
 
 def test_what_is_missing_has_no_chart() -> None:
@@ -147,15 +147,15 @@ def test_what_is_missing_has_no_chart() -> None:
     assert charts.latency_distribution(report, "litert_batch_1") is None
     assert charts.speedups(report, "litert_batch_1") is None
     assert charts.accuracy_changes(report) is None
-    assert quality_charts.confusion(report, "student") is None
-    assert quality_charts.reliability(report, "student") is None
-    assert quality_charts.curve(report, "student", "loss") is None
+    assert charts.confusion(report, "student") is None
+    assert charts.reliability(report, "student") is None
+    assert charts.curve(report, "student", "loss") is None
 
 
 def test_more_than_thirty_classes_have_no_matrix(report: Report) -> None:
     labels = [f"class {at}" for at in range(31)]
-    assert quality_charts.confusion(sample_report(labels=labels), "student") is None
-    assert quality_charts.confusion(sample_report(labels=labels[:30]), "student") is not None
+    assert charts.confusion(sample_report(labels=labels), "student") is None
+    assert charts.confusion(sample_report(labels=labels[:30]), "student") is not None
 
 
 # -- SVG in a page --
@@ -171,7 +171,7 @@ def test_the_same_chart_has_the_same_bytes(report: Report) -> None:
     assert charts.trade_off(report, "size") == charts.trade_off(report, "size")
 
 
-def test_colours_and_font_are_the_pages() -> None:
+def test_colors_and_font_are_the_pages() -> None:
     svg = draw("Any chart", "it shows", _paint, (200, 150))
     assert "var(--series-1)" in svg
     assert "var(--ink)" in svg
@@ -208,8 +208,7 @@ def test_two_charts_share_no_id_and_find_their_own() -> None:
 def test_charts_import_matplotlib_only_when_drawn() -> None:
     heavy = "{'matplotlib', 'tensorflow', 'scipy'}"
     script = (
-        "import sys, modules.report.charts, modules.report.quality_charts; "
-        f"sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+        f"import sys, modules.report.charts; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

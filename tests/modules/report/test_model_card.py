@@ -63,7 +63,7 @@ def test_metadata_have_the_form_of_the_hubs_model_index(card: ModelCard) -> None
     assert metadata["model-index"] == eval_results_to_model_index("digits", card.data.eval_results)
 
 
-def test_no_licence_is_invented(card: ModelCard) -> None:
+def test_no_license_is_invented(card: ModelCard) -> None:
     assert card.data.license is None
     assert card.data.library_name is None
 
@@ -114,7 +114,7 @@ def test_limitations_name_what_the_report_has_against_the_student(card: ModelCar
     assert "345 examples" in limitations
     assert "Failed: `max_tflite_accuracy_drop[int8]`" in limitations
     assert "Its weakest classes: one (0.8889 of 36)" in limitations
-    assert f"class\\_name = one ({MINUS}0.0833 [" in limitations
+    assert f"class\\_name=one ({MINUS}0.0833 [" in limitations
     refused = model_card.render(refused_report())
     assert "**refused**" in refused
     assert "Inconclusive: `max_accuracy_drop`" in refused

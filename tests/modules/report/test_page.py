@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCRIPT = "<script>window.harmed = 1</script>"
-# Contrast of two colours as WCAG 2 defines it, and the colours of a chart's texts.
+# Contrast of two colors as WCAG 2 defines it, and the colors of a chart's texts.
 CONTRASTS = """() => {
-  const channels = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
-  const light = (colour) => {
-    const [r, g, b] = channels(colour).map((each) => each / 255).map(
+  const channels = (color) => color.match(/[\\d.]+/g).slice(0, 3).map(Number);
+  const light = (color) => {
+    const [r, g, b] = channels(color).map((each) => each / 255).map(
       (each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const paper = light(getComputedStyle(document.body).backgroundColor);
-  const contrast = (colour) => {
-    const [low, high] = [light(colour), paper].sort((a, b) => a - b);
+  const contrast = (color) => {
+    const [low, high] = [light(color), paper].sort((a, b) => a - b);
     return (high + 0.05) / (low + 0.05);
   };
   const inked = [...document.querySelectorAll('svg text')].filter(
@@ -188,7 +188,7 @@ def test_everything_is_said(report: Report, html: str, open_page: Callable[..., 
         "Where teacher and student differ",
         "Training",
         "Data",
-        "Quantisation error by layer",
+        "Quantization error by layer",
         "Origin",
     ]
 
@@ -229,6 +229,14 @@ def test_the_verdict_is_said_in_words(report: Report, word: str, marks: set[str]
     found = re.findall(r'<span class="mark">.*?</span> (\w+)</span>', html)
     assert set(found) == marks
     assert ("Nothing ships." in html) == (not report.gate.blessed)
+
+
+def test_a_check_that_does_not_count_is_muted(report: Report) -> None:
+    checks = re.findall(r'<li class="(\w+)">(.*?)</li>', render_page(_small(report), {}), re.DOTALL)
+    assert len(checks) == len(report.gate.checks)
+    for check, (shown_as, content) in zip(report.gate.checks, checks, strict=True):
+        assert shown_as == (check.verdict if check.counts else "aside")
+        assert ("does not ship" in content) == (not check.counts)
 
 
 def _small(report: Report) -> Report:
@@ -425,10 +433,10 @@ def test_the_page_never_scrolls_sideways(
 
 
 def test_light_and_dark_are_both_readable(html: str, open_page: Callable[..., Page]) -> None:
-    colours = {}
+    colors = {}
     for scheme in ("light", "dark"):
         page = open_page(html, color_scheme=scheme)
-        colours[scheme] = page.evaluate(
+        colors[scheme] = page.evaluate(
             "[getComputedStyle(document.body).backgroundColor,"
             " getComputedStyle(document.body).color,"
             " getComputedStyle(document.querySelector('svg text')).fill]"
@@ -438,7 +446,7 @@ def test_light_and_dark_are_both_readable(html: str, open_page: Callable[..., Pa
         assert contrasts["chart"] >= 4.5
         assert contrasts["text"] >= 4.5
         assert contrasts["marks"] >= 3
-    assert all(light != dark for light, dark in zip(colours["light"], colours["dark"], strict=True))
+    assert all(light != dark for light, dark in zip(colors["light"], colors["dark"], strict=True))
 
 
 def test_paper_is_white_and_shows_whole_tables(html: str, open_page: Callable[..., Page]) -> None:

@@ -117,7 +117,7 @@ def test_what_a_run_lacks_is_passed_over() -> None:
         ({"config__data__split_seed": 1}, "data.split_seed"),
         ({"config__data__path": "photos"}, "data.path"),
         ({"examples__eval": 300}, "345 and 300 examples"),
-        ({"per_class__": None}, "other classes, or other numbers of them"),
+        ({"per_class__": None}, "different classes or class counts"),
     ],
 )
 def test_other_examples_are_noted_and_no_accuracy_marked(
@@ -152,14 +152,14 @@ def test_other_machines_are_noted_and_no_time_marked(changes: dict[str, Any], re
     other["student"] |= {"parameters": 2_000}
     other["variants"]["int8"] |= {"latency": latency(0.1)}
     assert compared(content(), other).notes == (
-        f"Not timed alike ({reason}): no time or speed-up is marked as better.",
+        f"Not timed under the same conditions ({reason}): no time or speed-up is marked as better.",
     )
     assert best(content(), other) == {"student.parameters": 1}
 
 
 def test_other_levels_are_noted() -> None:
     notes = compared(content(), changed(confidence=0.9), content()).notes
-    assert notes == ("The intervals are of different levels: 95% and 90%.",)
+    assert notes == ("The confidence levels differ: 95% and 90%.",)
 
 
 def test_differences_are_dotted_down_to_single_settings() -> None:
@@ -193,7 +193,7 @@ def test_table_of_two_runs(write: Any) -> None:
     assert rows["TFLite int8"] == ["ships", "ships"]
     assert "  p50, µs             500 [450, 550]" in result.stdout
     assert rows["distill.alpha"] == ["0.5", "0.9"]
-    assert "* better than in every other run: their intervals do not overlap.\n" in result.stdout
+    assert "* better than every other run; the intervals do not overlap.\n" in result.stdout
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])

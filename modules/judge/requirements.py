@@ -1,0 +1,105 @@
+"""The limits of the gate in one form: one number, one end, one TFLite variant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from modules.judge.formats import slice_name
+from modules.judge.schema import Verdict
+from modules.settings import GateSettings, Limit
+
+if TYPE_CHECKING:
+    from modules.measure.bootstrap import Interval
+
+# 0.98 - 0.97 is 0.010000000000000009 in floating point and must still be within a limit of 0.01.
+# No accuracy on fewer than a thousand million examples differs from another by as little as this.
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One end of a limit.
+
+    Attributes:
+      name: of its check.
+      limit: its `number` has a variant's name for `*`, unless there is no variant.
+      kind: `min` or `max`.
+      threshold: what the number must reach or must not exceed.
+      drop: whether the number judged is the other model's minus this one's.
+      variant: the TFLite variant that it judges, None if it judges the student as a whole.
+    """
+
+    name: str
+    limit: Limit
+    kind: Literal["min", "max"]
+    threshold: float
+    drop: bool = False
+    variant: str | None = None
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The keys of the number within the report."""
+        return tuple(self.limit.number.split("."))
+
+    def holds(self, value: float) -> bool:
+        """Whether a value meets the requirement."""
+        if self.kind == "min":
+            return value >= self.threshold - TOLERANCE
+        return value <= self.threshold + TOLERANCE
+
+    def verdict(self, interval: Interval) -> Verdict:
+        """Passed if the whole interval meets the requirement, failed if none of it does."""
+        held = [self.holds(end) for end in interval]
+        return "passed" if all(held) else "inconclusive" if any(held) else "failed"
+
+
+def requirements(settings: GateSettings, variants: Sequence[str]) -> Iterator[Requirement]:
+    """All requirements that are set, in the order of the settings.
+
+    A limit on `*` is one for each variant. A named variant that is not among them is no reason to
+    leave a limit out: it is taken for the student's as a whole.
+
+    Args:
+      settings: the limits.
+      variants: names of the TFLite variants that may ship.
+    """
+    named = [*_short_forms(settings), *((limit.number, limit) for limit in settings.limits)]
+    for name, limit in named:
+        drop = name.endswith("_drop")
+        for check, one, variant in _by_variant(name, limit, variants):
+            if one.min is not None:
+                yield Requirement(check, one, "min", one.min, drop, variant)
+            if one.max is not None:
+                yield Requirement(check, one, "max", one.max, drop, variant)
+
+
+def _short_forms(settings: GateSettings) -> Iterator[tuple[str, Limit]]:
+    accuracy, variants = "student.accuracy", "variants.*"
+    for name, number, against in (
+        ("min_accuracy", accuracy, None),
+        ("max_accuracy_drop", accuracy, "teacher"),
+        ("max_tflite_accuracy_drop", f"{variants}.accuracy", "student"),
+        ("min_speedup", "comparison.speedup", None),
+        ("max_size_bytes", f"{variants}.size_bytes", None),
+    ):
+        threshold = getattr(settings, name)
+        if threshold is not None:
+            limit = {"number": number, "against": against, name.partition("_")[0]: threshold}
+            yield name, Limit.model_validate(limit)
+
+
+def _by_variant(
+    name: str, limit: Limit, variants: Sequence[str]
+) -> Iterator[tuple[str, Limit, str | None]]:
+    """The limit for each variant it is for, with the name of its check."""
+    keys = limit.number.split(".")
+    if "*" in keys and variants:
+        for variant in variants:
+            number = ".".join(variant if key == "*" else key for key in keys)
+            yield f"{name}[{variant}]", limit.model_copy(update={"number": number}), variant
+        return
+    if limit.slice:
+        name += f"[{slice_name(limit.slice)}]"
+    yield name, limit, next((key for key in keys if key in variants), None)

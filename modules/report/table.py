@@ -1,0 +1,117 @@
+"""report.md: the report in a terminal, a table of the models and the verdict with its reasons."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from tabulate import tabulate
+
+from modules.judge.formats import Fixed, text
+from modules.judge.schema import Entry, GateResult, Latency, Report
+
+TEXT_WIDTH = 100  # columns of a terminal
+_HEADERS = ("model", "accuracy", "loss", "ECE", "params", "size", "p50 ms", "p99 ms", "speed-up")
+_MS = Fixed(3)
+
+
+def markdown_table(report: Report) -> str:
+    """The report for people: a table of the models, the verdict with its reasons, the comparison.
+
+    GitHub Markdown, at most 100 columns wide with numbers of a usual size, so that it can be
+    printed in a terminal as it is. The speed-up in the table is the ratio of the two p50, shown
+    only for the same runtime and threads; the one with an interval is the one that is judged.
+    """
+    rows = [_row(name, entry, report.teacher) for name, entry in _models(report)]
+    # As a row of their own, for tabulate makes columns with headers two wider than need be.
+    rule, header, *body = tabulate(
+        [_HEADERS, *rows],
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=("left", *["right"] * (len(_HEADERS) - 1)),
+    ).splitlines()
+    lines = [header, rule, *body, "", *verdict_lines(report.gate), "", *_comparison_lines(report)]
+    return "\n".join(lines) + "\n"
+
+
+def verdict_lines(result: GateResult) -> list[str]:
+    """The verdict and each check's reason: Markdown that also reads well in a terminal.
+
+    Of variants that are not to ship, only what has not passed is told, marked in parentheses.
+    """
+    lines = [_headline(result), ""]
+    for check in result.checks:
+        if check.counts:
+            mark = check.verdict if check.passed else check.verdict.upper()
+            line = f"- {mark} `{check.name}`: {check.reason}"
+        elif check.passed:
+            continue
+        else:
+            line = f"- ({check.verdict}) `{check.name}`: {check.reason}; it does not ship"
+        lines += textwrap.wrap(
+            line,
+            TEXT_WIDTH,
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines
+
+
+def _headline(result: GateResult) -> str:
+    counting = [check.verdict for check in result.checks if check.counts]
+    failed, undecided = counting.count("failed"), counting.count("inconclusive")
+    of_all = f"of {len(counting)} checks"
+    if result.verdict == "passed":
+        return f"PASSED: {len(counting)} {of_all} hold"
+    if result.verdict == "inconclusive":
+        return f"INCONCLUSIVE: {undecided} {of_all} cannot be decided, nothing is pushed"
+    more = f", {undecided} cannot be decided" if undecided else ""
+    return f"REFUSED: {failed} {of_all} failed{more}, nothing is pushed"
+
+
+def _models(report: Report) -> Iterator[tuple[str, Entry | None]]:
+    models = report.models
+    for name in dict.fromkeys(("teacher", "student", "control", *models)):
+        yield report.title(name), models.get(name)
+
+
+def _row(name: str, entry: Entry | None, teacher: Entry) -> list[str]:
+    if entry is None:
+        return [name, *["-"] * (len(_HEADERS) - 1)]
+    timing, reference = entry.latency, teacher.latency
+    ratio = None
+    if timing and reference and _conditions(timing) == _conditions(reference):
+        ratio = reference.p50_ms / timing.p50_ms
+    return [
+        name,
+        text(entry.accuracy, "share"),
+        text(entry.loss, "share"),
+        text(entry.ece, "share"),
+        text(entry.parameters, "thousands"),
+        text(entry.size_bytes, "bytes"),
+        text(timing.p50_ms if timing else None, _MS),
+        text(timing.p99_ms if timing else None, _MS),
+        text(ratio, "ratio"),
+    ]
+
+
+def _conditions(latency: Latency) -> tuple[str, int]:
+    return latency.runtime, latency.threads
+
+
+def _comparison_lines(report: Report) -> list[str]:
+    comparison = report.comparison
+    speedup = comparison.speedup
+    speed = "-"
+    if speedup:
+        low, high = (text(end, "ratio") for end in speedup.interval)
+        level = text(speedup.confidence, "percent")
+        speed = f"{text(speedup.median, 'ratio')} on {speedup.runtime} "
+        speed += f"({level} interval {low} to {high})"
+    return textwrap.wrap(
+        f"Agreement with the teacher: {text(comparison.agreement, 'share')}. Speed-up: {speed}. "
+        f"Distillation gain: {text(comparison.distillation_gain, 'change')}. "
+        f"Judged on {report.examples.eval:,} examples.",
+        TEXT_WIDTH,
+    )
