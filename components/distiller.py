@@ -9,7 +9,7 @@ from typing import Any
 from tfx import types
 from tfx.components.trainer import fn_args_utils
 from tfx.components.trainer.component import Trainer
-from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter
@@ -20,8 +20,6 @@ from components.run_parameters import Parameters, declared, given
 from components.teacher_trainer import (
     TrainerExecutor,
     Training,
-    begin_component,
-    module_file,
     training_config,
 )
 from components.teachers import TEACHER_INPUTS, teacher_channels, teacher_uris
@@ -81,7 +79,7 @@ class DistillerSpec(standard_component_specs.TrainerSpec):
 
 
 class Distiller(Trainer):
-    """TFX's Trainer with `modules/distill_trainer.py` as its module file.
+    """TFX's Trainer with `modules.distill_trainer` as its module.
 
     Args:
       training: What all Trainers are given.
@@ -117,11 +115,12 @@ class Distiller(Trainer):
             **given(parameters, *STUDENT_PARAMETERS),
             train_args=trainer_pb2.TrainArgs(),
             eval_args=trainer_pb2.EvalArgs(),
-            module_file=module_file("distill_trainer"),
+            module_path="modules.distill_trainer",
             custom_config=json_utils.dumps(config),
             model=types.Channel(type=standard_artifacts.Model),
             model_run=types.Channel(type=standard_artifacts.ModelRun),
             soft_targets=soft_targets,
             hyperparameters=hyperparameters,
         )
-        begin_component(self, spec)
+        # TFX's own constructor would build TFX's own spec.
+        base_component.BaseComponent.__init__(self, spec=spec)

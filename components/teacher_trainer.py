@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,15 +10,13 @@ from tfx import types
 from tfx.components.trainer import executor as tfx_executor
 from tfx.components.trainer import fn_args_utils
 from tfx.components.trainer.component import Trainer
-from tfx.components.util import udf_utils
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
-import modules
 from components.run_parameters import Parameters, declared, given, overlay_training
-from modules.code_digest import builder_digest
+from modules.code_digest import builder_digest, code_digest
 from modules.settings import AugmentSettings, DataSettings, ModelSettings, RuntimeSettings
 
 
@@ -67,7 +64,7 @@ class TeacherTrainerSpec(standard_component_specs.TrainerSpec):
 
 
 class TeacherTrainer(Trainer):
-    """TFX's Trainer with `modules/teacher_trainer.py` as its module file.
+    """TFX's Trainer that runs `modules.teacher_trainer.run_fn`.
 
     Args:
       training: What all Trainers are given.
@@ -94,32 +91,14 @@ class TeacherTrainer(Trainer):
             hyperparameters=hyperparameters,
             train_args=trainer_pb2.TrainArgs(),
             eval_args=trainer_pb2.EvalArgs(),
-            module_file=module_file("teacher_trainer"),
+            module_path="modules.teacher_trainer",
             custom_config=json_utils.dumps(training_config(model, training)),
             model=types.Channel(type=standard_artifacts.Model),
             model_run=types.Channel(type=standard_artifacts.ModelRun),
             **given(parameters, "epochs"),
         )
-        begin_component(self, spec)
-
-
-def begin_component(component: base_component.BaseComponent, spec: types.ComponentSpec) -> None:
-    """Do what the constructor of a TFX component with a module file does, for another spec.
-
-    TFX's own constructor would build TFX's own spec.
-    """
-    base_component.BaseComponent.__init__(component, spec=spec)
-    if udf_utils.should_package_user_modules():
-        udf_utils.add_user_module_dependency(
-            component,
-            standard_component_specs.MODULE_FILE_KEY,
-            standard_component_specs.MODULE_PATH_KEY,
-        )
-
-
-def module_file(name: str) -> str:
-    """The path of a module file; TFX packs it and its siblings into a wheel."""
-    return os.path.join(os.path.dirname(os.path.abspath(modules.__file__)), f"{name}.py")
+        # TFX's own constructor would build TFX's own spec.
+        base_component.BaseComponent.__init__(self, spec=spec)
 
 
 def training_config(model: ModelSettings, training: Training) -> dict[str, Any]:
@@ -133,6 +112,7 @@ def training_config(model: ModelSettings, training: Training) -> dict[str, Any]:
         "strategy": training.runtime.strategy,
         "checkpoint_seconds": training.runtime.checkpoint_seconds,
         "seed": training.seed,
-        # Part of the cache's key: the wheel knows our builders, but not the user's.
+        # Parts of the cache's key: our code, and the user's builder.
+        "code_digest": code_digest(),
         "builder_digest": builder_digest(model.model),
     }

@@ -9,7 +9,7 @@ from typing import Any
 from tfx import types
 from tfx.components.tuner import component as tfx_component
 from tfx.components.tuner import executor as tfx_executor
-from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
@@ -22,7 +22,7 @@ from components.distiller import (
     student_config,
 )
 from components.run_parameters import Parameters, declared, given, overlay_training
-from components.teacher_trainer import Training, begin_component, module_file
+from components.teacher_trainer import Training
 from components.teachers import teacher_channels
 from modules.settings import DistillSettings, ModelSettings, TuneSettings
 
@@ -94,9 +94,10 @@ class Tuner(tfx_component.Tuner):
             soft_targets=soft_targets,
             train_args=trainer_pb2.TrainArgs(),
             eval_args=trainer_pb2.EvalArgs(),
-            module_file=module_file("tuner"),
+            module_path="modules.tuner",
             custom_config=json_utils.dumps(config | {"tune": tune.model_dump_json()}),
             best_hyperparameters=types.Channel(type=standard_artifacts.HyperParameters),
             tuner_results=types.Channel(type=standard_artifacts.TunerResults),
         )
-        begin_component(self, spec)
+        # TFX's own constructor would build TFX's own spec.
+        base_component.BaseComponent.__init__(self, spec=spec)

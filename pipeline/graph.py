@@ -20,7 +20,7 @@ from components.pusher.component import Pusher
 from components.run_parameters import Parameters
 from components.schema_gen import SchemaGen
 from components.soft_targets.component import SoftTargets
-from components.teacher_trainer import TeacherTrainer, Training, module_file
+from components.teacher_trainer import TeacherTrainer, Training
 from components.tuner import Tuner
 from modules.code_digest import code_digest
 from modules.settings import GateSettings
@@ -88,8 +88,13 @@ def _data_nodes(
     transform = Transform(
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
-        module_file=module_file("preprocessing"),
-        custom_config={"image_size": config.data.image_size, "channels": config.data.channels},
+        preprocessing_fn="modules.preprocessing.preprocessing_fn",
+        custom_config={
+            "image_size": config.data.image_size,
+            "channels": config.data.channels,
+            # Part of the cache's key, which knows a dotted path but not the code behind it.
+            "code_digest": digest,
+        },
         disable_statistics=True,
     )
     # Nothing is trained on data that the validator refuses.

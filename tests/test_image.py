@@ -252,10 +252,11 @@ def test_everything_that_a_compiled_pipeline_starts_can_be_imported(engine, inst
     text = json.dumps(spec)
     # The user code of Transform and the Trainers, and what trains in a job of its own.
     started.update(re.findall(r'"module_path": \{[^}]*?"constant": "([\w.]+)"', text))
+    started.update(re.findall(r'"preprocessing_fn": \{[^}]*?"constant": "([\w.]+)\.\w+"', text))
     classes.update(re.findall(r'executor_class_path\\+": \\+"([\w.]+)', text))
     assert len(containers) == 13
     assert {
-        "modules.data.preprocessing",
+        "modules.preprocessing",
         "modules.distill_trainer",
         "pipeline.clusters.container",
     } <= started

@@ -23,10 +23,9 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
 )
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_component_specs
-from tfx.utils import json_utils, name_utils
+from tfx.utils import name_utils
 
 from components.run_parameters import RUN_PARAMETERS
-from modules.code_digest import code_digest
 from modules.settings import RuntimeSettings
 from pipeline.beam_arguments import beam_arguments
 from pipeline.clusters import custom_job, resources
@@ -35,8 +34,6 @@ from pipeline.config import PipelineConfig
 from pipeline.graph import Places, create_pipeline, uncached_nodes
 
 _COMMAND = ["python", "-m", "pipeline.clusters.container"]
-_MODULE_FILE = standard_component_specs.MODULE_FILE_KEY
-_MODULE_PATH = standard_component_specs.MODULE_PATH_KEY
 _CUSTOM_CONFIG = standard_component_specs.CUSTOM_CONFIG_KEY
 
 
@@ -103,7 +100,6 @@ class Runner(KubeflowV2DagRunner):
           The PipelineJob as a dictionary.
         """
         config, engine = self._experiment, self._engine
-        _use_code_of_image(pipeline)
         job = super().run(pipeline, parameter_values, write_out=False)
         spec = json_format.ParseDict(job["pipelineSpec"], pipeline_spec_pb2.PipelineSpec())
         spec.default_pipeline_root = pipeline.pipeline_info.pipeline_root
@@ -155,20 +151,6 @@ def _defaults(config: PipelineConfig, places: Places) -> dict[str, Any]:
         "push_destination": config.push.destination or places.push_destination,
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _use_code_of_image(pipeline: Pipeline) -> None:
-    """Module files become modules of the image; its code's digest a part of the cache's key."""
-    for component in pipeline.components:
-        properties = component.spec.exec_properties
-        if properties.get(_MODULE_FILE):
-            name = properties[_MODULE_FILE].rsplit("/", 1)[1].removesuffix(".py")
-            properties[_MODULE_FILE] = None
-            properties[_MODULE_PATH] = f"modules.{name}"
-            config = json_utils.loads(properties[_CUSTOM_CONFIG])
-            properties[_CUSTOM_CONFIG] = json_utils.dumps(config | {"code_digest": code_digest()})
-            # The wheel that TFX would build of the module file.
-            component._pip_dependencies = []
 
 
 def _set_defaults(spec: pipeline_spec_pb2.PipelineSpec, defaults: dict[str, Any]) -> None:

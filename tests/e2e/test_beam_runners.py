@@ -108,8 +108,6 @@ def nodes(config: Any) -> dict[str, Any]:
             executor_class=component.executor_spec.executor_class,
             properties=dict(component.spec.exec_properties),
         )
-    # The code of a worker is what is installed there.
-    found["Transform"].properties.update(module_file=None, module_path="modules.data.preprocessing")
     # All that our Evaluator does with Beam is to call this executor with this configuration.
     found["Evaluator"].executor_class = tfx_evaluator.Executor
     found["Evaluator"].properties["eval_config"] = proto_utils.proto_to_json(

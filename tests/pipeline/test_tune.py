@@ -111,13 +111,13 @@ def test_the_tuner_takes_what_the_distiller_takes_and_feeds_it_and_the_control()
         assert inputs(tuned[name]) == inputs(node) | added
 
 
-def test_the_tuner_is_tfxs_with_our_module_file_and_the_students_configuration() -> None:
+def test_the_tuner_is_tfxs_with_our_module_and_the_students_configuration() -> None:
     from tfx.components.tuner.component import Tuner
 
     nodes = graph("tune={alpha: [0.1, 0.9], trials: 4}")
     tuner = nodes["Tuner"]
     assert isinstance(tuner, Tuner)
-    assert Path(tuner.exec_properties["module_file"]).name == "tuner.py"
+    assert tuner.exec_properties["module_path"] == "modules.tuner"
     config = json.loads(tuner.exec_properties["custom_config"])
     tune = TuneSettings.model_validate_json(config.pop("tune"))
     assert tune == TuneSettings(alpha=(0.1, 0.9), trials=4)

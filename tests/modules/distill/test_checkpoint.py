@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -355,7 +356,7 @@ _SCRIPT = """
 import logging, sys
 import numpy as np
 logging.basicConfig(level=logging.INFO)
-sys.path[:0] = [{root!r}, {here!r}]
+sys.path[:0] = {paths!r}
 import test_checkpoint
 pattern, state_dir, log_dir, weights = sys.argv[1:]
 settings = test_checkpoint.SETTINGS["to the end"].model_copy(update=dict(epochs={epochs}))
@@ -367,7 +368,9 @@ print("done")
 @pytest.mark.slow
 def test_a_killed_process_is_taken_up_by_the_next(pattern, tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(_SCRIPT.format(root=str(ROOT), here=str(HELPERS), epochs=15))
+    script.write_text(
+        _SCRIPT.format(paths=[str(ROOT), str(HELPERS), str(Path(__file__).parent)], epochs=15)
+    )
     state = tmp_path / "state" / "state.npz"
 
     def start(name):

@@ -215,7 +215,7 @@ def test_colour_images_are_sent_losslessly(tmp_path):
 
 @pytest.mark.slow
 def test_a_trainer_leaves_a_warm_saved_model(transformed_digits, tmp_path):
-    from modules.distill.trainer_task import TrainerTask
+    from modules.teacher_trainer import run_fn
 
     settings = ModelSettings(**SETTINGS.model_dump(exclude={"train"}), train={"epochs": 0})
     directory = str(tmp_path / "Format-Serving")
@@ -236,7 +236,7 @@ def test_a_trainer_leaves_a_warm_saved_model(transformed_digits, tmp_path):
         hyperparameters=None,
         custom_config=config,
     )
-    TrainerTask(fn_args).train()
+    run_fn(fn_args)
     logs = requests_of(directory)
     assert len(logs) == 8
     predictor = saved_model.SavedModelPredictor(directory)

@@ -162,9 +162,9 @@ import sys
 from modules.models import zoo
 from modules.errors import ConfigError
 from modules.settings import ModelSettings
-model_zoo.check_model(ModelSettings(model="cnn_small", parameters={"filters": [1]}), "student")
+zoo.check_model(ModelSettings(model="cnn_small", parameters={"filters": [1]}), "student")
 try:
-    model_zoo.check_model(ModelSettings(model="cnn_smal"), "student")
+    zoo.check_model(ModelSettings(model="cnn_smal"), "student")
 except ConfigError as error:
     print(error)
 print(sorted({"keras", "tensorflow", "numpy"} & set(sys.modules)))

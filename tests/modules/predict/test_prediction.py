@@ -19,6 +19,7 @@ from scipy.special import softmax
 
 from modules.errors import ConfigError, UserError
 from modules.export import saved_model
+from modules.export.tflite import export_models, sha256
 from modules.models import zoo
 from modules.predict.image_files import check_images, find_images
 from modules.predict.prediction import BATCH_SIZE, predict
@@ -38,7 +39,7 @@ def push_student(
 ) -> publish.Pushed:
     """Push the SavedModel with some TFLite variants, of which the first is model.tflite."""
     files = {name: tflite / "student" / name / "model.tflite" for name in variants}
-    measured = {name: {"sha256": tflite.sha256(str(file))} for name, file in files.items()}
+    measured = {name: {"sha256": sha256(str(file))} for name, file in files.items()}
     report = {
         "student": {},
         "variants": measured,
@@ -67,7 +68,7 @@ def run(digit_pixels, digit_labels, transformed_digits, tmp_path_factory):
     graph = tft.TFTransformOutput(transformed_digits.graph_dir)
     saved_model.export(model, SETTINGS, graph, serving_dir)
     models = {"student": (model, ("float32", "int8"))}
-    tflite.export_models(models, digit_pixels[200:300], LABELS, str(tflite))
+    export_models(models, digit_pixels[200:300], LABELS, str(tflite))
     older, newest = (
         push_student(serving_dir, tflite, variants, output / "pushed")
         for variants in (["int8"], ["float32", "int8"])

@@ -42,7 +42,7 @@ def edit_spec(candidate: publish.Candidate, **changes: Any) -> None:
 
 def start_pusher(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'helpers'}"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
