@@ -166,7 +166,7 @@ class Distiller(HookedModel):
           sample_weight: `[b]`, or None.
           training: Whether projectors are to learn.
         """
-        labels = _labels(y)
+        labels, sample_weight = _labels(y), _weights(sample_weight)
         loss = self._mean("hard_loss", classification.hard_loss(labels, y_pred), sample_weight)
         if self._objective:
             distilled: Any = 0.0
@@ -195,9 +195,8 @@ class Distiller(HookedModel):
         Every metric's result in every step would cost a small model a good part of its time.
         Keras wants one value at least; of several workers' ones it reduces the first axis.
         """
-        labels = _labels(y)
-        hits = classification.hits(labels, y_pred)
-        self._accuracy.update_state(hits, _flat(sample_weight))
+        labels, sample_weight = _labels(y), _weights(sample_weight)
+        self._accuracy.update_state(classification.hits(labels, y_pred), sample_weight)
         self.update_compiled_metrics(labels, y_pred, sample_weight)
         strategy = self.distribute_strategy
         workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
@@ -224,7 +223,6 @@ class Distiller(HookedModel):
         if len(values.shape) == 0:
             self._terms[name].update_state(values)
             return values
-        sample_weight = _flat(sample_weight)
         self._terms[name].update_state(values, sample_weight)
         if sample_weight is None:
             return ops.mean(values)
@@ -240,9 +238,12 @@ def _labels(y: Any) -> Tensor:
             "labels are needed: give fit and evaluate class ids or probabilities as y, or as "
             f"y[{LABEL!r}]"
         )
-    return _flat(labels) if len(labels.shape) == 2 and labels.shape[-1] == 1 else labels
+    has_column = len(labels.shape) == 2 and labels.shape[-1] == 1
+    return ops.reshape(labels, [-1]) if has_column else labels
 
 
-def _flat(values: Tensor) -> Tensor:
-    """`[b, 1]` or `[b]` as `[b]`: Keras allows both."""
-    return None if values is None else ops.reshape(values, [-1])
+def _weights(sample_weight: Any) -> Tensor:
+    """`[b]`, or None: Keras also has weights as `[b, 1]`, and shapes them like `y`."""
+    if isinstance(sample_weight, Mapping):
+        sample_weight = sample_weight.get(LABEL)
+    return None if sample_weight is None else ops.reshape(sample_weight, [-1])
