@@ -117,7 +117,11 @@ def run(task: Task) -> float:
 def _train(task: Task, data: ExampleData, teachers: list[keras.Model]) -> keras.Model:
     keras.utils.set_random_seed(task.seed)
     model = zoo.build_model(task.model, DATA.input_shape, CLASSES)
-    distiller = Distiller(model, task.distill, teachers, epochs=task.model.train.epochs)
+    if task.distill is None:
+        distiller = Distiller(None, model, methods=())
+    else:
+        methods, alpha = task.distill.methods, task.distill.alpha
+        distiller = Distiller(teachers, model, methods, alpha, task.distill.temperature)
     training.fit(distiller, data, training.Plan(task.model.train, task.seed, log_dir=None))
     return model
 

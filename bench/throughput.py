@@ -42,7 +42,6 @@ from modules.models import zoo
 from modules.settings import (
     AugmentSettings,
     DataSettings,
-    DistillSettings,
     ModelSettings,
     TrainSettings,
 )
@@ -187,7 +186,7 @@ def student_alone(data: ExampleData) -> Way:
 
 def ours(data: ExampleData, teachers: list[keras.Model]) -> Way:
     """(b) without and (c) with teachers."""
-    distiller = Distiller(student(), DistillSettings(), teachers)
+    distiller = Distiller(teachers, student())
     training.compile_distiller(distiller, TrainSettings())
     return distiller, epochs_of(data)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -27,7 +28,7 @@ from modules.errors import ConfigError
 from modules.models import zoo
 from modules.report.files import REPORT_FILES
 from modules.search.space import choices
-from modules.settings import RuntimeSettings
+from modules.settings import DistillSettings, RuntimeSettings
 from modules.teachers import soft_targets
 from pipeline.beam_arguments import beam_arguments
 from pipeline.config import PipelineConfig, load_config
@@ -103,9 +104,16 @@ def preflight(config: PipelineConfig) -> None:
     for model in (student, *(zoo.build_model(each, shape, classes) for each in variants)):
         if config.distill.knowledge == "online":
             # Finds the layers of feature methods; a later generation learns from a student.
-            Distiller(model, config.distill, [teacher])
+            _check_layers(config.distill, teacher, model)
             if config.distill.generations > 1:
-                Distiller(model, config.distill, [model])
+                _check_layers(config.distill, model, model)
+
+
+def _check_layers(settings: DistillSettings, teacher: keras.Model, student: keras.Model) -> None:
+    try:
+        Distiller(teacher, student, settings.methods)
+    except ConfigError as error:
+        raise ConfigError(f"distill.{error}") from error
 
 
 def _check_slices(config: PipelineConfig, known: tuple[str, ...]) -> None:
@@ -119,12 +127,17 @@ def _check_slices(config: PipelineConfig, known: tuple[str, ...]) -> None:
                 )
 
 
-def run(config: PipelineConfig, output: Path) -> Outcome:
+def run(config: PipelineConfig, output: str | Path) -> Outcome:
     """Run the whole pipeline; an identical earlier run in `output` is served from the cache.
 
+    Args:
+      config: From `load_config`.
+      output: Directory of this pipeline's runs; made if it is not there.
+
     Raises:
-      UserError: What the user can mend.
+      UserError: What the user can fix.
     """
+    output = Path(output)
     _LOG.info("checking data and models")
     preflight(config)
     where = places(output, config.runtime)

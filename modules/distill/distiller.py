@@ -6,110 +6,180 @@ control student are trained: one loop for all three.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from modules.distill.feature_taps import Taps, find_layer, projector
+from modules.distill.ensemble import Ensemble
+from modules.distill.feature_taps import FeaturePairs, call_with_features
+from modules.distill.keras_hooks import HookedModel
 from modules.distill.losses import Tensor
-from modules.distill.methods import Term, objective
-from modules.errors import ModelError
-from modules.settings import DistillSettings
+from modules.distill.methods import Inputs, Term, objective, parse_methods
+from modules.errors import ConfigError, ModelError
+from modules.settings import MethodSettings
+from modules.tasks import classification
 
 LABEL, TEACHER_LOGITS = "label", "teacher_logits"
 
 
-class Distiller(keras.Model):
-    r"""Minimises :math:`\alpha L_{hard} + (1-\alpha) \sum_k w_k L_k`.
+class Distiller(HookedModel):
+    r"""Minimizes :math:`\alpha L_{hard} + (1-\alpha) \sum_k w_k L_k`.
 
-    A batch is `(pixels, y)` or `(pixels, y, sample_weight)`. `y` is a dictionary: `label`, class
-    ids `[b]` or probabilities `[b, c]`; and, where the teachers' answers were computed before,
-    `teacher_logits` `[b, teachers, c]`. Without them the teachers run on the very pixels that the
-    student sees, in inference mode.
+    A Keras model like any other: `compile`, `fit`, `evaluate`, and `predict`, which gives the
+    student's logits. What it trained is `distiller.student`.
 
-    The student runs once per step, its own regularisation losses are added as they are, and
+        distiller = Distiller(teacher, student, methods="soft_target", alpha=0.1, temperature=4)
+        distiller.compile("adam", metrics=["accuracy"])
+        distiller.fit(images, labels, epochs=10, validation_data=(more_images, more_labels))
+
+    Labels are class ids `[b]` or probabilities `[b, c]`, given plainly or as `label` in a
+    dictionary. There `teacher_logits`, `[b, c]` or `[b, teachers, c]`, may stand beside them: the
+    teachers' answers, computed before. Without them the teachers run in every step, in inference
+    mode, on the very inputs that the student sees.
+
+    The student runs once per step, its own regularization losses are added as they are, and
     sample weights apply to every term that has a value per example. Teachers are not tracked: they
     are neither trained, saved nor counted. Projectors are trained, but belong to this model, not to
-    the student.
+    the student. Schedules of weights and temperatures end with the last epoch of `fit`.
 
     Args:
-      student: The model to train, pixels in, logits out.
-      settings: The objective; None trains on the labels alone.
-      teachers: Models of the same interface; needed by feature methods and where `y` does not
-        bring their logits.
-      teacher_weights: Shares of the teachers in the mean of their softened probabilities, as many
-        as there are teachers (cached ones too); default: equal.
-      epochs: Of the whole training; schedules end there.
+      teacher: A model of the student's inputs that answers with logits, several of them, or None
+        where `teacher_logits` come with the labels. Feature methods compare with the first one.
+      student: The model to train, inputs in, logits out.
+      methods: A method of `METHODS` or several, each by name, as a dictionary (`{"name": "hint",
+        "student_layer": …}`) or as `MethodSettings`. `()` trains on the labels alone.
+      alpha: Weight of the hard-label loss, from 0 to 1.
+      temperature: Softens the logits of student and teacher, above 0.
+      teacher_weights: Shares of the teachers in the mean of their softened probabilities, one for
+        each (cached ones too); default: equal.
 
     Raises:
-      ConfigError: A method names a layer that the student or teacher does not have.
+      ConfigError: An argument is out of its range, or a method names a layer that the student or
+        teacher does not have.
       ModelError: Student and teachers distinguish different numbers of classes.
     """
 
     def __init__(
         self,
+        teacher: keras.Model | Sequence[keras.Model] | None,
         student: keras.Model,
-        settings: DistillSettings | None = None,
-        teachers: Sequence[keras.Model] = (),
-        teacher_weights: Sequence[float] = (1.0,),
-        epochs: int = 1,
+        methods: str | MethodSettings | Mapping[str, Any] | Sequence[Any] = "soft_target",
+        alpha: float = 0.1,
+        temperature: float = 4.0,
+        teacher_weights: Sequence[float] | None = None,
     ):
         super().__init__(name="distiller")
+        if not 0 <= alpha <= 1:
+            raise ConfigError(f"alpha must lie in [0, 1], the weight of the labels, got {alpha}")
+        if not temperature > 0:
+            raise ConfigError(f"temperature must be above 0, got {temperature}; 4 is customary")
+        teachers = [teacher] if isinstance(teacher, keras.Model) else list(teacher or ())
         self.student = student
-        self._alpha = settings.alpha if settings else 1.0
-        self._default_temperature = settings.temperature if settings else 1.0
-        self._objective: list[Term] = objective(settings) if settings else []
-        self._epochs = epochs
+        self._alpha, self._temperature = alpha, temperature
+        self._objective: list[Term] = objective(parse_methods(methods))
+        self._epochs = 1
         self._epoch = keras.Variable(0.0, trainable=False, name="epoch", dtype="float32")
-        # Keras tracks every model and layer that becomes an attribute, in lists and dictionaries
-        # too; a function's variables it does not see.
-        self._teach = _frozen(teachers) if teachers else None
-        weights = list(teacher_weights)
-        self._teacher_shares = [weight / sum(weights) for weight in weights]
-        self._connect_features(teachers)
+        self._teachers = Ensemble(teachers, teacher_weights)
+        self._features = FeaturePairs(self._objective, student, teachers)
+        self.projectors = self._features.projectors()
+        # By thread, since replicas of a mirrored strategy are traced in threads.
+        self._recorded = threading.local()
         names = ["hard_loss", *(f"{term.name}_loss" for term in self._objective)]
         self._terms = {name: keras.metrics.Mean(name=name) for name in names}
         self._accuracy = keras.metrics.Mean(name="accuracy")
-        for teacher in teachers:
-            if teacher.output_shape[-1] != student.output_shape[-1]:
-                raise ModelError(
-                    f"the teacher {teacher.name} distinguishes {teacher.output_shape[-1]} classes, "
-                    f"the student {student.output_shape[-1]}; train both on the same data"
+        self._teachers.check_classes(student)
+        self.built = True  # There is nothing of its own to build.
+
+    def compile(
+        self, optimizer: Any = "rmsprop", *, jit_compile: bool | None = None, **arguments: Any
+    ) -> None:
+        """Keras' `compile`, without a loss: the objective is the Distiller's.
+
+        Args:
+          optimizer: Of Keras, or its name.
+          jit_compile: Whether XLA compiles the steps; default: on a GPU. On a CPU it halves the
+            speed of small convolutions.
+          **arguments: What else `keras.Model.compile` takes, such as `metrics`, which are given
+            the labels and the student's logits.
+
+        Raises:
+          ConfigError: A loss is given.
+        """
+        for name in ("loss", "loss_weights"):
+            if arguments.get(name) is not None:
+                raise ConfigError(
+                    f"compile must not be given {name}: the Distiller has its losses from methods "
+                    "and alpha; leave it out"
                 )
+        if jit_compile is None:
+            jit_compile = bool(tf.config.list_physical_devices("GPU"))
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **arguments)
+        if self.student.built:
+            self.optimizer.build(self.trainable_variables)
 
-    def call(self, pixels: Tensor, training: bool | None = None) -> Tensor:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        **arguments: Any,
+    ) -> keras.callbacks.History:
+        """Keras' `fit`; see there."""
+        if epochs != self._epochs:
+            # The compiled steps have the old number in them.
+            self._epochs, self.train_function, self.test_function = epochs, None, None
+        schedule = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: self._epoch.assign(float(epoch))
+        )
+        own = [schedule, *keras.tree.flatten(callbacks or [])]
+        return super().fit(x, y, batch_size, epochs, verbose, own, **arguments)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         """The student's logits."""
-        return self.student(pixels, training=training)
-
-    def recording_features(self) -> AbstractContextManager[None]:
-        """Training must happen within this context, which lets the features be seen."""
-        return self._taps().installed()
-
-    def start_epoch(self, epoch: int) -> None:
-        """Tell the schedules which epoch, counted from 0, begins."""
-        self._epoch.assign(float(epoch))
+        layers = self._features.student
+        logits, features = call_with_features(self.student, list(layers.values()), inputs, training)
+        self._recorded.features = dict(zip(layers, features, strict=True))
+        return logits
 
     def compute_loss(
         self,
-        x: Tensor = None,
+        x: Any = None,
         y: Any = None,
         y_pred: Tensor = None,
         sample_weight: Tensor = None,
         training: bool | None = True,
     ) -> Tensor:
-        """The objective of one batch: pixels `x`, dictionary `y`, logits `y_pred [b, c]`."""
-        labels = y[LABEL]
-        loss = self._mean("hard_loss", _cross_entropy(labels, y_pred), sample_weight)
+        """The objective of one batch.
+
+        Args:
+          x: The inputs.
+          y: Labels; see the class.
+          y_pred: The student's logits `[b, c]`. Feature methods also compare what the student's
+            layers put out in the last call of this model.
+          sample_weight: `[b]`, or None.
+          training: Whether projectors are to learn.
+        """
+        labels, sample_weight = _labels(y), _weights(sample_weight)
+        loss = self._mean("hard_loss", classification.hard_loss(labels, y_pred), sample_weight)
         if self._objective:
             distilled: Any = 0.0
-            teacher_logits = self._teacher_logits(x, y)
+            cached = y.get(TEACHER_LOGITS) if isinstance(y, Mapping) else None
+            layers = self._features.teacher
+            teacher_logits, outputs = self._teachers.answer(x, cached, list(layers.values()))
+            features = dict(zip(layers, outputs, strict=True))
             for term in self._objective:
-                values = term.loss(self._inputs(term, y_pred, teacher_logits, labels, training))
-                value = self._mean(f"{term.name}_loss", values, sample_weight)
+                if term.method.features:
+                    inputs = self._feature_inputs(term, features[term.name], training)
+                else:
+                    inputs = self._inputs(term, y_pred, teacher_logits, labels)
+                value = self._mean(f"{term.name}_loss", term.loss(inputs), sample_weight)
                 distilled = distilled + term.weight(self._epoch.value) * value
             loss = self._alpha * loss + (1 - self._alpha) * distilled
         for penalty in self.losses:
@@ -118,96 +188,35 @@ class Distiller(keras.Model):
         return loss / self.distribute_strategy.num_replicas_in_sync
 
     def compute_metrics(
-        self, x: Tensor, y: Any, y_pred: Tensor, sample_weight: Tensor = None
+        self, x: Any, y: Any, y_pred: Tensor, sample_weight: Tensor = None
     ) -> dict[str, Any]:
-        """Updates the accuracy; the logs of an epoch are read once, at its end.
+        """Updates the metrics; where a call runs several steps, they are read once per epoch.
 
         Every metric's result in every step would cost a small model a good part of its time.
         Keras wants one value at least; of several workers' ones it reduces the first axis.
         """
-        labels = y[LABEL]
-        truth = ops.argmax(labels, axis=-1) if len(labels.shape) == 2 else labels
-        hits = ops.cast(ops.equal(ops.argmax(y_pred, axis=-1), ops.cast(truth, "int32")), "float32")
-        self._accuracy.update_state(hits, sample_weight)
-        examples = ops.cast(ops.shape(y_pred)[0], "float32")
+        labels, sample_weight = _labels(y), _weights(sample_weight)
+        self._accuracy.update_state(classification.hits(labels, y_pred), sample_weight)
+        self.update_compiled_metrics(labels, y_pred, sample_weight)
         strategy = self.distribute_strategy
         workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        if self.compiled and self.steps_per_execution == 1 and not workers:
+            return self.get_metrics_result()
+        examples = ops.cast(ops.shape(y_pred)[0], "float32")
         return {"examples": ops.reshape(examples, [1]) if workers else examples}
 
-    def _get_metrics_result_or_logs(self, logs: Any) -> dict[str, Any]:
-        """Keras' hook for the logs of an epoch: the metrics, since the steps return none."""
-        return self.get_metrics_result()
+    def _inputs(self, term: Term, logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Inputs:
+        """What a logit method is computed from."""
+        temperature = term.temperature(self._epoch.value, self._epochs, self._temperature)
+        combined = self._teachers.combine(teacher_logits, temperature)
+        return Inputs(logits, combined, labels, temperature)
 
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Keras' hook; nothing is left to build, and with several workers it fails (3.15)."""
-
-    def _connect_features(self, teachers: Sequence[keras.Model]) -> None:
-        """Finds the layers of feature methods and builds projectors where shapes differ."""
-        pairs: dict[str, tuple[keras.Layer, keras.Layer]] = {}
-        for index, term in enumerate(self._objective):
-            if not term.method.features:
-                continue
-            if not teachers:
-                raise ModelError(f"{term.name} compares features and needs its teacher's model")
-            place = f"distill.methods.{index}"
-            names = str(term.settings.student_layer), str(term.settings.teacher_layer)
-            pairs[term.name] = (
-                find_layer(self.student, names[0], f"{place}.student_layer"),
-                find_layer(teachers[0], names[1], f"{place}.teacher_layer"),
-            )
-        taps = Taps([layer for pair in pairs.values() for layer in pair])
-        # Behind functions, for the same reason as the teachers.
-        self._taps: Callable[[], Taps] = lambda: taps
-        self._layers_of: Callable[[str], tuple[keras.Layer, keras.Layer]] = lambda name: pairs[name]
-        self.projectors: dict[str, Any] = {}
-        if not pairs:
-            return
-        with taps.installed():
-            for model in (self.student, teachers[0]):
-                shape = (2, *model.input_shape[1:])
-                model(ops.zeros(shape, dtype=model.inputs[0].dtype), training=False)
-            for term in self._objective:
-                if term.method.project:
-                    first, second = (taps.output(layer).shape for layer in pairs[term.name])
-                    built = projector([None, *first[1:]], [None, *second[1:]])
-                    if built is not None:
-                        self.projectors[term.name] = built
-
-    def _inputs(
-        self, term: Term, logits: Tensor, teacher_logits: Any, labels: Tensor, training: Any
-    ) -> dict[str, Any]:
-        if term.method.features:
-            student, teacher = (self._taps().output(layer) for layer in self._layers_of(term.name))
-            if term.name in self.projectors:
-                student = self.projectors[term.name](student, training=training)
-            return {"student_features": student, "teacher_features": ops.stop_gradient(teacher)}
-        temperature = term.temperature(self._epoch.value, self._epochs, self._default_temperature)
-        return {
-            "student_logits": logits,
-            "teacher_logits": self._combine(teacher_logits, temperature),
-            "labels": labels,
-            "temperature": temperature,
-        }
-
-    def _teacher_logits(self, x: Tensor, y: Any) -> Tensor:
-        """Logits of all teachers, `[b, teachers, c]`."""
-        if TEACHER_LOGITS in y:
-            return ops.cast(y[TEACHER_LOGITS], "float32")
-        if self._teach is None:
-            raise ModelError("no teacher: give teachers, or teacher_logits with the examples")
-        return ops.stop_gradient(self._teach(x))
-
-    def _combine(self, teacher_logits: Tensor, temperature: Any) -> Tensor:
-        """Logits whose softened softmax is the weighted mean of the teachers' ones.
-
-        The mean is of probabilities, not of logits (You et al. 2017). `T * log(mean p^T)` gives
-        it back under a softmax at the same temperature.
-        """
-        if len(self._teacher_shares) == 1:
-            return teacher_logits[:, 0]
-        shares = ops.reshape(ops.log(ops.convert_to_tensor(self._teacher_shares)), [1, -1, 1])
-        softened = ops.log_softmax(teacher_logits / temperature, axis=-1)
-        return temperature * ops.logsumexp(softened + shares, axis=1)
+    def _feature_inputs(self, term: Term, theirs: Tensor, training: bool | None) -> Inputs:
+        """What a feature method is computed from."""
+        student = self._recorded.features[term.name]
+        if term.name in self.projectors:
+            student = self.projectors[term.name](student, training=training)
+        return Inputs(student, theirs)
 
     def _mean(self, name: str, values: Tensor, sample_weight: Tensor) -> Tensor:
         """Weighted mean over the batch `[b] -> []`, kept for the logs under its name."""
@@ -221,19 +230,20 @@ class Distiller(keras.Model):
         return ops.sum(values * weights) / ops.maximum(ops.sum(weights), keras.config.epsilon())
 
 
-def _frozen(teachers: Sequence[keras.Model]) -> Callable[[Tensor], Tensor]:
-    """Pixels -> logits `[b, teachers, c]` of models that do not learn."""
-    for teacher in teachers:
-        teacher.trainable = False
+def _labels(y: Any) -> Tensor:
+    """Class ids `[b]` or probabilities `[b, c]`; some Keras data sets have ids as `[b, 1]`."""
+    labels = y.get(LABEL) if isinstance(y, Mapping) else y
+    if labels is None:
+        raise ModelError(
+            "labels are needed: give fit and evaluate class ids or probabilities as y, or as "
+            f"y[{LABEL!r}]"
+        )
+    has_column = len(labels.shape) == 2 and labels.shape[-1] == 1
+    return ops.reshape(labels, [-1]) if has_column else labels
 
-    def teach(pixels: Tensor) -> Tensor:
-        return ops.stack([teacher(pixels, training=False) for teacher in teachers], axis=1)
 
-    return teach
-
-
-def _cross_entropy(labels: Tensor, logits: Tensor) -> Tensor:
-    """`[b]` for class ids `[b]` or probabilities `[b, c]`."""
-    if len(labels.shape) == 2:
-        return keras.losses.categorical_crossentropy(labels, logits, from_logits=True)
-    return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+def _weights(sample_weight: Any) -> Tensor:
+    """`[b]`, or None: Keras also has weights as `[b, 1]`, and shapes them like `y`."""
+    if isinstance(sample_weight, Mapping):
+        sample_weight = sample_weight.get(LABEL)
+    return None if sample_weight is None else ops.reshape(sample_weight, [-1])

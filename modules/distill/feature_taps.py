@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import keras
+from keras import ops
 
-from modules.errors import ConfigError
+from modules.distill.keras_hooks import recorded
+from modules.distill.methods import Term
+from modules.errors import ConfigError, ModelError
 
 
 def find_layer(model: keras.Model, path: str, argument: str) -> keras.Layer:
@@ -55,41 +57,87 @@ def _named_layers(model: keras.Model, prefix: str = "") -> Iterator[tuple[str, k
             yield from _named_layers(layer, f"{prefix}{layer.name}/")
 
 
-class Taps:
-    """Records what layers put out whenever they are called, at no cost of a second pass.
+def call_with_features(
+    model: keras.Model, layers: Sequence[keras.Layer], inputs: Any, training: bool | None
+) -> tuple[Any, list[Any]]:
+    """The model's output and those of some of its layers, from one forward pass."""
+    with recorded(layers) as outputs:
+        result = model(inputs, training=training)
+    return result, [outputs[id(layer)] for layer in layers]
 
-    It works in models of any kind, nested ones included, because it wraps the layers' own `call`.
-    `installed` takes the wrapping off again, so that nothing of it is exported.
+
+class FeaturePairs:
+    """The layers of student and first teacher that an objective compares.
+
+    A plain object, which Keras does not look into: layers of the teacher stay untracked.
+
+    Args:
+      terms: The objective.
+      student: Whose layers are named by `student_layer`.
+      teachers: The first one has the layers named by `teacher_layer`.
+
+    Raises:
+      ConfigError: A method names a layer that is not there.
+      ModelError: There is no teacher to compare with.
     """
 
-    def __init__(self, layers: Sequence[keras.Layer]):
-        self._layers = list({id(layer): layer for layer in layers}.values())
-        self._outputs: dict[int, Any] = {}
+    def __init__(
+        self, terms: Sequence[Term], student: keras.Model, teachers: Sequence[keras.Model]
+    ):
+        self.student: dict[str, keras.Layer] = {}
+        self.teacher: dict[str, keras.Layer] = {}
+        self._models = (student, *teachers[:1])
+        self._projected: dict[str, str] = {}
+        for index, term in enumerate(terms):
+            if not term.method.features:
+                continue
+            if not teachers:
+                raise ModelError(f"{term.name} compares features and needs its teacher's model")
+            place, settings = f"methods.{index}", term.settings
+            names = str(settings.student_layer), str(settings.teacher_layer)
+            self.student[term.name] = find_layer(student, names[0], f"{place}.student_layer")
+            self.teacher[term.name] = find_layer(teachers[0], names[1], f"{place}.teacher_layer")
+            if term.method.project:
+                self._projected[term.name] = place
 
-    def output(self, layer: keras.Layer) -> Any:
-        """What the layer put out when it was last called."""
-        return self._outputs[id(layer)]
+    def projectors(self) -> dict[str, keras.Model]:
+        """New projectors by term, where its method wants one and the shapes differ.
 
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Record while this lasts."""
-        originals = [(layer, layer.call) for layer in self._layers]
-        for layer, call in originals:
-            object.__setattr__(layer, "call", self._recording(layer, call))
-        try:
-            yield
-        finally:
-            for layer, _ in originals:
-                object.__delattr__(layer, "call")
-            self._outputs.clear()
+        Raises:
+          ConfigError: The ranks of the features differ.
+          ModelError: A model does not say what it takes.
+        """
+        if not self._projected:
+            return {}
+        shapes = [
+            _feature_shapes(model, [layers[name] for name in self._projected])
+            for model, layers in zip(self._models, (self.student, self.teacher), strict=True)
+        ]
+        built = {}
+        for (name, place), *pair in zip(self._projected.items(), *shapes, strict=True):
+            try:
+                model = projector(*pair)
+            except ConfigError as error:
+                raise ConfigError(f"{place}: {error}") from error
+            if model is not None:
+                built[name] = model
+        return built
 
-    def _recording(self, layer: keras.Layer, call: Any) -> Any:
-        def recording(*args: Any, **kwargs: Any) -> Any:
-            output = call(*args, **kwargs)
-            self._outputs[id(layer)] = output
-            return output
 
-        return recording
+def _feature_shapes(
+    model: keras.Model, layers: Sequence[keras.Layer]
+) -> list[tuple[int | None, ...]]:
+    """The shapes of layers' outputs, with None for the batch."""
+    try:
+        inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        zeros = keras.tree.map_structure(lambda x: ops.zeros((2, *x.shape[1:]), x.dtype), inputs)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{model.name} must have inputs of known shape for a method with a projector; build it "
+            "from keras.Input"
+        ) from error
+    features = call_with_features(model, layers, zeros, training=False)[1]
+    return [(None, *feature.shape[1:]) for feature in features]
 
 
 def projector(student_shape: Sequence[int | None], teacher_shape: Sequence[int | None]) -> Any:

@@ -61,7 +61,7 @@ def _change_objective(values: dict[str, Any], distill: DistillSettings) -> Disti
         for name in list(values)
         if name.startswith(METHOD_WEIGHTS)
     }
-    terms = objective(distill)
+    terms = objective(distill.methods)
     for name in weights:
         if not any(name in names_of(term) for term in terms):
             raise ConfigError(f"no such method: {name!r}; run the pipeline's Tuner again")

@@ -1,9 +1,7 @@
 """The distillation methods by name: which loss, on what, with which customary weight.
 
-To add one, write its loss in `losses.py` with its test, and enter it in `METHODS`. What a
-loss takes is read off its arguments: `student_logits` and `teacher_logits`, or `student_features`
-and `teacher_features`, then `labels` and `temperature` if it has them; whatever else it takes is a
-setting of the method.
+To add one, write its loss in `losses.py` and its test, and enter it in `METHODS`. The entries
+call the losses through an argument, since a configuration is checked before Keras is loaded.
 """
 
 from __future__ import annotations
@@ -14,8 +12,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from modules.errors import ConfigError
 from modules.settings import DistillSettings, MethodSettings
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a loss is computed from.
+
+    Attributes:
+      student: Its logits `[b, c]`; for a feature method the features of its layer `[b, ...]`.
+      teacher: The same of the teacher.
+      labels: Class ids `[b]` or probabilities `[b, c]`; None for a feature method.
+      temperature: A number or a scalar tensor; None for a feature method.
+    """
+
+    student: Any
+    teacher: Any
+    labels: Any = None
+    temperature: Any = None
 
 
 @dataclass(frozen=True)
@@ -23,36 +40,95 @@ class Method:
     """A registry entry.
 
     Attributes:
-      loss: Name of a function in `modules.distill.losses`.
+      loss: Takes the module `modules.distill.losses`, `Inputs` and, by name, the method's own
+        settings; returns `[b]` or a scalar.
       weight: Customary weight, from the method's source.
       features: Whether it compares features (of named layers) rather than logits.
       project: Whether the student's features get a learned projector where shapes differ.
-      standardize: Whether the logits are standardised first.
       settings: The loss' own settings and their customary values.
     """
 
-    loss: str
+    loss: Callable[..., Any]
     weight: float = 1.0
     features: bool = False
     project: bool = False
-    standardize: bool = False
     settings: Mapping[str, float] = field(default_factory=dict)
 
 
 METHODS: dict[str, Method] = {
-    "soft_target": Method("soft_target_loss"),
-    "standardized": Method("soft_target_loss", weight=9.0, standardize=True),
-    "logit_mse": Method("logit_mse_loss"),
-    "decoupled": Method(
-        "decoupled_loss", settings={"target_weight": 1.0, "non_target_weight": 8.0}
+    "soft_target": Method(
+        lambda losses, x: losses.soft_target_loss(x.student, x.teacher, x.temperature)
     ),
-    "dist": Method("dist_loss", settings={"inter_weight": 1.0, "intra_weight": 1.0}),
-    "hint": Method("hint_loss", weight=100.0, features=True, project=True),
-    "attention_transfer": Method("attention_transfer_loss", weight=1000.0, features=True),
-    "similarity_preserving": Method("similarity_preserving_loss", weight=3000.0, features=True),
-    "relational_distance": Method("relational_distance_loss", weight=25.0, features=True),
-    "relational_angle": Method("relational_angle_loss", weight=50.0, features=True),
+    "standardized": Method(
+        lambda losses, x: losses.soft_target_loss(
+            losses.standardize_logits(x.student),
+            losses.standardize_logits(x.teacher),
+            x.temperature,
+        ),
+        weight=9.0,
+    ),
+    "logit_mse": Method(lambda losses, x: losses.logit_mse_loss(x.student, x.teacher)),
+    "decoupled": Method(
+        lambda losses, x, **settings: losses.decoupled_loss(
+            x.student, x.teacher, x.labels, x.temperature, **settings
+        ),
+        settings={"target_weight": 1.0, "non_target_weight": 8.0},
+    ),
+    "dist": Method(
+        lambda losses, x, **settings: losses.dist_loss(
+            x.student, x.teacher, x.temperature, **settings
+        ),
+        settings={"inter_weight": 1.0, "intra_weight": 1.0},
+    ),
+    "hint": Method(
+        lambda losses, x: losses.hint_loss(x.student, x.teacher),
+        weight=100.0,
+        features=True,
+        project=True,
+    ),
+    "attention_transfer": Method(
+        lambda losses, x: losses.attention_transfer_loss(x.student, x.teacher),
+        weight=1000.0,
+        features=True,
+    ),
+    "similarity_preserving": Method(
+        lambda losses, x: losses.similarity_preserving_loss(x.student, x.teacher),
+        weight=3000.0,
+        features=True,
+    ),
+    "relational_distance": Method(
+        lambda losses, x: losses.relational_distance_loss(x.student, x.teacher),
+        weight=25.0,
+        features=True,
+    ),
+    "relational_angle": Method(
+        lambda losses, x: losses.relational_angle_loss(x.student, x.teacher),
+        weight=50.0,
+        features=True,
+    ),
 }
+
+
+def parse_methods(
+    methods: str | MethodSettings | Mapping[str, Any] | Sequence[Any],
+) -> tuple[MethodSettings, ...]:
+    """What `Distiller(methods=...)` takes: a method or several, by name, as a mapping or settings.
+
+    Raises:
+      ConfigError: What is wrong, and with which method.
+    """
+    one = isinstance(methods, str | MethodSettings | Mapping)
+    parsed = []
+    for index, method in enumerate([methods] if one else methods):
+        given = {"name": method} if isinstance(method, str) else method
+        try:
+            parsed.append(MethodSettings.model_validate(given))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(["methods", str(index), *map(str, first["loc"])])
+            raise ConfigError(f"{key}: {first['msg'].lower()}, got {first['input']!r}") from error
+        _check_method(parsed[-1], f"methods.{index}")
+    return tuple(parsed)
 
 
 def check_methods(settings: DistillSettings, argument: str = "distill") -> None:
@@ -67,28 +143,32 @@ def check_methods(settings: DistillSettings, argument: str = "distill") -> None:
             "soft_target, or set distill.alpha: 1 to learn from the labels alone"
         )
     for index, method in enumerate(settings.methods):
-        place = f"{argument}.methods.{index}"
-        if method.name not in METHODS:
-            raise ConfigError(
-                f"{place}.name must be one of {', '.join(METHODS)}, got {method.name!r}"
-                f"{_nearest(method.name, METHODS)}"
-            )
-        entry = METHODS[method.name]
-        for name, value in (method.model_extra or {}).items():
-            if name not in entry.settings:
-                known = [*MethodSettings.model_fields, *entry.settings]
-                raise ConfigError(
-                    f"{place}.{name}: {method.name} has no such setting"
-                    f"{_nearest(name, known)}; it has {', '.join(known)}"
-                )
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-                raise ConfigError(f"{place}.{name} must be a number of at least 0, got {value!r}")
-        _check_layers(method, entry, place)
-        if entry.features and settings.knowledge == "cached":
+        _check_method(method, f"{argument}.methods.{index}")
+        if METHODS[method.name].features and settings.knowledge == "cached":
             raise ConfigError(
                 f"{argument}.knowledge must be online for {method.name}, which compares features: "
                 "only logits are cached; set distill.knowledge: online"
             )
+
+
+def _check_method(method: MethodSettings, place: str) -> None:
+    """The name, the settings of its own, and the layers."""
+    if method.name not in METHODS:
+        raise ConfigError(
+            f"{place}.name must be one of {', '.join(METHODS)}, got {method.name!r}"
+            f"{_nearest(method.name, METHODS)}"
+        )
+    entry = METHODS[method.name]
+    for name, value in (method.model_extra or {}).items():
+        if name not in entry.settings:
+            known = [*MethodSettings.model_fields, *entry.settings]
+            raise ConfigError(
+                f"{place}.{name}: {method.name} has no such setting"
+                f"{_nearest(name, known)}; it has {', '.join(known)}"
+            )
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            raise ConfigError(f"{place}.{name} must be a number of at least 0, got {value!r}")
+    _check_layers(method, entry, place)
 
 
 def _check_layers(method: MethodSettings, entry: Method, place: str) -> None:
@@ -147,33 +227,21 @@ class Term:
         progress = epoch / max(epochs - 1, 1)
         return last + (first - last) * 0.5 * (1 + ops.cos(math.pi * progress))
 
-    def loss(self, inputs: Mapping[str, Any]) -> Any:
-        """The loss, `[batch]` or a scalar.
-
-        Args:
-          inputs: `student_logits`, `teacher_logits`, `labels`, `temperature`; for feature methods
-            `student_features` and `teacher_features`.
-        """
-        import inspect
-
+    def loss(self, inputs: Inputs) -> Any:
+        """The loss, `[b]` or a scalar."""
         from modules.distill import losses
 
-        function: Callable[..., Any] = getattr(losses, self.method.loss)
-        values = {**self.method.settings, **(self.settings.model_extra or {}), **inputs}
-        if self.method.standardize:
-            for name in ("student_logits", "teacher_logits"):
-                values[name] = losses.standardize_logits(values[name])
-        wanted = inspect.signature(function).parameters
-        return function(**{name: values[name] for name in wanted})
+        own = {**self.method.settings, **(self.settings.model_extra or {})}
+        return self.method.loss(losses, inputs, **own)
 
 
-def objective(settings: DistillSettings) -> list[Term]:
-    """The terms of a checked configuration, with unique names for the logs."""
-    names = [method.name for method in settings.methods]
+def objective(methods: Sequence[MethodSettings]) -> list[Term]:
+    """The terms of checked methods, with unique names for the logs."""
+    names = [method.name for method in methods]
     return [
         Term(
             name if names.count(name) == 1 else f"{name}_{names[: index + 1].count(name)}",
-            settings.methods[index],
+            methods[index],
             METHODS[name],
         )
         for index, name in enumerate(names)

@@ -92,7 +92,7 @@ class TrainerTask:
         with self._strategy.scope():
             model = self._build(self._model_settings)
             _LOG.info("%s, %s parameters", self._model_settings.model, f"{model.count_params():,}")
-            training.fit(Distiller(model), self._data(None), self._plan(1))
+            training.fit(Distiller(None, model, methods=()), self._data(None), self._plan(1))
         return self._trained(model)
 
     def distill(self) -> TrainedModel:
@@ -120,7 +120,8 @@ class TrainerTask:
         with self._strategy.scope():
             model = self._build(model_settings)
             weights = self._config["teacher_weights"]
-            distiller = Distiller(model, objective, self._teachers, weights, train.epochs)
+            assert objective is not None
+            distiller = _distiller(model, objective, self._teachers, weights)
             training.fit(distiller, self._taught_data, plan)
         return float(min(distiller.history.history["val_hard_loss"]))
 
@@ -171,9 +172,9 @@ class TrainerTask:
                 f"{model.count_params():,}",
                 ", ".join(teacher.name for teacher in teachers) or "cached soft targets",
             )
-            epochs = self._model_settings.train.epochs
-            distiller = Distiller(model, settings, teachers, weights, epochs)
-            training.fit(distiller, data, self._plan(generation))
+            training.fit(
+                _distiller(model, settings, teachers, weights), data, self._plan(generation)
+            )
             # The next generation learns from this one (Furlanello et al. 2018), which no cache
             # can have known.
             teachers, weights, data = [model], [1.0], self._data(None)
@@ -235,6 +236,17 @@ class TrainerTask:
         key = hashlib.sha256(described.encode()).hexdigest()[:32]
         node_dir = os.path.dirname(os.path.dirname(self._fn_args.model_run_dir.rstrip("/")))
         return os.path.join(node_dir, _STATE_DIRECTORY, key)
+
+
+def _distiller(
+    student: keras.Model,
+    settings: DistillSettings,
+    teachers: Sequence[keras.Model],
+    weights: Sequence[float],
+) -> Distiller:
+    return Distiller(
+        teachers, student, settings.methods, settings.alpha, settings.temperature, weights
+    )
 
 
 def _load(teacher_dir: str) -> keras.Model:

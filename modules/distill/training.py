@@ -62,7 +62,7 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     epoch.
 
     Raises:
-      DataError: The validation part is empty, or the cached knowledge is damaged.
+      DataError: The validation part is empty, or the cached logits are damaged.
       ModelError: The loss is not finite, or another worker was lost.
     """
     settings = plan.settings
@@ -80,11 +80,9 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
         epoch = tf.Variable(state.first_epoch, dtype=tf.int64, trainable=False)
         order = Order(settings.batch_size, plan.seed, epoch)
 
-        def begin(number: int, logs: Any) -> None:
-            epoch.assign(number)
-            distiller.start_epoch(number)
-
-        begin_epoch = keras.callbacks.LambdaCallback(on_epoch_begin=begin)
+        begin_epoch = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda number, logs: epoch.assign(number)
+        )
         _fit(distiller, data.training(order, plan.view), validation, plan, [begin_epoch, state])
     else:
         state.set_best_weights(distiller)
@@ -93,21 +91,13 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
 
 def compile_distiller(distiller: Distiller, settings: TrainSettings) -> None:
     """Give the model its optimizer and its way of running."""
-    gpu = bool(tf.config.list_physical_devices("GPU"))
     # Keras' loop over several steps does not compile with the workers' collectives in it.
     workers = isinstance(distiller.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
     optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
     if settings.mixed_precision:
         # Small gradients would vanish in float16.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    distiller.compile(
-        optimizer=optimizer,
-        # XLA pays on a GPU; on a CPU it halves the speed of small convolutions.
-        jit_compile=gpu,
-        steps_per_execution=1 if workers else _STEPS_PER_EXECUTION,
-    )
-    distiller.optimizer.build(distiller.trainable_variables)
-    distiller.built = True  # The student was built before; there is nothing of its own.
+    distiller.compile(optimizer, steps_per_execution=1 if workers else _STEPS_PER_EXECUTION)
 
 
 def learning_rate(settings: TrainSettings, epoch: int) -> float:
@@ -164,25 +154,24 @@ def _fit(
             keras.callbacks.TensorBoard(plan.log_dir, write_graph=False),
             _Progress(settings.epochs, state),
         ]
-    with distiller.recording_features():
-        try:
-            distiller.fit(
-                training,
-                validation_data=validation,
-                epochs=settings.epochs,
-                initial_epoch=state.first_epoch,
-                verbose=0,
-                callbacks=callbacks,
-            )
-        except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-            if ID_MISMATCH not in error.message and not isinstance(error, tf.errors.DataLossError):
-                raise
-            raise DataError(f"the training data are damaged: {_reason(error)}") from error
-        except _LOST_WORKER as error:
-            raise ModelError(
-                f"another worker was lost ({_reason(error)}); start all workers again, training "
-                "goes on behind its last saved epoch"
-            ) from error
+    try:
+        distiller.fit(
+            training,
+            validation_data=validation,
+            epochs=settings.epochs,
+            initial_epoch=state.first_epoch,
+            verbose=0,
+            callbacks=callbacks,
+        )
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+        if ID_MISMATCH not in error.message and not isinstance(error, tf.errors.DataLossError):
+            raise
+        raise DataError(f"the training data are damaged: {_reason(error)}") from error
+    except _LOST_WORKER as error:
+        raise ModelError(
+            f"another worker was lost ({_reason(error)}); start all workers again, training "
+            "goes on behind its last saved epoch"
+        ) from error
 
 
 class _FiniteLoss(keras.callbacks.Callback):

@@ -31,7 +31,7 @@ def check_tune(tune: TuneSettings, student: ModelSettings, distill: DistillSetti
             "tune.epochs must be set where student.train.epochs is 0, or no trial would learn "
             "anything; for example tune.epochs: 10"
         )
-    terms = objective(distill)
+    terms = objective(distill.methods)
     if tune.temperature is not None:
         _check_temperature_is_used(terms)
     for name in tune.method_weights:

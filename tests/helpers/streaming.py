@@ -13,7 +13,7 @@ import tensorflow as tf
 from modules.data import examples
 from modules.distill import training
 from modules.distill.distiller import Distiller
-from modules.settings import AugmentSettings, DataSettings, DistillSettings, TrainSettings
+from modules.settings import AugmentSettings, DataSettings, TrainSettings
 from modules.teachers import soft_targets
 from modules.teachers.cache import SoftTargetCache
 
@@ -53,7 +53,7 @@ def main(directory, count):
     request = soft_targets.Request(0, AugmentSettings(), 0)
     soft_targets.compute([_model()], examples.ExampleData(files, SETTINGS), request, knowledge)
     data = examples.ExampleData(files, SETTINGS, SoftTargetCache(knowledge))
-    distiller = Distiller(_model(), DistillSettings(), epochs=2)
+    distiller = Distiller(None, _model())
     training.fit(distiller, data, training.Plan(TrainSettings(epochs=2), 0, None))
     # Linux counts in KiB.
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -18,7 +18,7 @@ def main(pattern, directory, epochs, seconds_between_saves):
     from modules.distill import training
     from modules.distill.distiller import Distiller
     from modules.models import zoo
-    from modules.settings import DataSettings, DistillSettings, ModelSettings, TrainSettings
+    from modules.settings import DataSettings, ModelSettings, TrainSettings
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = ModelSettings(
@@ -32,8 +32,7 @@ def main(pattern, directory, epochs, seconds_between_saves):
         keras.utils.set_random_seed(3)
         student = zoo.build_model(settings, (8, 8, 1), 10)
         teacher = zoo.build_model(ModelSettings(model="cnn_tutorial"), (8, 8, 1), 10)
-        distill = DistillSettings(alpha=0.5, knowledge="online")
-        distiller = Distiller(student, distill, [teacher], epochs=settings.train.epochs)
+        distiller = Distiller(teacher, student, alpha=0.5)
         original = distiller.fit
 
         def fit(*args, **kwargs):

@@ -24,7 +24,6 @@ from modules.models.zoo import build_model
 from modules.settings import (
     AugmentSettings,
     DataSettings,
-    DistillSettings,
     MethodSettings,
     ModelSettings,
     TrainSettings,
@@ -33,14 +32,9 @@ from modules.settings import (
 COUNT = 200
 DATA = DataSettings(validation_fraction=0.25)
 # Everything that has a state: warm-up, a projector, dropout, batch statistics, views.
-OBJECTIVE = DistillSettings(
-    methods=(
-        MethodSettings(name="soft_target", warmup_epochs=4, final_temperature=2),
-        MethodSettings(
-            name="hint", weight=1, student_layer="block1", teacher_layer="stage1_block1"
-        ),
-    ),
-    knowledge="online",
+OBJECTIVE = (
+    MethodSettings(name="soft_target", warmup_epochs=4, final_temperature=2),
+    MethodSettings(name="hint", weight=1, student_layer="block1", teacher_layer="stage1_block1"),
 )
 VIEW = View(AugmentSettings(pad_crop=1), 3, 5, 10)
 
@@ -57,7 +51,7 @@ def build(seed):
     keras.utils.set_random_seed(seed)
     parameters = {"filters": [4, 8], "dropout": 0.3}
     student = build_model(ModelSettings(model="cnn_small", parameters=parameters), shape, 10)
-    return Distiller(student, OBJECTIVE, [teacher], epochs=5)
+    return Distiller(teacher, student, OBJECTIVE)
 
 
 def train(pattern, state_dir, log_dir, settings, seed=0):
@@ -178,8 +172,7 @@ def _compiled(seed, pattern=None):
     training.compile_distiller(distiller, settings)
     if pattern is not None:
         data = ExampleData([pattern], DATA)
-        with distiller.recording_features():
-            distiller.fit(data.validation(16), epochs=1, verbose=0)
+        distiller.fit(data.validation(16), epochs=1, verbose=0)
     return distiller
 
 
@@ -264,7 +257,8 @@ def test_a_state_that_does_not_fit(trained, tmp_path, damage):
     else:
         inputs = keras.Input((8, 8, 1), dtype="uint8")
         flat = keras.layers.Flatten()(inputs)
-        model = Distiller(keras.Model(inputs, keras.layers.Dense(10)(flat)))
+        student = keras.Model(inputs, keras.layers.Dense(10)(flat))
+        model = Distiller(None, student, methods=())
         training.compile_distiller(model, SETTINGS["to the end"])
     before = _everything(model)
     with pytest.raises(DataError) as caught:

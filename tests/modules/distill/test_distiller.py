@@ -9,12 +9,12 @@ from keras import layers
 from scipy.special import log_softmax, softmax
 
 from modules.distill.distiller import LABEL, TEACHER_LOGITS, Distiller
+from modules.distill.ensemble import Ensemble
 from modules.errors import ModelError
 from modules.models.zoo import build_model
-from modules.settings import DistillSettings, MethodSettings, ModelSettings
+from modules.settings import ModelSettings
 
 CLASSES, BATCH = 4, 12
-SOFT_TARGET = DistillSettings()
 
 
 def _model(seed, regularizer=None, activity=None, teacher=False):
@@ -37,20 +37,18 @@ def batch():
 
 def _distiller(student, teacher):
     """With a teacher by the default objective, without one by the labels alone."""
-    return Distiller(student, SOFT_TARGET, [teacher]) if teacher else Distiller(student)
+    return Distiller(teacher, student) if teacher else Distiller(None, student, methods=())
 
 
-def _objective(student, teacher, labels, settings, weights=None):
+def _objective(student, teacher, labels, alpha, temperature, weights=None):
     """Second formulation: NumPy in float64; KL as cross-entropy minus entropy."""
     student, teacher = np.asarray(student, np.float64), np.asarray(teacher, np.float64)
     hard = -log_softmax(student, axis=1)[np.arange(len(labels)), labels]
-    log_taught = log_softmax(teacher / settings.temperature, axis=1)
-    log_learnt = log_softmax(student / settings.temperature, axis=1)
+    log_taught = log_softmax(teacher / temperature, axis=1)
+    log_learnt = log_softmax(student / temperature, axis=1)
     taught = np.exp(log_taught)
-    soft = settings.temperature**2 * (
-        -(taught * log_learnt).sum(axis=1) + (taught * log_taught).sum(axis=1)
-    )
-    terms = settings.alpha * hard + (1 - settings.alpha) * soft
+    soft = temperature**2 * (-(taught * log_learnt).sum(axis=1) + (taught * log_taught).sum(axis=1))
+    terms = alpha * hard + (1 - alpha) * soft
     return np.average(terms, weights=weights)
 
 
@@ -58,12 +56,12 @@ def _objective(student, teacher, labels, settings, weights=None):
 @pytest.mark.parametrize(("alpha", "temperature"), [(0.1, 4.0), (0.5, 1.0), (0.9, 7.5), (0, 2)])
 def test_objective_agrees_with_numpy(batch, alpha, temperature, weights):
     pixels, labels = batch
-    settings = DistillSettings(alpha=alpha, temperature=temperature)
     teacher = _model(1, teacher=True)
-    distiller = Distiller(_model(0), settings, [teacher])
+    distiller = Distiller(teacher, _model(0), alpha=alpha, temperature=temperature)
     logits = np.random.default_rng(1).normal(scale=3, size=(BATCH, CLASSES)).astype(np.float32)
     loss = distiller.compute_loss(pixels, {LABEL: labels}, tf.constant(logits), weights)
-    expected = _objective(logits, teacher(pixels, training=False), labels, settings, weights)
+    taught = teacher(pixels, training=False)
+    expected = _objective(logits, taught, labels, alpha, temperature, weights)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
@@ -74,7 +72,7 @@ def test_objective_by_hand():
     keras.utils.set_random_seed(0)
     student = keras.Sequential([keras.Input((1,)), layers.Dense(2)])
     teacher = keras.Sequential([keras.Input((1,)), layers.Dense(2, kernel_initializer="zeros")])
-    distiller = Distiller(student, DistillSettings(alpha=0.25, temperature=2), [teacher])
+    distiller = Distiller(teacher, student, alpha=0.25, temperature=2)
     logits = tf.constant([[2 * np.log(3), 0.0]], tf.float32)
     loss = distiller.compute_loss(np.ones((1, 1)), {LABEL: np.array([1])}, logits)
     assert float(loss) == pytest.approx(0.25 * np.log(10) + 0.75 * 4 * 0.5 * np.log(4 / 3))
@@ -93,11 +91,10 @@ def _assert_all_close(first, second):
 
 
 def test_alpha_one_is_plain_training(batch):
-    settings = DistillSettings(alpha=1, temperature=4)
     student = _model(0)
-    taught = Distiller(student, settings, [_model(1, teacher=True)])
+    taught = Distiller(_model(1, teacher=True), student, alpha=1)
     _assert_all_close(
-        _loss_and_gradients(taught, *batch), _loss_and_gradients(Distiller(student), *batch)
+        _loss_and_gradients(taught, *batch), _loss_and_gradients(_distiller(student, None), *batch)
     )
 
 
@@ -201,9 +198,8 @@ def test_the_student_is_what_the_distiller_answers(batch):
 
 
 def test_logs_name_the_terms_of_the_loss(batch):
-    settings = DistillSettings(alpha=0.3, temperature=3)
     student, teacher = _model(0), _model(1, teacher=True)
-    distiller = Distiller(student, settings, [teacher])
+    distiller = Distiller(teacher, student, alpha=0.3, temperature=3)
     assert len({metric.name for metric in distiller.metrics}) == len(distiller.metrics)
     validation = _dataset(batch, BATCH)
     history = _fit(distiller, batch, epochs=2, validation_data=validation).history
@@ -218,14 +214,14 @@ def test_logs_name_the_terms_of_the_loss(batch):
         )
     pixels, labels = batch
     logits = student(pixels).numpy()
-    expected = _objective(logits, teacher(pixels, training=False), labels, settings)
+    expected = _objective(logits, teacher(pixels, training=False), labels, 0.3, 3)
     assert history["val_loss"][-1] == pytest.approx(expected, rel=1e-5)
     assert history["val_accuracy"][-1] == pytest.approx(np.mean(logits.argmax(1) == labels))
 
 
 def test_control_without_a_teacher(batch):
     student = _model(0)
-    distiller = Distiller(student)
+    distiller = _distiller(student, None)
     validation = _dataset(batch, BATCH)
     history = _fit(distiller, batch, epochs=1, validation_data=validation).history
     terms = {"loss", "hard_loss", "accuracy"}
@@ -238,13 +234,12 @@ def test_control_without_a_teacher(batch):
 def test_sample_weights_reach_the_objective_through_fit(batch):
     pixels, labels = batch
     weights = np.linspace(0, 2, BATCH).astype(np.float32)
-    settings = DistillSettings(alpha=0.4)
     student, teacher = _model(0), _model(1, teacher=True)
-    distiller = Distiller(student, settings, [teacher])
+    distiller = Distiller(teacher, student, alpha=0.4)
     distiller.compile(keras.optimizers.Adam(), jit_compile=False)
     data = tf.data.Dataset.from_tensor_slices((pixels, {LABEL: labels}, weights)).batch(BATCH)
     logs = distiller.evaluate(data, verbose=0, return_dict=True)
-    expected = _objective(student(pixels), teacher(pixels), labels, settings, weights)
+    expected = _objective(student(pixels), teacher(pixels), labels, 0.4, 4, weights)
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -255,8 +250,7 @@ def test_sample_weights_reach_the_objective_through_fit(batch):
 @pytest.mark.parametrize("shares", [(1, 1), (3, 1), (0.2, 0.5, 0.1)], ids=str)
 def test_teachers_are_combined_by_their_softened_probabilities(shares, temperature):
     logits = np.random.default_rng(0).normal(scale=4, size=(BATCH, len(shares), CLASSES))
-    distiller = Distiller(_model(0), SOFT_TARGET, teacher_weights=shares)
-    combined = distiller._combine(tf.constant(logits, tf.float32), temperature)
+    combined = Ensemble([], shares).combine(tf.constant(logits, tf.float32), temperature)
     weights = np.array(shares) / sum(shares)
     expected = np.einsum("t,btc->bc", weights, softmax(logits / temperature, axis=2))
     actual = softmax(np.asarray(combined, np.float64) / temperature, axis=1)
@@ -268,39 +262,37 @@ def test_teachers_are_combined_by_their_softened_probabilities(shares, temperatu
 
 def test_one_teacher_is_taken_as_it_is():
     logits = np.random.default_rng(0).normal(size=(BATCH, 1, CLASSES)).astype(np.float32)
-    combined = Distiller(_model(0), SOFT_TARGET)._combine(tf.constant(logits), 3.0)
+    combined = Ensemble([], None).combine(tf.constant(logits), 3.0)
     np.testing.assert_array_equal(combined, logits[:, 0])
 
 
 def test_objective_with_two_teachers_agrees_with_numpy(batch):
     pixels, labels = batch
     teachers = [_model(1, teacher=True), _model(2, teacher=True)]
-    settings = DistillSettings(alpha=0.2, temperature=3)
-    distiller = Distiller(_model(0), settings, teachers, teacher_weights=[1, 3])
+    distiller = Distiller(teachers, _model(0), alpha=0.2, temperature=3, teacher_weights=[1, 3])
     logits = np.random.default_rng(1).normal(scale=3, size=(BATCH, CLASSES)).astype(np.float32)
     loss = distiller.compute_loss(pixels, {LABEL: labels}, tf.constant(logits))
     first, second = (
         softmax(np.asarray(teacher(pixels), np.float64) / 3, axis=1) for teacher in teachers
     )
     combined = 3 * np.log(0.25 * first + 0.75 * second)
-    np.testing.assert_allclose(loss, _objective(logits, combined, labels, settings), rtol=1e-5)
+    np.testing.assert_allclose(loss, _objective(logits, combined, labels, 0.2, 3), rtol=1e-5)
 
 
-# -- knowledge that was computed before --
+# -- logits that were computed before --
 
 
 @pytest.mark.parametrize(
     "method",
-    [{"name": name} for name in ("soft_target", "standardized", "logit_mse", "decoupled", "dist")],
-    ids=lambda method: method["name"],
+    ["soft_target", "standardized", "logit_mse", "decoupled", "dist"],
 )
-def test_cached_knowledge_gives_the_loss_of_online(batch, method):
+def test_cached_logits_give_the_loss_of_online(batch, method):
     pixels, labels = batch
-    settings = DistillSettings(methods=(MethodSettings(**method),), alpha=0.2)
     teachers = [_model(1, teacher=True), _model(2, teacher=True)]
     student, weights = _model(0), [1, 2]
-    online = Distiller(student, settings, teachers, weights)
-    cached = Distiller(student, settings, teacher_weights=weights)
+    objective = {"methods": method, "alpha": 0.2, "teacher_weights": weights}
+    online = Distiller(teachers, student, **objective)
+    cached = Distiller(None, student, **objective)
     answers = np.stack([teacher(pixels) for teacher in teachers], axis=1)
     y = {LABEL: labels, TEACHER_LOGITS: answers.astype(np.float16)}
     logits = student(pixels)
@@ -316,16 +308,14 @@ def test_cached_knowledge_gives_the_loss_of_online(batch, method):
 
 def test_without_any_teacher_it_says_so(batch):
     with pytest.raises(ModelError, match="give teachers, or teacher_logits"):
-        Distiller(_model(0), SOFT_TARGET).compute_loss(
-            batch[0], {LABEL: batch[1]}, _model(0)(batch[0])
-        )
+        Distiller(None, _model(0)).compute_loss(batch[0], {LABEL: batch[1]}, _model(0)(batch[0]))
 
 
 def test_teacher_of_other_classes():
     inputs = keras.Input((3, 3, 1), dtype="uint8")
     teacher = keras.Model(inputs, layers.Dense(7)(layers.Flatten()(inputs)), name="wide")
     with pytest.raises(ModelError, match=r"wide distinguishes 7 classes.* student 4") as caught:
-        Distiller(_model(0), SOFT_TARGET, [teacher])
+        Distiller(teacher, _model(0))
     assert "\n" not in str(caught.value)
 
 
@@ -335,8 +325,7 @@ def test_teacher_of_other_classes():
 def test_decoupled_learns_from_the_labels(batch):
     # The same logits with another label are another loss, by the labels alone.
     pixels, labels = batch
-    settings = DistillSettings(methods=(MethodSettings(name="decoupled"),), alpha=0)
-    distiller = Distiller(_model(0), settings)
+    distiller = Distiller(None, _model(0), methods="decoupled", alpha=0)
     rng = np.random.default_rng(3)
     student, teacher = rng.normal(size=(2, BATCH, CLASSES)).astype(np.float32)
     y = {TEACHER_LOGITS: teacher[:, None]}
@@ -354,7 +343,7 @@ def test_decoupled_learns_from_the_labels(batch):
 def test_soft_labels_agree_with_numpy(batch):
     pixels, labels = batch
     truth = np.random.default_rng(4).dirichlet(np.ones(CLASSES), BATCH).astype(np.float32)
-    distiller = Distiller(_model(0))
+    distiller = _distiller(_model(0), None)
     logits = np.random.default_rng(1).normal(scale=3, size=(BATCH, CLASSES)).astype(np.float32)
     loss = distiller.compute_loss(pixels, {LABEL: truth}, tf.constant(logits))
     expected = -(truth * log_softmax(logits.astype(float), axis=1)).sum(axis=1).mean()
@@ -387,14 +376,11 @@ def test_mixed_precision_trains_with_logits_in_float32(digit_pixels, digit_label
     student, teacher = (build_model(settings, (8, 8, 1), 10) for _ in range(2))
     assert student.get_layer("block1").compute_dtype == "float16"
     names = {"student_layer": "block1", "teacher_layer": "block1"}
-    methods = (MethodSettings(name="soft_target"), MethodSettings(name="hint", **names))
-    objective = DistillSettings(methods=methods, knowledge="online")
-    distiller = Distiller(student, objective, [teacher])
+    distiller = Distiller(teacher, student, ["soft_target", {"name": "hint", **names}])
     before = _copy(student)
     distiller.compile(keras.optimizers.AdamW(0.01), jit_compile=False)
     data = tf.data.Dataset.from_tensor_slices((digit_pixels[:200], {LABEL: digit_labels[:200]}))
-    with distiller.recording_features():
-        history = distiller.fit(data.batch(50), epochs=3, verbose=0).history
+    history = distiller.fit(data.batch(50), epochs=3, verbose=0).history
     assert student(digit_pixels[:2]).dtype == tf.float32
     assert all(np.isfinite(value) for values in history.values() for value in values)
     assert history["hard_loss"][-1] < history["hard_loss"][0]

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers, ops
+from keras import layers
 
 from modules.distill.distiller import LABEL, Distiller
-from modules.distill.feature_taps import Taps, find_layer, projector
+from modules.distill.feature_taps import call_with_features, find_layer, projector
+from modules.distill.keras_hooks import recorded
 from modules.errors import ConfigError
-from modules.settings import DistillSettings, MethodSettings
 
 
 def _backbone(name, channels=3, inner="features"):
@@ -107,12 +107,11 @@ def test_names_that_keras_made_up_are_not_offered():
 def test_outputs_are_those_of_the_layer(pixels):
     model = _model()
     inner = model.get_layer("backbone").get_layer("features")
-    taps = Taps([inner, model.get_layer("pooled"), inner])
-    with taps.installed():
-        model(pixels)
-        seen, pooled = taps.output(inner).numpy(), taps.output(model.get_layer("pooled")).numpy()
-        model(pixels + 1)
-        again = taps.output(inner).numpy()
+    layers_ = [inner, model.get_layer("pooled"), inner]
+    output, (seen, pooled, same) = call_with_features(model, layers_, pixels, training=False)
+    again = call_with_features(model, [inner], pixels + 1, training=False)[1][0]
+    np.testing.assert_array_equal(output, model(pixels))
+    assert same is seen
     # Second formulation: the layer by itself.
     np.testing.assert_allclose(seen, inner(pixels), rtol=1e-6)
     np.testing.assert_allclose(again, inner(pixels + 1), rtol=1e-6)
@@ -125,31 +124,24 @@ def test_outputs_of_a_subclassed_model():
     model(rows)
     body = find_layer(model, "body", "argument")
     assert body is model.body
-    with (taps := Taps([body])).installed():
-        model(rows)
-        kernel, bias = body.get_weights()
-        np.testing.assert_allclose(taps.output(body), np.tanh(rows @ kernel + bias), rtol=1e-5)
+    (seen,) = call_with_features(model, [body], rows, training=False)[1]
+    kernel, bias = body.get_weights()
+    np.testing.assert_allclose(seen, np.tanh(rows @ kernel + bias), rtol=1e-5)
 
 
 def test_nothing_remains_of_the_taps(pixels, tmp_path):
     model = _model()
     inner = model.get_layer("backbone").get_layer("features")
     before, attributes = model(pixels).numpy(), set(vars(inner))
-    taps = Taps([inner])
-    with taps.installed():
+    with recorded([inner]) as outputs:
         assert "call" in vars(inner)
         model(pixels)
     assert "call" not in vars(inner) and inner.call.__func__ is layers.Conv2D.call
     assert set(vars(inner)) == attributes
-    with pytest.raises(KeyError):
-        taps.output(inner)
-    with pytest.raises(RuntimeError, match="boom"), taps.installed():
+    assert outputs[id(inner)].shape == (8, 4, 4, 3)
+    with pytest.raises(RuntimeError, match="boom"), recorded([inner]):
         raise RuntimeError("boom")
     assert "call" not in vars(inner)
-    # Twice over: the second time is as good as the first.
-    with taps.installed():
-        model(pixels)
-        assert taps.output(inner).shape == (8, 4, 4, 3)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(pixels), before)
@@ -202,14 +194,12 @@ def test_ranks_that_do_not_correspond(student, teacher):
 
 def _hint(**changes):
     names = {"student_layer": "features", "teacher_layer": "backbone/features"}
-    method = MethodSettings(name="hint", **{**names, **changes})
-    soft = MethodSettings(name="soft_target")
-    return DistillSettings(methods=(soft, method), knowledge="online")
+    return ["soft_target", {"name": "hint", **names, **changes}]
 
 
 @pytest.fixture
 def distiller():
-    return Distiller(_model(0, 3), _hint(), [_model(1, 7, "teacher")])
+    return Distiller(_model(1, 7, "teacher"), _model(0, 3), _hint())
 
 
 def _data(pixels, size=4):
@@ -226,8 +216,7 @@ def test_a_projector_learns_but_is_not_the_students(distiller, pixels, tmp_path)
     assert not weights & {id(variable) for variable in student.variables}
     before = built.get_weights()
     distiller.compile(keras.optimizers.Adam(0.01), jit_compile=False)
-    with distiller.recording_features():
-        history = distiller.fit(_data(pixels), epochs=3, verbose=0).history
+    history = distiller.fit(_data(pixels), epochs=3, verbose=0).history
     for old, new in zip(before, built.get_weights(), strict=True):
         assert not np.array_equal(old, new)  # moving averages included
     assert history["hint_loss"][-1] < history["hint_loss"][0]
@@ -244,14 +233,14 @@ def test_a_projector_learns_but_is_not_the_students(distiller, pixels, tmp_path)
 @pytest.mark.parametrize("wrong", [{"student_layer": "x"}, {"teacher_layer": "x"}])
 def test_an_unknown_layer_is_told_with_its_place(wrong):
     (key,) = wrong
-    with pytest.raises(ConfigError, match=rf"distill\.methods\.1\.{key} must name a layer of"):
-        Distiller(_model(0), _hint(**wrong), [_model(1, 7, "teacher")])
+    with pytest.raises(ConfigError, match=rf"^methods\.1\.{key} must name a layer of"):
+        Distiller(_model(1, 7, "teacher"), _model(0), _hint(**wrong))
 
 
 def test_the_student_runs_once_in_a_step(distiller, pixels, monkeypatch):
     calls = {"student": 0, "teacher": 0}
     teacher = _model(1, 7, "teacher")
-    distiller = Distiller(distiller.student, _hint(), [teacher])
+    distiller = Distiller(teacher, distiller.student, _hint())
 
     def counted(layer, role):
         original = layer.call
@@ -268,8 +257,7 @@ def test_the_student_runs_once_in_a_step(distiller, pixels, monkeypatch):
     distiller.compile(keras.optimizers.Adam(), jit_compile=False)
     # Keras runs eagerly what it is told to run eagerly: one call for each step.
     distiller.run_eagerly = True
-    with distiller.recording_features():
-        distiller.fit(_data(pixels), epochs=2, verbose=0)
+    distiller.fit(_data(pixels), epochs=2, verbose=0)
     steps = 2 * 2
     # One more of each where Keras builds the model before the first step.
     assert steps <= calls["student"] <= steps + 1
@@ -279,13 +267,13 @@ def test_the_student_runs_once_in_a_step(distiller, pixels, monkeypatch):
 def test_gradients_reach_the_tapped_layer_of_the_student_alone(distiller, pixels):
     student = distiller.student
     teacher = _model(2, 7, "teacher")
-    distiller = Distiller(student, _hint(), [teacher])
     kernel = find_layer(student, "features", "argument").kernel
-    with distiller.recording_features(), tf.GradientTape() as tape:
+    # Of the hint alone: alpha is 0, and the soft target has no weight.
+    methods = [{"name": "soft_target", "weight": 0}, _hint()[1]]
+    distiller = Distiller(teacher, student, methods, alpha=0)
+    with tf.GradientTape() as tape:
         logits = distiller(pixels, training=True)
-        distiller.compute_loss(pixels, {LABEL: np.zeros(8, int)}, logits)
-        tapped = distiller._inputs(distiller._objective[1], logits, None, None, True)
-        value = ops.sum(ops.square(tapped["student_features"] - tapped["teacher_features"]))
-    gradients = tape.gradient(value, [kernel.value, *(v.value for v in teacher.variables)])
+        loss = distiller.compute_loss(pixels, np.zeros(8, int), logits)
+    gradients = tape.gradient(loss, [kernel.value, *(v.value for v in teacher.variables)])
     assert np.abs(gradients[0]).max() > 0
     assert gradients[1:] == [None] * len(teacher.variables)

@@ -1,6 +1,5 @@
 """modules.distill.methods: what is refused, the schedules, and the objective against NumPy."""
 
-import inspect
 import subprocess
 import sys
 
@@ -15,7 +14,7 @@ from scipy.special import log_softmax
 
 from modules.distill import losses
 from modules.distill.distiller import LABEL, TEACHER_LOGITS, Distiller
-from modules.distill.methods import METHODS, Term, check_methods, objective
+from modules.distill.methods import METHODS, Inputs, Term, check_methods, objective, parse_methods
 from modules.errors import ConfigError
 from modules.settings import DistillSettings, MethodSettings
 
@@ -75,7 +74,7 @@ def test_feature_methods_need_the_teacher_itself(name):
 
 @pytest.mark.parametrize("knowledge", ["cached", "online"])
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.features])
-def test_logit_methods_do_with_either_knowledge(name, knowledge):
+def test_logit_methods_work_cached_and_online(name, knowledge):
     own = dict.fromkeys(METHODS[name].settings, 0)
     check_methods(_settings({"name": name, "weight": 0.5, **own}, knowledge=knowledge))
 
@@ -105,28 +104,87 @@ def test_a_configuration_is_checked_without_keras():
 
 # -- The registry --
 
-BROUGHT = {
-    False: {"student_logits", "teacher_logits", "labels", "temperature"},
-    True: {"student_features", "teacher_features"},
-}
+
+class Recorder:
+    """Stands for the module of losses, and notes what is called with which arguments."""
+
+    def __init__(self):
+        self.called = {}
+
+    def __getattr__(self, name):
+        def note(*values, **settings):
+            self.called[name] = (values, settings)
+            return getattr(losses, name)(*values, **settings)
+
+        return note
+
+
+def _inputs(features):
+    shape = (6, 4, 4, 3) if features else (6, 5)
+    student, teacher = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    return Inputs(student, teacher, np.arange(6) % 5, 2.0)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_a_loss_takes_beside_the_batch_are_its_settings(name):
-    method = METHODS[name]
-    function = getattr(losses, method.loss)
-    assert function.__module__ == "modules.distill.losses"
-    wanted = set(inspect.signature(function).parameters)
-    assert wanted - BROUGHT[method.features] == set(method.settings)
-    pair = BROUGHT[True] if method.features else {"student_logits", "teacher_logits"}
-    assert pair <= wanted
+def test_a_loss_is_given_the_settings_of_its_method(name):
+    method, recorder = METHODS[name], Recorder()
+    own = {key: value + 1 for key, value in method.settings.items()}
+    value = method.loss(recorder, _inputs(method.features), **own)
+    assert np.isfinite(value).all() and len(np.shape(value)) <= 1
+    (settings,) = (s for called, (_, s) in recorder.called.items() if called.endswith("_loss"))
+    assert settings == own
     # The keys of every method come first: a setting of the same name could never be reached.
     assert not set(method.settings) & set(MethodSettings.model_fields)
+    # The term brings the customary values, and what is configured goes before them.
+    term = Term(name, MethodSettings(name=name, **own), method)
+    np.testing.assert_array_equal(term.loss(_inputs(method.features)), value)
 
 
 def test_every_loss_can_be_chosen():
+    recorder = Recorder()
+    for method in METHODS.values():
+        method.loss(recorder, _inputs(method.features), **method.settings)
     public = {name for name in vars(losses) if name.endswith("_loss") and name[0] != "_"}
-    assert public == {method.loss for method in METHODS.values()}
+    assert public == {name for name in recorder.called if name.endswith("_loss")}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "dist",
+        ["dist"],
+        {"name": "dist"},
+        [{"name": "dist"}],
+        MethodSettings(name="dist"),
+        (MethodSettings(name="dist"),),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_a_method_is_named_in_any_way(given):
+    assert parse_methods(given) == (MethodSettings(name="dist"),)
+
+
+def test_several_methods_keep_their_order_and_settings():
+    hint = {"name": "hint", "weight": 3, **LAYERS}
+    assert parse_methods(["soft_target", hint]) == _settings({"name": "soft_target"}, hint).methods
+    assert parse_methods(()) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("hind", r"^methods\.0\.name must be one of .* 'hind'; did you mean 'hint'\?"),
+        (["dist", {"name": "dist", "weight": -1}], r"^methods\.1\.weight: .*or equal to 0, got -1"),
+        ([{"weight": 1}], r"^methods\.0\.name: field required"),
+        ([3], r"^methods\.0: .*got 3"),
+        ("hint", r"^methods\.0: hint compares features and needs student_layer"),
+    ],
+    ids=str,
+)
+def test_a_method_given_wrongly_is_one_line(given, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_methods(given)
+    assert "\n" not in str(caught.value)
 
 
 # -- Schedules --
@@ -185,10 +243,10 @@ def test_a_single_epoch_has_the_first_temperature():
 
 def test_names_are_unique_where_a_method_occurs_twice():
     settings = _settings({"name": "dist"}, {"name": "logit_mse"}, {"name": "dist", "weight": 3})
-    terms = objective(settings)
+    terms = objective(settings.methods)
     assert [term.name for term in terms] == ["dist_1", "logit_mse", "dist_2"]
     assert [term.settings.weight for term in terms] == [None, None, 3]
-    distiller = Distiller(_student(), settings)
+    distiller = Distiller(None, _student(), settings.methods)
     names = [metric.name for metric in distiller.metrics]
     assert {"dist_1_loss", "dist_2_loss", "logit_mse_loss", "hard_loss"} <= set(names)
     assert len(set(names)) == len(names)
@@ -201,6 +259,12 @@ def _student():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))
     return keras.Model(inputs, layers.Dense(CLASSES)(inputs))
+
+
+def _echo():
+    student = keras.Sequential([keras.Input((CLASSES,)), layers.Dense(CLASSES, use_bias=False)])
+    student.set_weights([np.eye(CLASSES)])
+    return student
 
 
 def _convolutional(seed, channels):
@@ -239,10 +303,13 @@ def test_a_combination_agrees_with_numpy(epoch, weights):
     rng = np.random.default_rng(0)
     student, teacher = rng.normal(scale=2, size=(2, BATCH, CLASSES))
     labels = rng.integers(0, CLASSES, BATCH)
-    distiller = Distiller(_student(), settings, epochs=7)
-    distiller.start_epoch(epoch)
-    y = {LABEL: labels, TEACHER_LOGITS: teacher[:, None].astype(np.float32)}
-    loss = distiller.compute_loss(None, y, tf.constant(student, tf.float32), weights)
+    # A student that answers with what it is given, so that one epoch is one known batch.
+    distiller = Distiller(None, _echo(), settings.methods, settings.alpha, settings.temperature)
+    distiller.compile(keras.optimizers.SGD(0.0))
+    y = {LABEL: labels, TEACHER_LOGITS: teacher.astype(np.float32)}
+    history = distiller.fit(
+        student, y, BATCH, epochs=7, initial_epoch=epoch, sample_weight=weights, verbose=0
+    ).history
 
     # Epoch 3 of 0 … 6 is the middle of the cosine, and behind the warm-up.
     falling, rising = {0: (5, 9 / 3), 3: (3.5, 9)}[epoch]
@@ -255,34 +322,31 @@ def test_a_combination_agrees_with_numpy(epoch, weights):
     ]
     hard = -log_softmax(student, axis=1)[np.arange(BATCH), labels]
     expected = 0.3 * np.average(hard, weights=weights)
-    logs = distiller.get_metrics_result()
     for weight, name, temperature in weighted:
         value = _sum(name, student, teacher, labels, temperature)
         # DIST compares the examples of a batch with each other: a scalar that nobody weighs.
         mean = np.average(value, weights=weights) if np.ndim(value) else value
         expected += 0.7 * weight * mean
-        assert float(logs[f"{name}_loss"]) == pytest.approx(mean, rel=1e-4)
-    assert float(loss) == pytest.approx(expected, rel=1e-4)
+        assert history[f"{name}_loss"][0] == pytest.approx(mean, rel=1e-4)
+    assert history["loss"][0] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.features])
 def test_feature_methods_agree_with_numpy(name):
-    layers_ = {"student_layer": "features", "teacher_layer": "features"}
-    settings = _settings({"name": name, **layers_}, alpha=0.25, knowledge="online")
+    method = {"name": name, "student_layer": "features", "teacher_layer": "features"}
     # Maps of the same shape, so that the hint has no projector.
     student, teacher = _convolutional(0, 3), _convolutional(1, 3)
-    distiller = Distiller(student, settings, [teacher])
+    distiller = Distiller(teacher, student, method, alpha=0.25)
     assert not distiller.projectors
     rng = np.random.default_rng(0)
     pixels = rng.normal(size=(BATCH, 4, 4, 1)).astype(np.float32)
     labels = rng.integers(0, CLASSES, BATCH)
-    with distiller.recording_features():
-        logits = distiller(pixels, training=True)
-        loss = distiller.compute_loss(pixels, {LABEL: labels}, logits)
+    logits = distiller(pixels, training=True)
+    loss = distiller.compute_loss(pixels, labels, logits)
     first, second = (
         np.asarray(model.get_layer("features")(pixels), np.float64) for model in (student, teacher)
     )
-    value = np.mean(getattr(plain, METHODS[name].loss)(first, second))
+    value = np.mean(METHODS[name].loss(plain, Inputs(first, second)))
     hard = -log_softmax(np.asarray(logits, np.float64), axis=1)[np.arange(BATCH), labels].mean()
     customary = {
         "hint": 100,

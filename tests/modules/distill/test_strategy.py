@@ -157,7 +157,7 @@ def test_mixed_precision_and_xla_on_a_gpu(pattern, tmp_path):
         model = build_model(ModelSettings(model="cnn_small"), (8, 8, 1), 10)
     finally:
         keras.config.set_dtype_policy("float32")
-    distiller = Distiller(model)
+    distiller = Distiller(None, model, methods=())
     data = ExampleData([pattern], DataSettings())
     training.fit(distiller, data, training.Plan(settings, 1, str(tmp_path)))
     assert distiller.jit_compile

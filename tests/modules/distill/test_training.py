@@ -19,7 +19,7 @@ from modules.distill import training
 from modules.distill.distiller import Distiller
 from modules.errors import DataError, UserError
 from modules.models.zoo import build_model
-from modules.settings import DataSettings, DistillSettings, ModelSettings, TrainSettings
+from modules.settings import DataSettings, ModelSettings, TrainSettings
 
 SETTINGS = TrainSettings(epochs=6, learning_rate=0.02, batch_size=50)
 DATA = DataSettings(validation_fraction=1 / 3)
@@ -69,7 +69,7 @@ def train(digits, digit_pixels, digit_labels, held_out, tmp_path_factory):
 
     def run(settings, seed=0, model=None, teacher=None, wrong=0, **plan):
         model = model or _model(seed)
-        distiller = Distiller(model, DistillSettings(), [teacher]) if teacher else Distiller(model)
+        distiller = Distiller(teacher, model) if teacher else Distiller(None, model, methods=())
         log_dir = tmp_path_factory.mktemp("logs")
         training.fit(
             distiller, digits(wrong=wrong), training.Plan(settings, seed, str(log_dir), **plan)
@@ -216,16 +216,18 @@ def test_memory_does_not_grow_with_the_examples(tmp_path):
 def test_empty_validation_part(digits, held_out, tmp_path):
     model = _model()
     before = [weight.copy() for weight in model.get_weights()]
+    plan = training.Plan(SETTINGS, 0, str(tmp_path))
     with pytest.raises(DataError, match=r"validation part; raise data\.validation_fraction"):
-        training.fit(Distiller(model), digits(~held_out), training.Plan(SETTINGS, 0, str(tmp_path)))
+        training.fit(Distiller(None, model, methods=()), digits(~held_out), plan)
     assert all(_equal(before, model.get_weights()))
 
 
 def test_empty_training_part(digits, held_out, tmp_path):
     model = _model()
     before = [weight.copy() for weight in model.get_weights()]
+    plan = training.Plan(SETTINGS, 0, str(tmp_path))
     with pytest.raises(DataError, match=r"training part; lower data\.validation_fraction"):
-        training.fit(Distiller(model), digits(held_out), training.Plan(SETTINGS, 0, str(tmp_path)))
+        training.fit(Distiller(None, model, methods=()), digits(held_out), plan)
     assert all(_equal(before, model.get_weights()))
 
 
@@ -235,8 +237,9 @@ def test_damaged_examples_are_one_line(digits, tmp_path):
         content = file.read()
     with open(data.files[0], "wb") as file:
         file.write(content[: len(content) // 2])
+    plan = training.Plan(SETTINGS, 0, str(tmp_path))
     with pytest.raises(DataError, match="training data are damaged") as caught:
-        training.fit(Distiller(_model()), data, training.Plan(SETTINGS, 0, str(tmp_path)))
+        training.fit(Distiller(None, _model(), methods=()), data, plan)
     assert "\n" not in str(caught.value)
 
 

@@ -15,7 +15,7 @@ from modules.data.sources import example_id
 from modules.distill import training
 from modules.distill.distiller import TEACHER_LOGITS, Distiller
 from modules.errors import DataError
-from modules.settings import AugmentSettings, DataSettings, DistillSettings, TrainSettings
+from modules.settings import AugmentSettings, DataSettings, TrainSettings
 from modules.teachers.cache import Layout, SoftTargetCache, Writer, pack, unpack
 
 COUNT = 120
@@ -205,7 +205,7 @@ def _student():
 
 def _fit(pattern, knowledge, directory):
     data = ExampleData([pattern], DATA, knowledge)
-    distiller = Distiller(_student(), DistillSettings(), teacher_weights=[1, 1])
+    distiller = Distiller(None, _student(), teacher_weights=[1, 1])
     training.fit(
         distiller, data, training.Plan(TrainSettings(epochs=1), 0, str(directory / "logs"))
     )

@@ -1,0 +1,102 @@
+"""The teachers of a training: models that answer and never learn, or answers computed before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from modules.distill.feature_taps import call_with_features
+from modules.distill.losses import Tensor
+from modules.errors import ConfigError, ModelError
+
+
+class Ensemble:
+    """Several teachers, each with its share.
+
+    A plain object, which Keras does not look into: the teachers of a model that holds one are
+    neither its variables nor saved with it.
+
+    Args:
+      models: The teachers; none where their logits come with the labels.
+      weights: Their shares in the mean of the softened probabilities; None for equal ones.
+
+    Raises:
+      ConfigError: A weight is not above 0, or there are more or fewer than teachers.
+    """
+
+    def __init__(self, models: Sequence[keras.Model], weights: Sequence[float] | None):
+        self.models = list(models)
+        self._weights = None if weights is None else [float(weight) for weight in weights]
+        if self._weights is None:
+            return
+        if not self._weights or not all(weight > 0 for weight in self._weights):
+            raise ConfigError(
+                f"teacher_weights must be above 0, got {self._weights}; leave such teachers out"
+            )
+        if self.models and len(self._weights) != len(self.models):
+            raise ConfigError(
+                f"teacher_weights must be one for each of {len(self.models)} teacher(s), got "
+                f"{self._weights}"
+            )
+
+    def check_classes(self, student: keras.Model) -> None:
+        """Hold teachers to the student; models that Keras knows no graph of have no shape yet.
+
+        Raises:
+          ModelError: They distinguish different numbers of classes.
+        """
+        for teacher in self.models:
+            theirs, ours = (getattr(model, "output_shape", None) for model in (teacher, student))
+            if theirs and ours and theirs[-1] != ours[-1]:
+                raise ModelError(
+                    f"the teacher {teacher.name} distinguishes {theirs[-1]} classes, the student "
+                    f"{ours[-1]}; train both on the same data"
+                )
+
+    def answer(
+        self, x: Any, cached: Tensor, layers: Sequence[keras.Layer]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """What the teachers say of a batch, in inference mode.
+
+        Args:
+          x: The inputs.
+          cached: Logits computed before, `[b, c]` or `[b, teachers, c]`; None asks the models.
+          layers: Of the first teacher, whose features are wanted.
+
+        Returns:
+          Logits `[b, teachers, c]`, and the layers' features.
+
+        Raises:
+          ModelError: There is nobody to ask.
+        """
+        if cached is None and not self.models:
+            raise ModelError("no teacher: give teachers, or teacher_logits with the labels")
+        answers: list[Tensor] = []
+        features: list[Tensor] = []
+        if layers:
+            first, features = call_with_features(self.models[0], layers, x, training=False)
+            answers.append(first)
+        if cached is not None:
+            logits = ops.cast(cached, "float32")
+            logits = logits[:, None] if len(logits.shape) == 2 else logits
+        else:
+            answers += [teacher(x, training=False) for teacher in self.models[len(answers) :]]
+            logits = ops.stack(answers, axis=1)
+        return ops.stop_gradient(logits), [ops.stop_gradient(each) for each in features]
+
+    def combine(self, logits: Tensor, temperature: Any) -> Tensor:
+        """Logits `[b, teachers, c]` as those `[b, c]` whose softmax is the mean of theirs.
+
+        The mean is of softened probabilities, not of logits (You et al. 2017), weighted by the
+        shares. `T * log(mean p^T)` gives it back under a softmax at the same temperature.
+        """
+        weights = self._weights or [1.0] * logits.shape[1]
+        if len(weights) == 1:
+            return logits[:, 0]
+        shares = [weight / sum(weights) for weight in weights]
+        logs = ops.reshape(ops.log(ops.convert_to_tensor(shares)), [1, -1, 1])
+        softened = ops.log_softmax(logits / temperature, axis=-1)
+        return temperature * ops.logsumexp(softened + logs, axis=1)

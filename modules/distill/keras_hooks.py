@@ -1,0 +1,100 @@
+"""All that relies on the inside of Keras, in one place: last read and tested with Keras 3.15.
+
+Keras offers no public way to keep the logs of an epoch out of its steps, to skip the search for
+unbuilt layers, or to see what an inner layer puts out during the one forward pass. A newer Keras
+may still do what these hooks expect: it is warned about, and refused only where a hook is gone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from modules.errors import ModelError
+
+LAST_SEEN = (3, 15)
+_HOOKS = ("_get_metrics_result_or_logs", "_maybe_symbolic_build", "_flatten_layers")
+
+
+def check_keras(version: str, model_class: type) -> None:
+    """Hold Keras to what the hooks expect of it.
+
+    Args:
+      version: Of Keras.
+      model_class: `keras.Model`.
+
+    Raises:
+      ModelError: A hook is gone.
+    """
+    known = ".".join(map(str, LAST_SEEN))
+    gone = [name for name in _HOOKS if not hasattr(model_class, name)]
+    if gone:
+        raise ModelError(
+            f"Keras {version} has no {', '.join(gone)}, which the training relies on; install "
+            f"Keras {known}"
+        )
+    if tuple(int(part) for part in version.split(".")[:2]) > LAST_SEEN:
+        warnings.warn(
+            f"Keras {version} is newer than {known}, with which the training was tested; if it "
+            f"fails or its logs look odd, install Keras {known}",
+            stacklevel=2,
+        )
+
+
+check_keras(keras.version(), keras.Model)
+
+
+class HookedModel(keras.Model):
+    """A Keras model whose steps may keep their metrics to themselves."""
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """All metrics; those asked for in `compile` go before the model's own of the same name."""
+        compiled = {} if self._compile_metrics is None else self._compile_metrics.result()
+        return {**super().get_metrics_result(), **compiled}
+
+    def update_compiled_metrics(self, y: Any, y_pred: Any, sample_weight: Any) -> None:
+        """Update the metrics that were asked for in `compile`."""
+        if self._compile_metrics is not None:
+            self._compile_metrics.update_state(y, y_pred, sample_weight)
+
+    def _get_metrics_result_or_logs(self, logs: Any) -> dict[str, Any]:
+        """The logs of an epoch: the metrics, whatever the last step returned."""
+        return self.get_metrics_result()
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Builds what is unbuilt before the first step; with several workers Keras fails there."""
+        metrics = self._compile_metrics
+        layers = list(self._flatten_layers(include_self=False))
+        if not all(layer.built for layer in layers) or (metrics is not None and not metrics.built):
+            super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+
+
+@contextmanager
+def recorded(layers: Sequence[keras.Layer]) -> Iterator[Mapping[int, Any]]:
+    """What layers put out while this lasts, by `id(layer)`, at no cost of a second pass.
+
+    It works in models of any kind, nested ones included, because it wraps the layers' own `call`.
+    The wrapping is taken off again, so that nothing of it is saved or exported.
+    """
+    outputs: dict[int, Any] = {}
+
+    def recording(layer: keras.Layer, call: Any) -> Any:
+        def record(*args: Any, **kwargs: Any) -> Any:
+            outputs[id(layer)] = call(*args, **kwargs)
+            return outputs[id(layer)]
+
+        return record
+
+    wrapped = {id(layer): layer for layer in layers}.values()
+    for layer in wrapped:
+        # Past Keras' own __setattr__, which would track what it is given.
+        object.__setattr__(layer, "call", recording(layer, layer.call))
+    try:
+        yield outputs
+    finally:
+        for layer in wrapped:
+            object.__delattr__(layer, "call")
