@@ -61,7 +61,7 @@ def _follow(model: Any, location: Sequence[Any]) -> tuple[list[Any], list[Any]]:
 
     The others are pydantic's names for the members of a union.
     """
-    parts, found = [], list(_members(model))
+    parts, found = [], list(members(model))
     for part in location:
         inner = [each for member in found for each in _inside(member, part)]
         if inner:
@@ -70,13 +70,13 @@ def _follow(model: Any, location: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     return parts, found
 
 
-def _members(annotation: Any) -> Iterator[Any]:
+def members(annotation: Any) -> Iterator[Any]:
     """The alternatives of a type, without annotations and None."""
     if get_origin(annotation) is Annotated:
-        yield from _members(get_args(annotation)[0])
+        yield from members(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, types.UnionType):
         for member in get_args(annotation):
-            yield from _members(member)
+            yield from members(member)
     elif annotation is not type(None):
         yield annotation
 
@@ -86,11 +86,11 @@ def _inside(annotation: Any, part: Any) -> Iterator[Any]:
     arguments = get_args(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if part in annotation.model_fields:
-            yield from _members(annotation.model_fields[part].annotation)
+            yield from members(annotation.model_fields[part].annotation)
     elif get_origin(annotation) is dict:
-        yield from _members(arguments[1])
+        yield from members(arguments[1])
     elif get_origin(annotation) in (tuple, list) and isinstance(part, int):
-        yield from _members(arguments[0])
+        yield from members(arguments[0])
 
 
 def _known_keys(found: Sequence[Any]) -> list[str]:
