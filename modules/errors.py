@@ -3,9 +3,12 @@
 The message names the argument, the rule and the value, then says what to do.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
-    """Something the user can mend; the command line prints the message alone."""
+    """Something the user can fix; the command line prints the message alone."""
 
 
 class ConfigError(UserError):
@@ -18,3 +21,20 @@ class DataError(UserError):
 
 class ModelError(UserError):
     """A model cannot be built, converted or trusted (exit code 1)."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the known name nearest to it, if one is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def raise_problems(problems: Iterable[str]) -> None:
+    """Raise what is wrong with a configuration, one line for each problem, if there is any.
+
+    Raises:
+      ConfigError: There is a problem.
+    """
+    message = "\n".join(problems)
+    if message:
+        raise ConfigError(message)

@@ -1,13 +1,18 @@
-"""The leaf configurations, one for each part of `modules` that consumes one.
+"""The sections of the configuration, one for each part of `modules` that uses one.
 
 They are pydantic models and import nothing heavy, so that a configuration is validated before
 TensorFlow or TFX is loaded. `pipeline.config.PipelineConfig` composes them. Executors receive
 them as JSON (`model_dump_json`) and read them back with `model_validate_json`.
+
+The descriptions and the first paragraphs of the docstrings are printed as the reference
+(`tfx-distill settings`, docs/configuration.md). A validator's message does not name its key: the
+caller knows it. Rules between two keys are validators of the later one, so that they are reported
+together with whatever else is wrong in the section.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -15,6 +20,7 @@ from pydantic import (
     Field,
     FiniteFloat,
     JsonValue,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -32,33 +38,45 @@ class Settings(BaseModel):
 
 
 class DataSettings(Settings):
-    """Where the examples come from and what `Transform` makes of them."""
+    """Where the examples come from, and how images and splits are made of them."""
 
     source: Literal["digits", "image_folder"] = Field(
-        "digits", description="digits (embedded, 8x8 grey) or image_folder"
+        "digits",
+        description="`digits`: 1,797 handwritten digits, 8x8, which come with scikit-learn; "
+        "`image_folder`: your own PNG and JPEG files",
     )
-    path: str | None = Field(None, description="image_folder: directory of class sub-folders")
+    path: str | None = Field(
+        None,
+        validate_default=True,
+        description="directory with one sub-folder of images per class; needed by `image_folder`",
+    )
     image_size: int = Field(8, ge=1, description="height and width after resizing, in pixels")
-    channels: Literal[1, 3] = Field(1, description="1 (grey) or 3 (RGB)")
-    eval_fraction: Fraction = Field(0.2, description="share of examples kept for judging only")
-    validation_fraction: Fraction = Field(
-        0.1, description="share of the training split held out for early stopping"
+    channels: Literal[1, 3] = Field(1, description="1 (gray) or 3 (RGB)")
+    eval_fraction: Fraction = Field(
+        0.2, description="share of all examples that is kept for the judgment"
     )
-    split_seed: int = Field(0, ge=0, lt=2**53, description="another seed, another train/eval split")
+    validation_fraction: Fraction = Field(
+        0.1, description="share of the training split that is held out for early stopping"
+    )
+    split_seed: int = Field(
+        0, ge=0, lt=2**53, description="another seed gives another train/eval split"
+    )
 
-    @model_validator(mode="after")
-    def _path_goes_with_image_folder(self) -> DataSettings:
-        if self.source == "image_folder" and not self.path:
+    @field_validator("path")
+    @classmethod
+    def _path_goes_with_image_folder(cls, path: str | None, info: ValidationInfo) -> str | None:
+        source = info.data.get("source")
+        if source == "image_folder" and not path:
             raise ValueError(
-                "data.path is needed when data.source is image_folder; "
+                "must be set when data.source is image_folder; "
                 "set it to a directory with one sub-folder of PNG or JPEG files per class"
             )
-        if self.source == "digits" and self.path:
+        if source == "digits" and path:
             raise ValueError(
-                f"data.path is {self.path!r} but data.source is digits, which is embedded; "
+                f"must not be set when data.source is digits, got {path!r}; "
                 "set data.source: image_folder or remove data.path"
             )
-        return self
+        return path
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -67,98 +85,134 @@ class DataSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """One training run: AdamW, best weights by validation loss."""
+    """How a model is trained: with AdamW, keeping the weights with the lowest validation loss."""
 
-    epochs: int = Field(30, ge=0, description="upper bound; 0 keeps the weights as built")
+    epochs: int = Field(
+        30, ge=0, description="upper bound; 0 keeps the weights that the builder gave the model"
+    )
     batch_size: int = Field(64, ge=1, description="examples per step, over all workers")
     mixed_precision: bool = Field(False, description="compute in float16 on a GPU")
-    learning_rate: float = Field(1e-3, gt=0, description="initial rate of AdamW")
+    learning_rate: float = Field(1e-3, gt=0, description="initial learning rate of AdamW")
     schedule: Literal["constant", "cosine"] = Field(
-        "cosine", description="constant, or cosine decay to zero over all epochs"
+        "cosine",
+        description="of the learning rate: `constant`, or `cosine` decay to zero over all epochs",
     )
     weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay of AdamW")
     patience: int = Field(
-        10, ge=1, description="epochs without a better validation loss before stopping"
+        10, ge=1, description="epochs without a lower validation loss before training stops"
     )
 
 
 class ModelSettings(Settings):
-    """A builder, its parameters, and how the model is trained."""
+    """A model builder, its parameters, and how the model is trained."""
 
-    model: str = Field(description="a name of the model zoo, or package.module:function")
-    parameters: dict[str, Any] = Field(default_factory=dict, description="passed to the builder")
+    model: str = Field(
+        description="name of a built-in model, or `package.module:function` for your own"
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="keyword arguments of the builder"
+    )
     train: TrainSettings = Field(default_factory=lambda: TrainSettings())
 
 
 class TeacherSettings(ModelSettings):
-    """A teacher; with several of them, its share."""
+    """A teacher. With several teachers, the first one is the baseline of the judgment."""
 
-    weight: float = Field(1.0, gt=0, description="share in the mean of softened probabilities")
+    weight: float = Field(
+        1.0, gt=0, description="share in the mean of the teachers' softened probabilities"
+    )
 
 
 class MethodSettings(BaseModel):
-    """One distillation loss: its place in the objective and, beside these keys, its own settings.
+    """One distillation loss. Besides these keys, some methods have settings of their own.
 
     The names, customary weights and settings of the methods are in `modules.distill.methods`.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
-    name: str = Field(description="a method, for example soft_target")
-    weight: float | None = Field(None, ge=0, description="null: the method's customary weight")
-    warmup_epochs: int = Field(0, ge=0, description="the weight rises from 0 over these epochs")
-    temperature: float | None = Field(None, gt=0, description="null: distill.temperature")
-    final_temperature: float | None = Field(
-        None, gt=0, description="reached at the last epoch along half a cosine; null: constant"
+    name: str = Field(description="a method of docs/methods.md, for example `soft_target`")
+    weight: float | None = Field(
+        None, ge=0, description="weight of the loss; null: the method's customary weight"
     )
-    student_layer: str | None = Field(None, description="feature methods: a layer's name")
-    teacher_layer: str | None = Field(None, description="feature methods: a layer's name")
+    warmup_epochs: int = Field(
+        0, ge=0, description="epochs over which the weight rises linearly from 0"
+    )
+    temperature: float | None = Field(
+        None, gt=0, description="temperature of this method; null: `distill.temperature`"
+    )
+    final_temperature: float | None = Field(
+        None,
+        gt=0,
+        description="temperature at the last epoch, reached along half a cosine; null: constant",
+    )
+    student_layer: str | None = Field(
+        None, description="feature methods: the student's layer to compare"
+    )
+    teacher_layer: str | None = Field(
+        None, description="feature methods: the teacher's layer to compare it with"
+    )
 
 
 class DistillSettings(Settings):
-    """The objective `alpha * L_hard + (1 - alpha) * sum of weight * method`."""
+    """The training loss of the student: `alpha * L_hard + (1 - alpha) * sum of weight * method`."""
 
-    alpha: float = Field(0.1, ge=0, le=1, description="weight of the hard-label loss")
-    temperature: float = Field(4.0, gt=0, description="softens teacher and student logits")
+    alpha: float = Field(
+        0.1, ge=0, le=1, description="weight of the **hard-label** loss; 1 - alpha: distillation"
+    )
+    temperature: float = Field(
+        4.0, gt=0, description="divides the logits of teacher and student before the softmax"
+    )
     methods: tuple[MethodSettings, ...] = Field(
-        (MethodSettings(name="soft_target"),), description="the distillation losses"
+        (MethodSettings(name="soft_target"),),
+        description="the distillation losses, added with their weights",
     )
     knowledge: Literal["cached", "online"] = Field(
-        "cached", description="teacher logits computed once (SoftTargets), or in every step"
+        "cached",
+        description="`cached`: the teacher's logits are computed once and shared by all students; "
+        "`online`: in every step, which feature methods and mixup need",
     )
     views: int = Field(
-        1, ge=1, description="augmented views of each example that are cached; 1 without augment"
+        1, ge=1, description="augmented views of each example to cache; needs `augment`"
     )
     top_k: int | None = Field(
-        None, ge=1, description="cache the k largest logits and spread the rest; null: all"
+        None,
+        ge=1,
+        description="cache the k largest logits only, and spread the rest evenly; null: all",
     )
     generations: int = Field(
-        1, ge=1, description="above 1 each student teaches the next (born-again)"
+        1, ge=1, description="above 1, each student teaches the next one (born-again networks)"
     )
     control: bool = Field(
-        True, description="also train the same student, same seed, without the teacher"
+        True,
+        description="also train the same student, with the same seed, without the teacher",
     )
 
 
 class TuneSettings(Settings):
-    """A search for the student's hyperparameters; what is not named stays as configured.
+    """A search for the student's hyperparameters. What is not named stays as configured.
 
-    Intervals are `[low, high]`. Those of the rate and of the weights are searched on a
+    Ranges are `[low, high]`. Those of the learning rate and of the weights are searched on a
     logarithmic scale.
     """
 
-    trials: int = Field(10, ge=1, description="students that are trained and compared")
+    trials: int = Field(10, ge=1, description="number of students that are trained and compared")
     epochs: int | None = Field(
-        None, ge=1, description="upper bound of a trial; null: student.train.epochs"
+        None, ge=1, description="upper bound of a trial; null: `student.train.epochs`"
     )
-    temperature: Interval | None = Field(None, description="of distill.temperature")
-    alpha: Interval | None = Field(None, description="of distill.alpha")
-    learning_rate: Interval | None = Field(None, description="of student.train.learning_rate")
+    temperature: Interval | None = Field(None, description="range of `distill.temperature`")
+    alpha: Interval | None = Field(None, description="range of `distill.alpha`")
+    learning_rate: Interval | None = Field(
+        None, description="range of `student.train.learning_rate`"
+    )
     method_weights: dict[str, Interval] = Field(
-        default_factory=dict, description="by method; hint_2 is the second of several hint"
+        default_factory=dict,
+        description="range of each method's weight; hint_2 is the second of several hint",
     )
     parameters: dict[str, tuple[JsonValue, ...]] = Field(
-        default_factory=dict, description="choices of student.parameters, for example of widths"
+        default_factory=dict,
+        description="choices for each of `student.parameters`, for example "
+        "`filters: [[8, 16], [16, 32]]`",
     )
 
     @property
@@ -176,45 +230,50 @@ class TuneSettings(Settings):
     def _searches_something(self) -> TuneSettings:
         if not self.intervals and not self.parameters:
             raise ValueError(
-                "tune must search something, or every trial would be the same; set one of "
+                "must search something, or every trial would be the same; set one of "
                 "temperature, alpha, learning_rate, method_weights, parameters"
             )
         return self
 
-    @model_validator(mode="after")
-    def _intervals_are_in_order_and_in_range(self) -> TuneSettings:
-        for name, (low, high) in self.intervals.items():
+    @field_validator("temperature", "alpha", "learning_rate", "method_weights")
+    @classmethod
+    def _ranges_are_in_order(cls, value: Any, info: ValidationInfo) -> Any:
+        ranges = value if isinstance(value, dict) else {"": value} if value else {}
+        for name, (low, high) in ranges.items():
+            of = f"{name}: " if name else ""
+            got = f"got [{low:g}, {high:g}]"
             if low >= high:
-                raise ValueError(
-                    f"tune.{name} must be [low, high] with low below high, got [{low:g}, {high:g}]"
-                )
-            if name == "alpha":
+                raise ValueError(f"{of}must be [low, high] with low below high, {got}")
+            if info.field_name == "alpha":
                 if low < 0 or high > 1:
-                    raise ValueError(f"tune.alpha must lie in [0, 1], got [{low:g}, {high:g}]")
+                    raise ValueError(f"must lie in [0, 1], {got}")
             elif low <= 0:
-                raise ValueError(
-                    f"tune.{name} must lie above 0, got [{low:g}, {high:g}]; raise its low end"
-                )
-        return self
+                raise ValueError(f"{of}must lie above 0, {got}; raise its low end")
+        return value
 
-    @model_validator(mode="after")
-    def _parameters_have_choices(self) -> TuneSettings:
-        for name, choices in self.parameters.items():
+    @field_validator("parameters")
+    @classmethod
+    def _parameters_have_choices(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        for name, choices in parameters.items():
             if not choices or any(choice in choices[:at] for at, choice in enumerate(choices)):
                 raise ValueError(
-                    f"tune.parameters.{name} must list different choices, for example "
+                    f"{name}: must list different choices, for example "
                     f"{name}: [[8, 16], [12, 24]], got {list(choices)}"
                 )
-        return self
+        return parameters
 
 
 class AugmentSettings(Settings):
     """Random changes of training images, each a function of the example, the view and the seed."""
 
-    pad_crop: int = Field(0, ge=0, description="pad by so many pixels, crop at random")
+    pad_crop: int = Field(
+        0, ge=0, description="pixels to pad on every side before a random crop of the old size"
+    )
     flip: bool = Field(False, description="mirror left and right at random")
-    cutout: int = Field(0, ge=0, description="side of a grey square at a random place, in pixels")
-    mixup: float = Field(0, ge=0, le=0.5, description="largest share of another image mixed in")
+    cutout: int = Field(0, ge=0, description="side of a gray square at a random place, in pixels")
+    mixup: float = Field(
+        0, ge=0, le=0.5, description="largest share of another image that is mixed in"
+    )
 
     @property
     def active(self) -> bool:
@@ -223,11 +282,17 @@ class AugmentSettings(Settings):
 
 
 class ExportSettings(Settings):
-    """TFLite files made from the student."""
+    """The TFLite files that are made from the student. All of them take raw `uint8` pixels."""
 
-    tflite: tuple[TFLiteVariant, ...] = Field(("float32", "int8"), min_length=1)
+    tflite: tuple[TFLiteVariant, ...] = Field(
+        ("float32", "int8"),
+        description="variants to export; `float32`, on which speed is compared, must be one",
+    )
     calibration_examples: int = Field(
-        200, ge=1, description="training examples that calibrate int8 and check every file"
+        200,
+        ge=1,
+        description="training examples, balanced over the classes, that calibrate int8 and check "
+        "every file",
     )
 
     @field_validator("tflite")
@@ -235,31 +300,40 @@ class ExportSettings(Settings):
     def _variants_differ(cls, variants: tuple[TFLiteVariant, ...]) -> tuple[TFLiteVariant, ...]:
         if len(set(variants)) != len(variants):
             raise ValueError(
-                f"export.tflite must name each variant once, got {list(variants)}; "
-                "remove the repeated ones"
+                f"must name each variant once, got {list(variants)}; remove the repeated ones"
+            )
+        if "float32" not in variants:
+            # Timing needs the student in the teacher's format.
+            raise ValueError(
+                "must include float32, on which teacher and student are timed, "
+                f"got {list(variants)}; add float32"
             )
         return variants
 
 
 class EvaluateSettings(Settings):
-    """What the student is judged on, beside latency."""
+    """What the student is judged on, besides latency."""
 
-    confidence: Fraction = Field(0.95, description="level of every interval in the report")
+    confidence: Fraction = Field(
+        0.95, description="confidence level of every interval in the report"
+    )
     top_k: tuple[Annotated[int, Field(ge=2)], ...] = Field(
-        (3,), description="also count an answer as right among the k most probable"
+        (3,), description="also report how often the label is among the k most probable classes"
     )
     slices: tuple[tuple[str, ...], ...] = Field(
         (("class_name",),),
-        description="features of the examples, each alone or crossed: [[class_name], [a, b]]",
+        description="features to slice by, alone or crossed: `[class_name, [site, camera]]`",
     )
     disagreements: int = Field(
-        24, ge=0, description="examples shown on which teacher and student differ"
+        24, ge=0, description="examples to show on which teacher and student differ"
     )
     canary_examples: int = Field(
-        16, ge=1, description="eval examples that every file must answer alike in a fresh process"
+        16,
+        ge=1,
+        description="eval examples that every file must answer alike in a fresh process",
     )
-    memory_limit_mb: int = Field(4096, ge=256, description="of such a process, in MiB")
-    time_limit_s: float = Field(120.0, gt=0, description="of such a process, in seconds")
+    memory_limit_mb: int = Field(4096, ge=256, description="memory of such a process, in MiB")
+    time_limit_s: float = Field(120.0, gt=0, description="time for such a process, in seconds")
 
     @field_validator("slices", mode="before")
     @classmethod
@@ -274,7 +348,7 @@ class EvaluateSettings(Settings):
         for features in slices:
             if not features or len(set(features)) != len(features):
                 raise ValueError(
-                    f"evaluate.slices must list names of features, each once, got "
+                    f"must list names of features, each once, got "
                     f"{[list(each) for each in slices]}; for example [[class_name]]"
                 )
         return slices
@@ -284,75 +358,102 @@ class LatencySettings(Settings):
     """How models are timed: in interleaved blocks, in several fresh processes."""
 
     engine: Literal["blocks", "loadgen"] = Field(
-        "blocks", description="our own interleaved blocks, or MLPerf LoadGen for single examples"
+        "blocks",
+        description="`blocks`: built-in interleaved blocks; `loadgen`: MLPerf LoadGen, for single "
+        "examples",
     )
     processes: int = Field(
         5, ge=2, description="fresh processes that time all models; the bootstrap resamples them"
     )
     blocks: int = Field(10, ge=2, description="blocks per model and process")
-    queries_per_block: int = Field(50, ge=10, description="inferences in a block")
-    warmup_queries: int = Field(20, ge=1, description="unmeasured inferences per model first")
-    batch_size: int = Field(32, ge=2, description="examples in a query of the throughput batch")
+    queries_per_block: int = Field(50, ge=10, description="inferences per block")
+    warmup_queries: int = Field(
+        20, ge=1, description="inferences per model before anything is timed"
+    )
+    batch_size: int = Field(32, ge=2, description="examples per query when throughput is measured")
     threads: int = Field(1, ge=1, description="threads of the runtime, the same for every model")
 
 
 class Limit(Settings):
-    """What one number of report.json must keep to; judged on its confidence bound."""
+    """A limit on one number of report.json, judged on the bound of its confidence interval."""
 
     number: str = Field(
-        description="dotted, for example student.ece or variants.int8.latency.p99_ms; "
-        "`*` is every variant"
+        description="dotted name, for example `student.ece` or `variants.int8.latency.p99_ms`; "
+        "`*` stands for every variant"
     )
     min: FiniteFloat | None = Field(None, description="the number must reach this")
     max: FiniteFloat | None = Field(None, description="the number must not exceed this")
     against: Literal["teacher", "control", "student", "pushed"] | None = Field(
-        None, description="judge the number minus that model's; pushed: the last pushed student's"
+        None,
+        description="judge the difference from that model's number; `pushed` is the last pushed "
+        "student",
     )
-    relative: bool = Field(False, description="with against: the number divided by that model's")
+    relative: bool = Field(
+        False, description="with `against`: judge the ratio instead of the difference"
+    )
     slice: dict[str, str] | None = Field(
-        None, description="judge on these examples alone, for example {class_name: '3'}"
+        None, description='judge these examples alone, for example `{class_name: "3"}`'
     )
+
+    @field_validator("max")
+    @classmethod
+    def _min_is_below_max(cls, most: float | None, info: ValidationInfo) -> float | None:
+        least = info.data.get("min")
+        if least is not None and most is not None and least > most:
+            raise ValueError(f"must not be below min, {least:g}, got {most:g}")
+        return most
+
+    @field_validator("relative")
+    @classmethod
+    def _relative_to_something(cls, relative: bool, info: ValidationInfo) -> bool:
+        if relative and info.data.get("against", "") is None:
+            raise ValueError("needs against, the model whose number divides; set against")
+        return relative
 
     @model_validator(mode="after")
     def _limits_something(self) -> Limit:
         if self.min is None and self.max is None:
             raise ValueError(f"the limit of {self.number} must set min, max or both")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(
-                f"the limit of {self.number} must have min at or below max, "
-                f"got {self.min:g} and {self.max:g}"
-            )
-        if self.relative and self.against is None:
-            raise ValueError(f"the limit of {self.number} is relative, but to nothing; set against")
         return self
 
 
 class GateSettings(Settings):
-    """What the student must reach; a key left out (null) is not checked.
+    """What the student must reach. At least one limit must be set; null is not checked.
 
-    The first five are short forms of the commonest `limits`.
+    The first five are short forms of the most common `limits`.
     """
 
-    min_accuracy: float | None = Field(None, ge=0, le=1, description="student, eval split")
+    min_accuracy: float | None = Field(
+        None, ge=0, le=1, description="lowest accuracy of the student on the eval split"
+    )
     max_accuracy_drop: float | None = Field(
-        None, ge=0, le=1, description="teacher accuracy - student accuracy"
+        None, ge=0, le=1, description="largest teacher accuracy - student accuracy"
     )
     max_tflite_accuracy_drop: float | None = Field(
-        None, ge=0, le=1, description="student accuracy - TFLite accuracy, every variant"
+        None,
+        ge=0,
+        le=1,
+        description="largest student accuracy - TFLite accuracy, of every variant",
     )
     min_speedup: float | None = Field(
-        None, gt=0, description="teacher time / student time on LiteRT, single examples"
+        None,
+        gt=0,
+        description="lowest teacher time / student time on LiteRT, for single examples",
     )
-    max_size_bytes: int | None = Field(None, ge=1, description="a TFLite file that is pushed")
+    max_size_bytes: int | None = Field(
+        None, ge=1, description="largest size of a TFLite file that is pushed"
+    )
     limits: tuple[Limit, ...] = Field((), description="limits on any number of the report")
 
 
 class VertexRegistrySettings(Settings):
-    """Registration of a pushed SavedModel in the Vertex AI Model Registry."""
+    """Registration of the pushed SavedModel in the Vertex AI Model Registry."""
 
     project: str = Field(description="Google Cloud project")
-    region: str = Field(description="for example europe-west4")
-    display_name: str | None = Field(None, description="null: the pipeline's name")
+    region: str = Field(description="for example `europe-west4`")
+    display_name: str | None = Field(
+        None, description="name shown in the registry; null: the pipeline's name"
+    )
     serving_image: str = Field(
         "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest",
         description="container image that serves the SavedModel",
@@ -363,41 +464,44 @@ class PushSettings(Settings):
     """What is pushed, and where to."""
 
     tflite: Literal["smallest", "fastest"] | tuple[TFLiteVariant, ...] = Field(
-        "smallest", description="of the variants that pass; or the names of those that must pass"
+        "smallest",
+        description="the smallest or fastest of the variants that pass; or a list of variants, "
+        "all of which must pass",
     )
     destination: str | None = Field(
-        None, description="a directory, or a URL TFX can write; null: pushed/ in the output"
+        None,
+        description="a directory, or a URL such as `s3://bucket/models`; null: `pushed/` in the "
+        "output directory",
     )
     keep: int | None = Field(
-        None, ge=2, description="versions kept at the destination; null: all of them"
+        None, ge=2, description="number of versions to keep at the destination; null: all"
     )
     vertex: VertexRegistrySettings | None = Field(
-        None, description="also register the SavedModel; null: no"
+        None, description="also register the SavedModel in Vertex AI; null: do not"
     )
 
     @field_validator("tflite", mode="before")
     @classmethod
-    def _one_name_is_a_list(cls, tflite: Any) -> Any:
-        known = ("smallest", "fastest")
-        return [tflite] if isinstance(tflite, str) and tflite not in known else tflite
-
-    @field_validator("tflite")
-    @classmethod
-    def _names_something(cls, tflite: Any) -> Any:
-        if not isinstance(tflite, str) and (not tflite or len(set(tflite)) != len(tflite)):
+    def _choice_or_names(cls, tflite: Any) -> Any:
+        if tflite in ("smallest", "fastest"):
+            return tflite
+        names = [tflite] if isinstance(tflite, str) else tflite
+        known = get_args(TFLiteVariant)
+        listed = isinstance(names, list | tuple) and names and all(name in known for name in names)
+        if not listed or len(set(names)) != len(names):
             raise ValueError(
-                f"push.tflite must be smallest, fastest or a list of variants, each once, "
-                f"got {list(tflite)}"
+                f"must be smallest, fastest or a list of {', '.join(known)}, each at most once, "
+                f"got {tflite!r}"
             )
-        return tflite
+        return names
 
     @field_validator("destination")
     @classmethod
     def _destination_is_named(cls, destination: str | None) -> str | None:
         if destination is not None and not destination.strip():
             raise ValueError(
-                "push.destination must be a directory or a URL, got an empty text; "
-                "remove the key for the output directory's pushed/"
+                "must be a directory or a URL, got an empty string; "
+                "remove the key to push to pushed/ in the output directory"
             )
         return destination
 
@@ -407,83 +511,103 @@ Place = Literal["local", "kubeflow", "vertex"]
 
 
 class ResourceSettings(Settings):
-    """What a node's machine is to have; a key left out is the engine's default."""
+    """What a node's machine must have. A key that is left out is the engine's default."""
 
     cpu: float | None = Field(None, gt=0, description="cores")
     memory: str | None = Field(
         None,
         pattern=r"^[1-9][0-9]*(\.[0-9]+)?(K|M|G|T|Ki|Mi|Gi|Ti)?$",
-        description="for example 16Gi",
+        description="for example `16Gi`",
     )
     accelerator: str | None = Field(
-        None, min_length=1, description="as the engine calls it, for example NVIDIA_TESLA_T4"
+        None, min_length=1, description="the engine's name for it, for example `NVIDIA_TESLA_T4`"
     )
-    accelerator_count: int = Field(1, ge=1, description="of them, for each replica")
-    spot: bool = Field(False, description="a cheaper machine that may be taken away")
-    replicas: int = Field(1, ge=1, description="trainer, Vertex: machines that train together")
+    accelerator_count: int = Field(1, ge=1, description="accelerators per machine")
+    spot: bool = Field(False, description="use a cheaper machine that may be preempted")
+    replicas: int = Field(
+        1, ge=1, description="machines that train together; `trainer` on Vertex AI only"
+    )
     machine_type: str | None = Field(
-        None, min_length=1, description="trainer, Vertex: of a CustomJob, for example n1-standard-8"
+        None,
+        min_length=1,
+        description="machine type of a CustomJob, for example `n1-standard-8`; `trainer` on Vertex "
+        "AI only",
     )
     retries: int = Field(2, ge=0, description="how often a failed node is tried again")
-    timeout_minutes: float | None = Field(None, gt=0, description="of one try; null: none")
+    timeout_minutes: float | None = Field(
+        None, gt=0, description="time limit of one try; null: none"
+    )
 
 
 class BeamSettings(Settings):
     """Which Beam runner executes the data-parallel nodes."""
 
     runner: Literal["in_memory", "multi_processing", "dataflow", "flink", "spark", "portable"] = (
-        Field("in_memory", description="in the node's process, in several, or elsewhere")
+        Field(
+            "in_memory",
+            description="in the node's own process, in several processes, or on a cluster "
+            "(docs/beam.md)",
+        )
     )
     workers: int | None = Field(
-        None, ge=1, description="null: 1 in memory, one per core, or what the service chooses"
+        None,
+        ge=1,
+        description="null: 1 in memory, one per core in processes, the service's choice elsewhere",
     )
     options: tuple[Annotated[str, Field(pattern=r"^--[a-zA-Z]")], ...] = Field(
-        (), description="Beam's own, for example --machine_type=n1-standard-4; they go last"
+        (),
+        validate_default=True,
+        description="further options of Beam, for example `--machine_type=n1-standard-4`",
     )
 
-    @model_validator(mode="after")
-    def _memory_has_one_worker(self) -> BeamSettings:
-        if self.runner == "in_memory" and self.workers not in (None, 1):
+    @field_validator("workers")
+    @classmethod
+    def _memory_has_one_worker(cls, workers: int | None, info: ValidationInfo) -> int | None:
+        if info.data.get("runner") == "in_memory" and workers not in (None, 1):
             raise ValueError(
-                f"runtime.beam: workers must be 1 with the runner in_memory, got {self.workers}; "
-                "set runner: multi_processing"
+                f"must be 1 with the runner in_memory, got {workers}; set runner: multi_processing"
             )
-        return self
+        return workers
 
-    @model_validator(mode="after")
-    def _portable_has_a_job_service(self) -> BeamSettings:
-        if self.runner == "portable" and not any(
-            option.startswith("--job_endpoint=") for option in self.options
+    @field_validator("options")
+    @classmethod
+    def _portable_has_a_job_service(
+        cls, options: tuple[str, ...], info: ValidationInfo
+    ) -> tuple[str, ...]:
+        if info.data.get("runner") == "portable" and not any(
+            option.startswith("--job_endpoint=") for option in options
         ):
             raise ValueError(
-                "runtime.beam: options must name the job service with the runner portable, got "
-                f"{list(self.options)}; add --job_endpoint=HOST:PORT"
+                "must name the job service with the runner portable, got "
+                f"{list(options)}; add --job_endpoint=HOST:PORT"
             )
-        return self
+        return options
 
 
 class VertexSettings(Settings):
-    """Where and as whom Vertex AI Pipelines runs the pipeline."""
+    """Where Vertex AI Pipelines runs the pipeline, and under which account."""
 
     project: str | None = Field(None, min_length=1, description="Google Cloud project")
-    region: str | None = Field(None, min_length=1, description="for example europe-west4")
+    region: str | None = Field(None, min_length=1, description="for example `europe-west4`")
     service_account: str | None = Field(
-        None, min_length=1, description="that the nodes run as; null: the project's default"
+        None, min_length=1, description="account that the nodes run as; null: the project's default"
     )
     network: str | None = Field(
-        None, min_length=1, description="projects/NUMBER/global/networks/NAME; null: none"
+        None, min_length=1, description="`projects/NUMBER/global/networks/NAME`; null: none"
     )
-    labels: dict[str, str] = Field(default_factory=dict, description="of the run, for billing")
-    caching: bool = Field(True, description="false: no node is answered from the cache")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="labels of the run, for example for billing"
+    )
+    caching: bool = Field(True, description="reuse the results of earlier runs")
 
 
 class KubeflowSettings(Settings):
-    """Where Kubeflow Pipelines answers."""
+    """The server of Kubeflow Pipelines."""
 
     endpoint: str | None = Field(None, min_length=1, description="URL of its API")
     namespace: str | None = Field(None, min_length=1, description="Kubernetes namespace")
     iap_client_id: str | None = Field(
-        None, min_length=1, description="OAuth client, behind an Identity-Aware Proxy"
+        None, min_length=1, description="OAuth client ID, behind an Identity-Aware Proxy"
     )
 
 
@@ -491,43 +615,48 @@ class RuntimeSettings(Settings):
     """Where and how the pipeline is executed."""
 
     image: str | None = Field(
-        None, min_length=1, description="container image with this code, for clusters and Beam"
+        None, min_length=1, description="container image with this code; on clusters"
     )
     pipeline_root: str | None = Field(
         None,
         min_length=1,
-        description="of the artifacts on a cluster, for example gs://bucket/path",
+        description="where artifacts are kept, for example `gs://bucket/path`; on clusters",
     )
     resources: dict[Role, ResourceSettings] = Field(
         default_factory=dict,
-        description="by role: trainer, evaluator, default, from which the others inherit",
+        description="machines by role; `trainer` and `evaluator` inherit from `default`",
     )
     beam: dict[Place, BeamSettings] = Field(
-        default_factory=dict, description="by place: local, kubeflow, vertex; in memory by default"
+        default_factory=dict, description="Beam's runner by place; in memory by default"
     )
     strategy: Literal["auto", "mirrored", "multi_worker"] = Field(
-        "auto", description="one device; all GPUs of a machine; the workers named by TF_CONFIG"
+        "auto",
+        description="`auto`: one device; `mirrored`: all GPUs of a machine; `multi_worker`: the "
+        "workers that TF_CONFIG names",
     )
     checkpoint_seconds: float = Field(
-        30.0, ge=0, description="a training's state is saved after an epoch if the last is older"
+        30.0, ge=0, description="least time between two saves of a training's state, in seconds"
     )
     vertex: VertexSettings = VertexSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
+
+    @field_validator("resources")
+    @classmethod
+    def _only_trainers_have_replicas(
+        cls, resources: dict[Role, ResourceSettings]
+    ) -> dict[Role, ResourceSettings]:
+        for role in ("default", "evaluator"):
+            settings = resources.get(role)
+            for key in ("machine_type", "replicas"):
+                if settings and key in settings.model_fields_set:
+                    raise ValueError(
+                        f"{role}.{key} must not be set, since only trainers run on several "
+                        f"machines or as a CustomJob; set runtime.resources.trainer.{key}"
+                    )
+        return resources
 
     def resources_of(self, role: Role) -> ResourceSettings:
         """What a role is given: its own keys, then those of default."""
         inherited = self.resources.get("default", ResourceSettings())
         own = self.resources.get(role, ResourceSettings())
         return inherited.model_copy(update=own.model_dump(exclude_unset=True))
-
-    @model_validator(mode="after")
-    def _trainers_alone_have_replicas(self) -> RuntimeSettings:
-        for role in ("default", "evaluator"):
-            settings = self.resources.get(role)
-            named = settings.model_fields_set & {"replicas", "machine_type"} if settings else ()
-            for key in sorted(named):
-                raise ValueError(
-                    f"runtime.resources.{role}.{key} must not be set, since trainers alone run on "
-                    f"several machines or as a CustomJob; set runtime.resources.trainer.{key}"
-                )
-        return self

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from modules.distill.methods import check_methods
-from modules.errors import ConfigError
-from modules.judge.limits import check_limits
-from modules.models.zoo import check_model
-from modules.push.registry import check_push
-from modules.search.space import check_tune
+from modules.errors import ConfigError, did_you_mean
 from modules.settings import (
     MOST_TEACHERS,
     AugmentSettings,
@@ -33,6 +26,9 @@ from modules.settings import (
     TeacherSettings,
     TuneSettings,
 )
+from pipeline.config_checks import problems_between
+from pipeline.config_errors import describe
+from pipeline.config_file import Layer, read_layers
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 
@@ -40,19 +36,26 @@ PRESETS_DIR = Path(__file__).parent / "presets"
 class PipelineConfig(Settings):
     """A whole experiment."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$", description="pipeline name")
-    seed: int = Field(0, ge=0, lt=2**32, description="of weights and order")
+    name: str = Field(
+        pattern=r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$",
+        description="name of the pipeline: a-z, 0-9, `-` and `_`",
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="seed of initial weights and of the order of examples"
+    )
     data: DataSettings
     augment: AugmentSettings = AugmentSettings()
     teacher: TeacherSettings
     more_teachers: tuple[TeacherSettings, ...] = Field(
         (),
         max_length=MOST_TEACHERS - 1,
-        description="teach beside the teacher, which alone is the judgement's baseline",
+        description="further teachers; the judgment compares with `teacher` alone",
     )
     student: ModelSettings
     distill: DistillSettings = DistillSettings()
-    tune: TuneSettings | None = Field(None, description="null: no search")
+    tune: TuneSettings | None = Field(
+        None, description="search for the student's hyperparameters; null: no search"
+    )
     export: ExportSettings = ExportSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     latency: LatencySettings = LatencySettings()
@@ -65,49 +68,10 @@ class PipelineConfig(Settings):
     def _gate_limits_something(cls, gate: GateSettings) -> GateSettings:
         if not any(gate.model_dump(exclude_none=True).values()):
             raise ValueError(
-                "gate must set at least one limit, or no student could be judged; "
+                "must set at least one limit, or no student could be judged; "
                 f"set one of {', '.join(GateSettings.model_fields)}"
             )
         return gate
-
-    @model_validator(mode="after")
-    def _views_can_be_made_again(self) -> PipelineConfig:
-        if self.augment.mixup and self.distill.knowledge == "cached":
-            raise ValueError(
-                "distill.knowledge must be online with augment.mixup, whose images depend on "
-                "their neighbours in the batch; set distill.knowledge: online"
-            )
-        if self.augment.mixup and any(
-            method.name == "decoupled" for method in self.distill.methods
-        ):
-            raise ValueError(
-                "augment.mixup blends labels, and the method decoupled needs one label for each "
-                "example; remove one of the two"
-            )
-        if self.distill.views > 1 and not self.augment.active:
-            raise ValueError(
-                f"distill.views is {self.distill.views}, but without augment all views of an "
-                "example are the same; set augment or leave distill.views at 1"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _pushed_variant_is_exported(self) -> PipelineConfig:
-        # Timing needs the student in the teacher's format.
-        if "float32" not in self.export.tflite:
-            raise ValueError(
-                "export.tflite must include float32, on which teacher and student are timed, "
-                f"got {list(self.export.tflite)}; add float32"
-            )
-        if isinstance(self.push.tflite, str):
-            return self
-        missing = [name for name in self.push.tflite if name not in self.export.tflite]
-        if missing:
-            raise ValueError(
-                f"push.tflite must be among export.tflite {list(self.export.tflite)}, "
-                f"got {list(self.push.tflite)}; add {', '.join(missing)} to export.tflite"
-            )
-        return self
 
 
 def load_config(preset_or_file: str, overrides: Sequence[str] = ()) -> PipelineConfig:
@@ -118,32 +82,53 @@ def load_config(preset_or_file: str, overrides: Sequence[str] = ()) -> PipelineC
       overrides: `KEY=VALUE` strings; the key is dotted, the value YAML.
 
     Raises:
-      ConfigError: One line for each thing that is wrong.
+      ConfigError: One line for each thing that is wrong, which begins with the file or with the
+        `--set` that it comes from.
     """
-    path = find_config(preset_or_file)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not readable as YAML: {reason}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must be a YAML mapping such as `name: digits`")
-    for override in overrides:
-        _override(content, override)
+    layers, problems = read_layers(find_config(preset_or_file), overrides)
+    config, found = _validate(layers[-1].content) if layers else (None, [])
+    problems += _with_origins(found, layers)
+    if problems or config is None:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def _validate(content: Mapping[str, Any]) -> tuple[PipelineConfig | None, list[str]]:
+    """The configuration, and one line for each thing that is wrong with it."""
     try:
         config = PipelineConfig.model_validate(content)
     except ValidationError as error:
-        raise ConfigError("\n".join(_describe(error, path))) from error
-    check_model(config.teacher, "teacher")
-    for index, teacher in enumerate(config.more_teachers):
-        check_model(teacher, f"more_teachers.{index}")
-    check_model(config.student, "student")
-    check_methods(config.distill)
-    check_limits(config.gate, config.export.tflite, config.evaluate, control=config.distill.control)
-    check_push(config.push)
-    if config.tune is not None:
-        check_tune(config.tune, config.student, config.distill)
-    return config
+        failed = {".".join(map(str, problem["loc"][:2])) for problem in error.errors()}
+        sections = dict(_valid_sections(content, failed))
+        return None, [*describe(error, PipelineConfig), *problems_between(sections, failed)]
+    sections = {name: getattr(config, name) for name in PipelineConfig.model_fields}
+    return config, list(problems_between(sections, set()))
+
+
+def _valid_sections(content: Mapping[str, Any], failed: set[str]) -> Iterator[tuple[str, Any]]:
+    """The sections without the keys that failed; one that cannot do without them fails, too."""
+    for name, field in PipelineConfig.model_fields.items():
+        annotation: Any = field.annotation
+        section = content.get(name, field.get_default(call_default_factory=True, validated_data={}))
+        if isinstance(section, dict):
+            section = {key: section[key] for key in section if f"{name}.{key}" not in failed}
+        try:
+            if name not in failed:
+                yield name, TypeAdapter(annotation).validate_python(section)
+        except ValidationError:
+            failed.add(name)
+
+
+def _with_origins(found: Sequence[str], layers: Sequence[Layer]) -> Iterator[str]:
+    """Each problem behind the layer since which it has been there without a break."""
+    if not found:
+        return
+    earlier = [set(_validate(layer.content)[1]) for layer in layers[:-1]]
+    for problem in found:
+        since = len(earlier)
+        while since and problem in earlier[since - 1]:
+            since -= 1
+        yield f"{layers[since].origin}: {problem}"
 
 
 def find_config(preset_or_file: str) -> Path:
@@ -156,11 +141,15 @@ def find_config(preset_or_file: str) -> Path:
     if preset_or_file in presets:
         return PRESETS_DIR / f"{preset_or_file}.yaml"
     path = Path(preset_or_file)
+    if path.is_dir():
+        raise ConfigError(
+            f"{preset_or_file}: must be a YAML file, but it is a directory; name a file in it"
+        )
     if path.is_file():
         return path
     raise ConfigError(
         f"{preset_or_file!r} is neither a preset ({', '.join(presets)}) nor a file"
-        f"{_nearest(preset_or_file, presets)}"
+        f"{did_you_mean(preset_or_file, presets)}"
     )
 
 
@@ -176,68 +165,3 @@ def check_local_paths(config: PipelineConfig) -> None:
             f"data.path must be an existing directory, but {path!r} is none; set it to a "
             "directory with one sub-folder of PNG or JPEG files per class"
         )
-
-
-def _override(content: dict[str, Any], override: str) -> None:
-    """Set one dotted key in place."""
-    key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not separator or not all(parts):
-        raise ConfigError(
-            f"--set needs KEY=VALUE with a dotted key, got {override!r}; "
-            "for example --set distill.temperature=4"
-        )
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: the value {text!r} is not YAML; quote it") from error
-    target = content
-    for part in parts[:-1]:
-        child = target.setdefault(part, {})
-        if child is None:
-            child = target[part] = {}
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {key}: {part!r} is a value, not a section with keys")
-        target = child
-    target[parts[-1]] = value
-
-
-def _describe(error: ValidationError, path: Path) -> list[str]:
-    """One line per problem: the key, the rule, the value, the remedy."""
-    lines = []
-    for problem in error.errors():
-        location = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            known = _known_keys(problem["loc"][:-1])
-            hint = _nearest(str(problem["loc"][-1]), known)
-            lines.append(f"{path}: {location}: no such key{hint}; keys here: {', '.join(known)}")
-        elif problem["type"] == "missing":
-            lines.append(f"{path}: {location}: must be set")
-        elif problem["type"] == "value_error":
-            # Our own validators' sentences already name the key and the value.
-            lines.append(f"{path}: {problem['msg'].removeprefix('Value error, ')}")
-        else:
-            rule = problem["msg"][0].lower() + problem["msg"][1:]
-            lines.append(f"{path}: {location}: {rule}, got {problem['input']!r}")
-    return lines
-
-
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """The keys of the section at a location; in a list the location names the position."""
-    annotation: Any = PipelineConfig
-    for part in location:
-        if isinstance(part, int):
-            annotation = get_args(annotation)[0]
-            continue
-        if get_origin(annotation) is dict:
-            annotation = get_args(annotation)[1]
-            continue
-        annotation = annotation.model_fields[part].annotation
-        if type(None) in get_args(annotation):
-            annotation = get_args(annotation)[0]
-    return list(annotation.model_fields)
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=3)
-    return f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else ""

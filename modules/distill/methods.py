@@ -6,15 +6,14 @@ call the losses through an argument, since a configuration is checked before Ker
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
-from modules.errors import ConfigError
+from modules.errors import ConfigError, did_you_mean, raise_problems
 from modules.settings import DistillSettings, MethodSettings
 
 
@@ -127,7 +126,7 @@ def parse_methods(
             first = error.errors()[0]
             key = ".".join(["methods", str(index), *map(str, first["loc"])])
             raise ConfigError(f"{key}: {first['msg'].lower()}, got {first['input']!r}") from error
-        _check_method(parsed[-1], f"methods.{index}")
+        raise_problems(_problems_of(parsed[-1], f"methods.{index}"))
     return tuple(parsed)
 
 
@@ -135,59 +134,56 @@ def check_methods(settings: DistillSettings, argument: str = "distill") -> None:
     """Check the methods' names, settings and fit, without loading Keras.
 
     Raises:
-      ConfigError: What is wrong, and with which method.
+      ConfigError: One line for each thing that is wrong.
     """
+    raise_problems(_problems(settings, argument))
+
+
+def _problems(settings: DistillSettings, argument: str) -> Iterator[str]:
     if not settings.methods:
-        raise ConfigError(
+        yield (
             f"{argument}.methods must name at least one method, got none; leave it out for "
             "soft_target, or set distill.alpha: 1 to learn from the labels alone"
         )
     for index, method in enumerate(settings.methods):
-        _check_method(method, f"{argument}.methods.{index}")
-        if METHODS[method.name].features and settings.knowledge == "cached":
-            raise ConfigError(
+        yield from _problems_of(method, f"{argument}.methods.{index}")
+        entry = METHODS.get(method.name)
+        if entry and entry.features and settings.knowledge == "cached":
+            yield (
                 f"{argument}.knowledge must be online for {method.name}, which compares features: "
                 "only logits are cached; set distill.knowledge: online"
             )
 
 
-def _check_method(method: MethodSettings, place: str) -> None:
-    """The name, the settings of its own, and the layers."""
+def _problems_of(method: MethodSettings, place: str) -> Iterator[str]:
+    """Of the name, the settings of its own, and the layers."""
     if method.name not in METHODS:
-        raise ConfigError(
+        yield (
             f"{place}.name must be one of {', '.join(METHODS)}, got {method.name!r}"
-            f"{_nearest(method.name, METHODS)}"
+            f"{did_you_mean(method.name, METHODS)}"
         )
+        return
     entry = METHODS[method.name]
     for name, value in (method.model_extra or {}).items():
         if name not in entry.settings:
             known = [*MethodSettings.model_fields, *entry.settings]
-            raise ConfigError(
+            yield (
                 f"{place}.{name}: {method.name} has no such setting"
-                f"{_nearest(name, known)}; it has {', '.join(known)}"
+                f"{did_you_mean(name, known)}; it has {', '.join(known)}"
             )
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            raise ConfigError(f"{place}.{name} must be a number of at least 0, got {value!r}")
-    _check_layers(method, entry, place)
-
-
-def _check_layers(method: MethodSettings, entry: Method, place: str) -> None:
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            yield f"{place}.{name} must be a number of at least 0, got {value!r}"
     layers = (method.student_layer, method.teacher_layer)
     if entry.features and None in layers:
-        raise ConfigError(
+        yield (
             f"{place}: {method.name} compares features and needs student_layer and "
             "teacher_layer, the names of layers"
         )
     if not entry.features and layers != (None, None):
-        raise ConfigError(
+        yield (
             f"{place}: {method.name} compares logits; student_layer and teacher_layer belong to "
             f"{', '.join(name for name, other in METHODS.items() if other.features)}"
         )
-
-
-def _nearest(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ before anything heavy is loaded.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import json
@@ -20,7 +19,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from modules.errors import ConfigError, ModelError
+from modules.errors import ConfigError, ModelError, did_you_mean, raise_problems
 from modules.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -172,15 +171,16 @@ def check_model(settings: ModelSettings, argument: str) -> None:
     if builder is None:
         raise ConfigError(
             f"{argument}.model must be one of {', '.join(sorted(BUILDERS))} or "
-            f"package.module:function, got {settings.model!r}{_nearest(settings.model, BUILDERS)}"
+            "package.module:function, "
+            f"got {settings.model!r}{did_you_mean(settings.model, BUILDERS)}"
         )
     known = list(inspect.signature(builder).parameters)[2:]
-    for name in settings.parameters:
-        if name not in known:
-            raise ConfigError(
-                f"{argument}.parameters: {settings.model} takes {', '.join(known)}, "
-                f"got {name!r}{_nearest(name, known)}"
-            )
+    raise_problems(
+        f"{argument}.parameters: {settings.model} takes {', '.join(known)}, "
+        f"got {name!r}{did_you_mean(name, known)}"
+        for name in settings.parameters
+        if name not in known
+    )
 
 
 def build_model(settings: ModelSettings, input_shape: Shape, classes: int) -> keras.Model:
@@ -306,11 +306,6 @@ def _find_builder(name: str) -> Callable[..., keras.Model]:
             f"package.module:function that Python can import, but: {error}"
         ) from error
     return builder
-
-
-def _nearest(name: str, names: Sequence[str] | dict[str, Any]) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _pixels(input_shape: Shape, scale: float, offset: float = 0.0) -> tuple[Any, Any]:

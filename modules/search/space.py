@@ -5,13 +5,13 @@ Nothing heavy is imported here: the command line checks a configuration with it.
 
 from __future__ import annotations
 
-import difflib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from modules.distill.hyperparameters import METHOD_WEIGHTS, names_of
 from modules.distill.methods import Term, objective
-from modules.errors import ConfigError
+from modules.errors import ConfigError, did_you_mean, raise_problems
 from modules.models.zoo import check_model
 from modules.settings import DistillSettings, ModelSettings, TuneSettings
 
@@ -25,46 +25,45 @@ def check_tune(tune: TuneSettings, student: ModelSettings, distill: DistillSetti
       ConfigError: A method that is not configured, a temperature that no method uses, a
         parameter that the student's builder does not take, or no epoch to train.
     """
-    check_model(student.model_copy(update={"parameters": tune.parameters}), "tune")
+    raise_problems(_problems(tune, student, objective(distill.methods)))
+
+
+def _problems(tune: TuneSettings, student: ModelSettings, terms: list[Term]) -> Iterator[str]:
+    try:
+        check_model(student.model_copy(update={"parameters": tune.parameters}), "tune")
+    except ConfigError as error:
+        yield str(error)
     if tune.epochs is None and student.train.epochs == 0:
-        raise ConfigError(
+        yield (
             "tune.epochs must be set where student.train.epochs is 0, or no trial would learn "
             "anything; for example tune.epochs: 10"
         )
-    terms = objective(distill.methods)
-    if tune.temperature is not None:
-        _check_temperature_is_used(terms)
+    unused = [_why_unused(term) for term in terms]
+    if tune.temperature is not None and None not in unused:
+        yield (
+            "tune.temperature searches distill.temperature, which no method uses "
+            f"({', '.join(map(str, unused))}); remove tune.temperature or a method's own "
+            "temperature"
+        )
+    known = list(dict.fromkeys(name for term in terms for name in names_of(term)))
     for name in tune.method_weights:
-        if not any(name in names_of(term) for term in terms):
-            known = list(dict.fromkeys(known for term in terms for known in names_of(term)))
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(
-                f"tune.method_weights: must name methods of distill.methods "
-                f"({', '.join(known)}), got {name!r}{hint}"
+        if name not in known:
+            yield (
+                "tune.method_weights: must name methods of distill.methods "
+                f"({', '.join(known)}), got {name!r}{did_you_mean(name, known)}"
             )
     for term in terms:
         both = [name for name in names_of(term) if name in tune.method_weights]
         if len(both) > 1:
-            raise ConfigError(
-                f"tune.method_weights: {' and '.join(both)} set the same weight; remove one"
-            )
+            yield f"tune.method_weights: {' and '.join(both)} set the same weight; remove one"
 
 
-def _check_temperature_is_used(terms: list[Term]) -> None:
-    reasons = []
-    for term in terms:
-        own = term.settings.temperature
-        if term.method.features:
-            reasons.append(f"{term.name} has none")
-        elif own is None:
-            return
-        else:
-            reasons.append(f"{term.name} has its own, {own:g}")
-    raise ConfigError(
-        "tune.temperature searches distill.temperature, which no method uses ("
-        f"{', '.join(reasons)}); remove tune.temperature or a method's own temperature"
-    )
+def _why_unused(term: Term) -> str | None:
+    """Why a method does not go by `distill.temperature`; None if it does."""
+    if term.method.features:
+        return f"{term.name} has none"
+    own = term.settings.temperature
+    return None if own is None else f"{term.name} has its own, {own:g}"
 
 
 def encode_choice(value: Any) -> str:

@@ -46,7 +46,7 @@ _SET = click.option(
 )
 @click.version_option(package_name="tfx-distill")
 def main() -> None:
-    """Distil a large teacher into a small student that has proved itself before it ships."""
+    """Distill a large teacher into a small student, and judge it before it ships."""
 
 
 @main.command(cls=servers.CommandOrGroup, group=servers.RUN_GROUP)
@@ -57,13 +57,13 @@ def main() -> None:
 )
 @click.option("--debug", is_flag=True, help="Show all log messages, and tracebacks.")
 def run(preset_or_file: str, overrides: tuple[str, ...], output: Path | None, debug: bool) -> None:
-    """Train, distil, export, judge and push on this machine.
+    """Train, distill, export, judge and push on this machine.
 
-    With one of the commands below in the place of PRESET: start and look after runs on Kubeflow
-    Pipelines or Vertex AI.
+    With one of the commands below instead of PRESET: start and watch runs on Kubeflow Pipelines
+    or Vertex AI.
 
-    Exit code: 0 pushed, 3 student refused or evidence inconclusive (nothing pushed), 2 bad usage or
-    configuration, 1 any other failure.
+    Exit code: 0 if the student was pushed, 3 if it was refused or the evidence was inconclusive
+    (nothing is pushed), 2 for wrong usage or configuration, 1 for any other failure.
     """
     config = _load(preset_or_file, overrides, local=True)
     output = output or Path("runs") / config.name
@@ -72,7 +72,7 @@ def run(preset_or_file: str, overrides: tuple[str, ...], output: Path | None, de
 
 @main.command()
 def presets() -> None:
-    """List the presets: what each is, its command, its running time, its expected result."""
+    """List the presets, each with its command, running time and expected result."""
     for path in sorted(PRESETS_DIR.glob("*.yaml")):
         lines = path.read_text(encoding="utf-8").splitlines()
         header = itertools.takewhile(lambda line: line.startswith("#"), lines)
@@ -83,9 +83,22 @@ def presets() -> None:
 @click.argument("preset_or_file", metavar="FILE")
 @_SET
 def validate(preset_or_file: str, overrides: tuple[str, ...]) -> None:
-    """Check a configuration without running it."""
+    """Check a configuration without running it. All mistakes are reported at once."""
     config = _load(preset_or_file, overrides, local=False)
     click.echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
+    alpha = config.distill.alpha
+    click.echo(
+        f"alpha {alpha:g}: the loss is {100 * alpha:.3g} % hard labels and "
+        f"{100 * (1 - alpha):.3g} % distillation"
+    )
+
+
+@main.command()
+def settings() -> None:
+    """Print every key of the configuration: type, default and meaning, as Markdown."""
+    from pipeline.config_reference import reference
+
+    click.echo(reference(), nl=False)
 
 
 for command in (*results.COMMANDS, compile_command, servers.pipeline_group):

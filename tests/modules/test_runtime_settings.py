@@ -49,16 +49,16 @@ def test_memory_is_a_kubernetes_quantity(memory: str) -> None:
         ("runtime.resources.trainer.cpus=2", "no such key; did you mean 'cpu'?"),
         (
             "runtime.resources.trainer.memory=16GB",
-            "trainer.memory: string should match",
+            "trainer.memory: must match",
         ),
         (
             "runtime.resources.trainer.cpu=0",
-            "trainer.cpu: input should be greater",
+            "trainer.cpu: must be greater",
         ),
-        ("runtime.resources.trainer.retries=-1", "runtime.resources.trainer.retries: input should"),
+        ("runtime.resources.trainer.retries=-1", "runtime.resources.trainer.retries: must be"),
         (
             "runtime.resources.evaluator.replicas=2",
-            "runtime.resources.evaluator.replicas must not be set, since trainers alone",
+            "runtime.resources: evaluator.replicas must not be set, since only trainers",
         ),
         (
             "runtime.resources.default.machine_type=n1-standard-8",
@@ -66,11 +66,11 @@ def test_memory_is_a_kubernetes_quantity(memory: str) -> None:
         ),
         ("runtime.beam.laptop.workers=1", "runtime.beam.laptop"),
         ("runtime.beam.local.runer=flink", "no such key; did you mean 'runner'?"),
-        ("runtime.beam.local.workers=2", "workers must be 1 with the runner in_memory, got 2"),
+        ("runtime.beam.local.workers=2", "workers: must be 1 with the runner in_memory, got 2"),
         ("runtime.beam.local.runner=portable", "add --job_endpoint=HOST:PORT"),
-        ("runtime.beam.local.options=[x=1]", "runtime.beam.local.options.0: string should match"),
+        ("runtime.beam.local.options=[x=1]", "runtime.beam.local.options.0: must match"),
         ("runtime.vertex.projekt=acme", "no such key; did you mean 'project'?"),
-        ("runtime.kubeflow.endpoint=''", "runtime.kubeflow.endpoint: string should have at least"),
+        ("runtime.kubeflow.endpoint=''", "runtime.kubeflow.endpoint: must have at least"),
     ],
 )
 def test_what_is_wrong_is_named(override: str, line: str) -> None:

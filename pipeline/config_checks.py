@@ -1,0 +1,124 @@
+"""What a configuration must fulfill besides the rules of each section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from modules.distill.methods import check_methods
+from modules.errors import ConfigError, raise_problems
+from modules.judge.limits import check_limits
+from modules.models.zoo import check_model
+from modules.push.registry import check_push
+from modules.search.space import check_tune
+from modules.settings import (
+    AugmentSettings,
+    DistillSettings,
+    EvaluateSettings,
+    ExportSettings,
+    GateSettings,
+    ModelSettings,
+    PushSettings,
+    TeacherSettings,
+    TuneSettings,
+)
+
+
+def problems_between(sections: Mapping[str, Any], failed: set[str]) -> Iterator[str]:
+    """One line for each thing that is wrong.
+
+    Args:
+      sections: Of a configuration, by name.
+      failed: Sections and keys (`distill.alpha`) that are wrong already. A check that needs one
+        is left out, since it could only guess. Grows by what is found wrong.
+    """
+    for check, needs in _CHECKS:
+        if any(_is_wrong(need, failed) for need in needs):
+            continue
+        names = dict.fromkeys(need.partition(".")[0] for need in needs)
+        try:
+            check(*(sections[name] for name in names))
+        except ConfigError as error:
+            failed.add(needs[0])
+            yield from str(error).splitlines()
+
+
+def _is_wrong(need: str, failed: set[str]) -> bool:
+    return need.partition(".")[0] in failed or any(
+        each == need or each.startswith(f"{need}.") for each in failed
+    )
+
+
+def _check_mixup(augment: AugmentSettings, distill: DistillSettings) -> None:
+    problems = []
+    if augment.mixup and distill.knowledge == "cached":
+        problems.append(
+            "distill.knowledge must be online with augment.mixup, whose images depend on "
+            "their neighbors in the batch; set distill.knowledge: online"
+        )
+    if augment.mixup and any(method.name == "decoupled" for method in distill.methods):
+        problems.append(
+            "augment.mixup must be 0 with the method decoupled, which needs one label per example, "
+            f"got {augment.mixup:g}; remove one of the two"
+        )
+    raise_problems(problems)
+
+
+def _check_views(augment: AugmentSettings, distill: DistillSettings) -> None:
+    if distill.views > 1 and not augment.active:
+        raise ConfigError(
+            "distill.views must be 1 without augment, since all views of an example are then the "
+            f"same, got {distill.views}; set augment or remove distill.views"
+        )
+
+
+def _check_pushed_variants(push: PushSettings, export: ExportSettings) -> None:
+    chosen = () if isinstance(push.tflite, str) else push.tflite
+    missing = [name for name in chosen if name not in export.tflite]
+    if missing:
+        raise ConfigError(
+            f"push.tflite must be among export.tflite {list(export.tflite)}, "
+            f"got {list(chosen)}; add {', '.join(missing)} to export.tflite"
+        )
+
+
+def _check_gate(
+    gate: GateSettings, export: ExportSettings, evaluate: EvaluateSettings, distill: DistillSettings
+) -> None:
+    check_limits(gate, export.tflite, evaluate, control=distill.control)
+
+
+def _check_more_teachers(teachers: Sequence[TeacherSettings]) -> None:
+    for index, teacher in enumerate(teachers):
+        check_model(teacher, f"more_teachers.{index}")
+
+
+def _check_tune(
+    tune: TuneSettings | None, student: ModelSettings, distill: DistillSettings
+) -> None:
+    if tune is not None:
+        check_tune(tune, student, distill)
+
+
+# A check and what it needs, the first of which it checks. It is given the sections.
+_CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
+    (_check_mixup, ("augment.mixup", "distill.knowledge", "distill.methods")),
+    (_check_views, ("augment", "distill.views")),
+    (_check_pushed_variants, ("push.tflite", "export.tflite")),
+    (check_push, ("push.destination", "push.vertex")),
+    (
+        _check_gate,
+        (
+            "gate.limits",
+            "export.tflite",
+            "evaluate.top_k",
+            "evaluate.slices",
+            "distill.control",
+        ),
+    ),
+    (lambda model: check_model(model, "teacher"), ("teacher.model", "teacher.parameters")),
+    (_check_more_teachers, ("more_teachers",)),
+    (lambda model: check_model(model, "student"), ("student.model", "student.parameters")),
+    (check_methods, ("distill.methods", "distill.knowledge")),
+    (_check_tune, ("tune", "student.model", "student.train", "distill.methods")),
+)
