@@ -10,7 +10,7 @@ STATE := $(shell { pwd; cat requirements.in requirements.lock setup.py; } | cksu
 READY := .venv/.ready-$(STATE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint bench latency study image lock clean FORCE
+.PHONY: help setup run test check lint bench bench-pipeline latency study image lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ lint: $(READY) ## style, formatting, types, import layers
 
 bench: $(READY) ## how fast students are trained: bench/throughput.json, docs/benchmarks.md
 	$(BIN)/python bench/throughput.py $(ARGS)
+
+bench-pipeline: $(READY) ## a whole run beside a stock TFX pipeline: bench/pipeline.json
+	$(BIN)/python -P bench/pipeline.py $(ARGS)
 
 latency: $(READY) ## whether two runs agree on a speed-up, one core busy: bench/latency.json
 	$(BIN)/python bench/latency.py $(ARGS)

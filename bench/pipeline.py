@@ -118,7 +118,8 @@ class NodeTimes(logging.Handler):
         name = "start" if not self.seconds else str(record.args[0])
         # What TFX does between two nodes is the next one's.
         if name == "start" or record.msg == ENDS:
-            self.seconds[name] = [after - before for after, before in zip(now, self._last)]
+            pairs = zip(now, self._last, strict=True)
+            self.seconds[name] = [after - before for after, before in pairs]
             self._last = now
 
 

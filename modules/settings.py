@@ -109,10 +109,8 @@ class ModelSettings(Settings):
     model: str = Field(
         description="name of a built-in model, or `package.module:function` for your own"
     )
-    parameters: dict[str, Any] = Field(
-        default_factory=dict, description="keyword arguments of the builder"
-    )
-    train: TrainSettings = Field(default_factory=lambda: TrainSettings())
+    parameters: dict[str, Any] = Field({}, description="keyword arguments of the builder")
+    train: TrainSettings = TrainSettings()
 
 
 class TeacherSettings(ModelSettings):
@@ -164,7 +162,8 @@ class DistillSettings(Settings):
         4.0, gt=0, description="divides the logits of teacher and student before the softmax"
     )
     methods: tuple[MethodSettings, ...] = Field(
-        (MethodSettings(name="soft_target"),),
+        ({"name": "soft_target"},),
+        validate_default=True,
         description="the distillation losses, added with their weights",
     )
     knowledge: Literal["cached", "online"] = Field(
@@ -206,11 +205,11 @@ class TuneSettings(Settings):
         None, description="range of `student.train.learning_rate`"
     )
     method_weights: dict[str, Interval] = Field(
-        default_factory=dict,
+        {},
         description="range of each method's weight; hint_2 is the second of several hint",
     )
     parameters: dict[str, tuple[JsonValue, ...]] = Field(
-        default_factory=dict,
+        {},
         description="choices for each of `student.parameters`, for example "
         "`filters: [[8, 16], [16, 32]]`",
     )
@@ -595,9 +594,7 @@ class VertexSettings(Settings):
     network: str | None = Field(
         None, min_length=1, description="`projects/NUMBER/global/networks/NAME`; null: none"
     )
-    labels: dict[str, str] = Field(
-        default_factory=dict, description="labels of the run, for example for billing"
-    )
+    labels: dict[str, str] = Field({}, description="labels of the run, for example for billing")
     caching: bool = Field(True, description="reuse the results of earlier runs")
 
 
@@ -623,11 +620,11 @@ class RuntimeSettings(Settings):
         description="where artifacts are kept, for example `gs://bucket/path`; on clusters",
     )
     resources: dict[Role, ResourceSettings] = Field(
-        default_factory=dict,
+        {},
         description="machines by role; `trainer` and `evaluator` inherit from `default`",
     )
     beam: dict[Place, BeamSettings] = Field(
-        default_factory=dict, description="Beam's runner by place; in memory by default"
+        {}, description="Beam's runner by place; in memory by default"
     )
     strategy: Literal["auto", "mirrored", "multi_worker"] = Field(
         "auto",

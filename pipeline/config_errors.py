@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import types
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,6 +12,8 @@ from modules.errors import did_you_mean
 
 _KEY = "[key]"  # pydantic's last part of a location where a mapping's key itself is wrong
 _LONGEST_VALUE = 80
+
+Schema = dict[str, Any]  # of JSON Schema
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
@@ -22,10 +23,11 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
       error: Of validating `model`.
       model: The whole configuration's.
     """
+    root = model.model_json_schema()
     for problem in error.errors():
         *parents, last = (part for part in problem["loc"] if part != _KEY)
         wrong_key = problem["type"] in ("extra_forbidden", "invalid_key") or _KEY in problem["loc"]
-        parts, found = _follow(model, parents if wrong_key else problem["loc"])
+        parts, found = _follow(root, parents if wrong_key else problem["loc"])
         known = _known_keys(found)
         if not wrong_key:
             yield f"{_dotted(parts)}: {_rule(problem, known)}"
@@ -56,49 +58,47 @@ def _dotted(parts: Sequence[Any], *last: Any) -> str:
     return ".".join(map(str, (*parts, *last)))
 
 
-def _follow(model: Any, location: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """The parts of a location that its author has written, and the types at its end.
+def _follow(root: Schema, location: Sequence[Any]) -> tuple[list[Any], list[Schema]]:
+    """The parts of a location that its author has written, and the schemas at its end.
 
     The others are pydantic's names for the members of a union.
     """
-    parts, found = [], list(members(model))
+    parts, found = [], [root]
     for part in location:
-        inner = [each for member in found for each in _inside(member, part)]
+        inner = [
+            each
+            for schema in found
+            if (below := inner_schema(schema, part)) is not None
+            for each in alternatives(below, root)
+        ]
         if inner:
             parts.append(part)
             found = inner
     return parts, found
 
 
-def members(annotation: Any) -> Iterator[Any]:
-    """The alternatives of a type, without annotations and None."""
-    if get_origin(annotation) is Annotated:
-        yield from members(get_args(annotation)[0])
-    elif get_origin(annotation) in (Union, types.UnionType):
-        for member in get_args(annotation):
-            yield from members(member)
-    elif annotation is not type(None):
-        yield annotation
+def alternatives(schema: Schema, root: Schema) -> Iterator[Schema]:
+    """The members of a union, without null, and with references to `root` followed."""
+    for member in schema.get("anyOf", [schema]):
+        if member.get("type") != "null":
+            name = member.get("$ref", "").rpartition("/")[2]
+            yield root["$defs"][name] if name else member
 
 
-def _inside(annotation: Any, part: Any) -> Iterator[Any]:
-    """The types of a field, a mapping's value or a sequence's element."""
-    arguments = get_args(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if part in annotation.model_fields:
-            yield from members(annotation.model_fields[part].annotation)
-    elif get_origin(annotation) is dict:
-        yield from members(arguments[1])
-    elif get_origin(annotation) in (tuple, list) and isinstance(part, int):
-        yield from members(arguments[0])
+def inner_schema(schema: Schema, part: Any = 0) -> Schema | None:
+    """The schema of a section's key, of a mapping's value or of a list's element."""
+    if part in schema.get("properties", {}):
+        return schema["properties"][part]
+    if schema.get("type") == "array" and isinstance(part, int):
+        return schema["items"] if "items" in schema else schema["prefixItems"][0]
+    below = schema.get("additionalProperties", False)
+    return {} if below is True else below or None
 
 
-def _known_keys(found: Sequence[Any]) -> list[str]:
+def _known_keys(found: Sequence[Schema]) -> list[str]:
     """The keys of sections, and of mappings whose keys are given."""
-    keys: dict[str, None] = {}
-    for each in found:
-        if isinstance(each, type) and issubclass(each, BaseModel):
-            keys |= dict.fromkeys(each.model_fields)
-        elif get_origin(each) is dict:
-            keys |= dict.fromkeys(get_args(get_args(each)[0]))
-    return list(keys)
+    return [
+        key
+        for schema in found
+        for key in schema.get("properties") or schema.get("propertyNames", {}).get("enum", ())
+    ]

@@ -102,14 +102,11 @@ def _parse(text: str) -> tuple[Any, list[str]]:
     try:
         loader = _Loader(text)
         return loader.get_single_data(), loader.twice
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(f"{where}not valid YAML: {error.problem}; fix or quote it") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from error
-    except (RecursionError, ValueError) as error:
-        raise ConfigError(f"not valid YAML: {error}") from error
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ConfigError(f"{where}not valid YAML: {problem}; fix or quote it") from error
 
 
 class _Loader(yaml.SafeLoader):

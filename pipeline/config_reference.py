@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any
 
 import yaml
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from pipeline.config import PipelineConfig
-from pipeline.config_errors import members
+from pipeline.config_errors import Schema, alternatives, inner_schema
 
 _INTRODUCTION = """\
 # Configuration
@@ -24,68 +21,68 @@ once, one line each. Unknown keys are rejected with suggestions.
 
 This page is what `tfx-distill settings` prints. `null` switches a key off.
 """
-_PLAIN = {int: "integer", float: "number", str: "string", bool: "`true` or `false`"}
-_BOUNDS = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))
-
-Places = dict[type[BaseModel], list[str]]
+_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 def reference() -> str:
     """All keys with their types, defaults and meanings, as Markdown."""
-    places: Places = {}
-    _find_sections(PipelineConfig, "", places)
-    lines = [_INTRODUCTION, *_table(PipelineConfig, places)]
-    for model, paths in places.items():
-        summary = " ".join((model.__doc__ or "").partition("\n\n")[0].split())
-        lines += ["", f"## {_heading(paths)}", "", summary, "", *_table(model, places)]
+    root = PipelineConfig.model_json_schema()
+    headings: dict[str, list[str]] = {}
+    for key, schema in root["properties"].items():
+        for title, path in _sections(schema, root, key):
+            headings.setdefault(title, []).append(path)
+    lines = [_INTRODUCTION, *_table(root, root, headings)]
+    for title, paths in headings.items():
+        section = root["$defs"][title]
+        summary = " ".join(section["description"].partition("\n\n")[0].split())
+        table = _table(section, root, headings)
+        lines += ["", f"## {', '.join(paths)}", "", summary, "", *table]
     return "\n".join(lines) + "\n"
 
 
-def _find_sections(model: type[BaseModel], path: str, places: Places) -> None:
-    """The sections of a model, each with all places in the configuration where it is used."""
-    for key, field in model.model_fields.items():
-        for section, below in _sections(field.annotation, f"{path}{key}"):
-            places.setdefault(section, []).append(below)
-            _find_sections(section, f"{below}.", places)
+def _sections(schema: Schema, root: Schema, path: str) -> Iterator[tuple[str, str]]:
+    """The titles of a key's sections and of those in them, each with its place."""
+    for member in alternatives(schema, root):
+        if "properties" in member:
+            yield member["title"], path
+            for key, below in member["properties"].items():
+                yield from _sections(below, root, f"{path}.{key}")
+        elif member.get("type") in ("array", "object"):
+            below = path if member["type"] == "array" else f"{path}.*"
+            yield from _sections(inner_schema(member) or {}, root, below)
 
 
-def _sections(annotation: Any, path: str) -> Iterator[tuple[type[BaseModel], str]]:
-    for member in members(annotation):
-        arguments = get_args(member)
-        if isinstance(member, type) and issubclass(member, BaseModel):
-            yield member, path
-        elif get_origin(member) is tuple:
-            yield from _sections(arguments[0], path)
-        elif get_origin(member) is dict:
-            yield from _sections(arguments[1], f"{path}.*")
-
-
-def _table(model: type[BaseModel], places: Places) -> Iterator[str]:
+def _table(section: Schema, root: Schema, headings: dict[str, list[str]]) -> Iterator[str]:
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
-    for key, field in model.model_fields.items():
-        kind = _type(field.annotation, field.metadata, places)
-        yield f"| `{key}` | {kind} | {_default(field)} | {field.description or ''} |"
+    for key, schema in section["properties"].items():
+        default = "required" if key in section.get("required", ()) else _default(schema)
+        kind = _type(schema, root, headings)
+        yield f"| `{key}` | {kind} | {default} | {schema.get('description', '')} |"
 
 
-def _type(annotation: Any, metadata: Sequence[Any], places: Places) -> str:
-    """A type in words, with the bounds that its metadata set."""
+def _type(schema: Schema, root: Schema, headings: dict[str, list[str]]) -> str:
+    """A type in words, with its bounds."""
     found = []
-    for member in members(annotation):
-        arguments = get_args(member)
-        if member in places:
-            found.append(f"[{places[member][0]}](#{_anchor(_heading(places[member]))})")
-        elif get_origin(member) is Literal:
-            found.append(_choices(arguments))
-        elif get_origin(member) is tuple and arguments[-1] is not Ellipsis:
+    for member in alternatives(schema, root):
+        if "properties" in member:
+            paths = headings[member["title"]]
+            found.append(f"[{paths[0]}](#{_anchor(', '.join(paths))})")
+        elif "enum" in member:
+            found.append(_choices(member["enum"]))
+        elif "prefixItems" in member:
             found.append("`[low, high]`")
-        elif get_origin(member) is tuple:
-            found.append(f"list of {_type(arguments[0], (), places)}")
-        elif get_origin(member) is dict:
-            keys = f" from {_type(arguments[0], (), places)}" if arguments[0] is not str else ""
-            found.append(f"mapping{keys} to {_type(arguments[1], (), places)}")
+        elif member.get("type") == "array":
+            found.append(f"list of {_type(inner_schema(member) or {}, root, headings)}")
+        elif member.get("type") == "object":
+            names = member.get("propertyNames", {}).get("enum")
+            keys = f" from {_choices(names)}" if names else ""
+            found.append(f"mapping{keys} to {_type(inner_schema(member) or {}, root, headings)}")
+        elif member.get("type") == "boolean":
+            found.append("`true` or `false`")
         else:
-            found.append(_PLAIN.get(member, "any value") + _bounds(annotation, metadata))
+            bounds = [f"{sign} {member[key]}" for key, sign in _BOUNDS.items() if key in member]
+            found.append(f"{member.get('type', 'any value')} {', '.join(bounds)}".strip())
     return " or ".join(found)
 
 
@@ -94,44 +91,12 @@ def _choices(values: Sequence[Any]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _bounds(annotation: Any, metadata: Sequence[Any]) -> str:
-    if get_origin(annotation) is Annotated:
-        for each in get_args(annotation)[1:]:
-            metadata = (*metadata, *getattr(each, "metadata", ()))
-    parts = [
-        f"{sign} {getattr(each, name)}"
-        for kind, name, sign in _BOUNDS
-        for each in metadata
-        if isinstance(each, kind)
-    ]
-    return f" {', '.join(parts)}" if parts else ""
-
-
-def _default(field: FieldInfo) -> str:
+def _default(schema: Schema) -> str:
     """As YAML; nothing for a section, whose keys have theirs."""
-    if field.is_required():
-        return "required"
-    value = field.get_default(call_default_factory=True, validated_data={})
-    if isinstance(value, BaseModel):
+    if "$ref" in schema:
         return ""
-    plain = (
-        [
-            each.model_dump(exclude_unset=True) if isinstance(each, BaseModel) else each
-            for each in value
-        ]
-        if isinstance(value, tuple)
-        else value
-    )
-    text = yaml.safe_dump(_lists(plain), default_flow_style=True, width=1000)
+    text = yaml.safe_dump(schema["default"], default_flow_style=True, width=1000)
     return f"`{text.removesuffix('...' + chr(10)).strip()}`"
-
-
-def _lists(value: Any) -> Any:
-    return [_lists(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _heading(paths: Sequence[str]) -> str:
-    return ", ".join(paths)
 
 
 def _anchor(heading: str) -> str:

@@ -1,5 +1,6 @@
 """What README and docs tell people to write and to type is accepted; their links lead somewhere."""
 
+import inspect
 import re
 import shlex
 
@@ -8,12 +9,15 @@ import pytest
 import yaml
 from checkout import ROOT
 
+from modules.distill.methods import METHODS
+from modules.models.zoo import BUILDERS
 from pipeline.cli.main import main
 from pipeline.cli.servers import CommandOrGroup
 from pipeline.clusters.engines import check_engine
 from pipeline.config import load_config
+from pipeline.config_reference import reference
 
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # A configuration has these; the excerpts in the docs say what comes besides.
 REST = {
     "name": "flowers",
@@ -83,6 +87,66 @@ def test_beam_settings_are_valid(tmp_path):
         settings = configuration(excerpt, tmp_path).runtime.beam
         seen |= {each.runner for each in settings.values()}
     assert seen == {"multi_processing", "dataflow", "portable", "flink", "spark"}
+
+
+@pytest.mark.parametrize("name", ["your-images", "models", "methods", "judgment", "pushing"])
+def test_configurations_of_the_guides_are_valid(name, tmp_path):
+    excerpts = blocks(ROOT / "docs" / f"{name}.md", "yaml")
+    assert excerpts
+    for excerpt in excerpts:
+        configuration(excerpt, tmp_path)
+
+
+def test_python_of_all_pages_compiles():
+    excerpts = [each for page in PAGES for each in blocks(page, "python")]
+    for excerpt in excerpts:
+        compile(excerpt, "page", "exec")
+    assert len(excerpts) >= 5
+
+
+def test_the_reference_is_what_the_settings_say():
+    assert (ROOT / "docs" / "configuration.md").read_text() == reference()
+
+
+def rows(page):
+    """The cells of a page's table rows."""
+    lines = [line for line in page.read_text().splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_method_is_listed_with_its_weight_and_settings():
+    listed = {
+        name.strip("`"): (float(weight), dict(re.findall(r"`(\w+)` ([\d.]+)", settings)))
+        for name, _, weight, settings in rows(ROOT / "docs" / "methods.md")
+    }
+    assert listed == {
+        name: (method.weight, {key: f"{value:g}" for key, value in method.settings.items()})
+        for name, method in METHODS.items()
+    }
+
+
+def test_every_model_is_listed_with_its_parameters():
+    listed = {
+        name.strip("`"): re.findall(r"`(\w+)`", parameters)
+        for name, _, parameters in rows(ROOT / "docs" / "models.md")
+    }
+    assert listed == {
+        name: list(inspect.signature(builder).parameters)[2:] for name, builder in BUILDERS.items()
+    }
+
+
+def test_every_page_is_reached_from_the_first_one():
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)\)", (ROOT / "README.md").read_text()))
+    assert linked == {page.name for page in PAGES[1:]}
+
+
+def test_paths_of_the_code_exist():
+    """Those that the pages name in backticks, such as `modules/errors.py`."""
+    pages = [*PAGES, ROOT / "CONTRIBUTING.md"]
+    rooms = "pipeline|components|modules|tests|notebooks|bench|tools|docs"
+    for page in pages:
+        for path in re.findall(rf"`((?:{rooms})/[\w./-]*)`", page.read_text()):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
 
 
 def anchors(page):

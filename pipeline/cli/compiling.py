@@ -22,14 +22,14 @@ from pipeline.terminal.quiet import native_messages
     "      --set runtime.pipeline_root=gs://bucket/pipelines\n"
     "  tfx-distill compile --engine vertex flowers.yaml -o flowers.json",
 )
-@click.option("--engine", type=click.Choice(get_args(Engine)), required=True)
+@click.option("--engine", type=click.Choice(get_args(Engine)), required=True, help="Orchestrator.")
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE",
-    help="YAML of a pipeline spec 2.1 for Kubeflow, JSON of a PipelineJob for Vertex.",
+    help="Where to write: YAML (pipeline spec 2.1) for Kubeflow, JSON (PipelineJob) for Vertex.",
 )
 @click.option(
     "--set",
@@ -38,7 +38,9 @@ from pipeline.terminal.quiet import native_messages
     metavar="KEY=VALUE",
     help="Override a key of the configuration, for example distill.temperature=4. Repeatable.",
 )
-@click.option("--force", is_flag=True, help="Accept an image by a tag that may change.")
+@click.option(
+    "--force", is_flag=True, help="Accept an image whose tag may change, such as :latest."
+)
 @click.argument("preset_or_file", default="digits", metavar="[PRESET|FILE]")
 def compile_command(
     engine: Engine, output: Path, overrides: tuple[str, ...], force: bool, preset_or_file: str
@@ -49,7 +51,7 @@ def compile_command(
     """
     with errors_explained():
         config = load_config(preset_or_file, overrides)
-        # What is wrong is said at once, and not after the seconds that TFX takes to load.
+        # Mistakes are reported at once, not after the seconds that TFX takes to load.
         check_engine(config, engine, allow_mutable_image=force)
         for sentence in cautions(config, engine):
             click.echo(f"warning: {sentence}", err=True)

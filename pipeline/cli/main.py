@@ -41,7 +41,7 @@ _SET = click.option(
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nCompletion by the tab key in bash, and likewise in zsh and fish:\n"
+    epilog="\b\nTab completion in bash (similarly in zsh and fish):\n"
     '  eval "$(_TFX_DISTILL_COMPLETE=bash_source tfx-distill)"',
 )
 @click.version_option(package_name="tfx-distill")
@@ -53,7 +53,9 @@ def main() -> None:
 @_PRESET
 @_SET
 @click.option(
-    "--output", type=click.Path(file_okay=False, path_type=Path), help="Default: runs/<name>."
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the run writes.  [default: runs/<name>]",
 )
 @click.option("--debug", is_flag=True, help="Show all log messages, and tracebacks.")
 def run(preset_or_file: str, overrides: tuple[str, ...], output: Path | None, debug: bool) -> None:

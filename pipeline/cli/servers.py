@@ -1,6 +1,6 @@
-"""The commands that speak to Kubeflow Pipelines and to Vertex AI Pipelines.
+"""The commands that talk to Kubeflow Pipelines and to Vertex AI Pipelines.
 
-Their options have the names of TFX's own `tfx pipeline` and `tfx run`.
+Their options are named as those of TFX's own `tfx pipeline` and `tfx run`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _option(name: str, *short: str, **attributes: Any) -> Callable[[Function], Function]:
-    """An option that, as TFX's, is spelled with underscores or with dashes."""
+    """An option that, like TFX's, can be spelled with underscores or with dashes."""
     names = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
     return click.option(*short, *names, name, **attributes)
 
@@ -36,20 +36,22 @@ _CONFIG = _option(
     metavar="PRESET|FILE",
     envvar="TFX_DISTILL_CONFIG",
     show_envvar=True,
-    help="Configuration whose runtime.kubeflow or runtime.vertex says what no option says.",
+    help="Configuration whose runtime.kubeflow or runtime.vertex fills in what no option gives.",
 )
-_DEBUG = _option("debug", is_flag=True, help="Show the messages of the clients, and tracebacks.")
+_DEBUG = _option("debug", is_flag=True, help="Show the clients' messages, and tracebacks.")
 _ENGINE = _option(
     "engine",
     type=click.Choice(["auto", "kubeflow", "vertex"]),
     default="auto",
     show_default=True,
-    help="Orchestrator. auto: the one whose endpoint or project the configuration names.",
+    help="Orchestrator. auto: the one that the configuration has an endpoint or a project for.",
 )
 _SERVER = _all(
     _option("endpoint", metavar="URL", help="Kubeflow: address of the KFP API."),
     _option(
-        "iap_client_id", metavar="ID", help="Kubeflow: client ID of an IAP protected endpoint."
+        "iap_client_id",
+        metavar="ID",
+        help="Kubeflow: OAuth client ID, behind an Identity-Aware Proxy.",
     ),
     _option("namespace", "-n", metavar="NAME", help="Kubeflow: namespace.  [default: kubeflow]"),
 )
@@ -63,7 +65,7 @@ _PATH = _all(
         required=True,
         metavar="PRESET|FILE",
         help="A preset or configuration; a Python runner file, which is executed; or a compiled "
-        "file.",
+        "pipeline.",
     ),
     _option(
         "set",
@@ -82,12 +84,12 @@ _PACKAGE = _option(
 _BUILD = _option(
     "build_image",
     is_flag=True,
-    help="First build the image in this checkout, as `make image` does, and push it to the "
+    help="First build the image from this checkout, as `make image` does, and push it to the "
     "repository of runtime.image.",
 )
 _NAME = _option("pipeline_name", required=True, metavar="NAME", help="Name of the pipeline.")
 _NAME_OF_RUN = _option(
-    "pipeline_name", metavar="NAME", help="Vertex: pipeline whose project and region are meant."
+    "pipeline_name", metavar="NAME", help="Vertex: pipeline whose project and region to use."
 )
 _RUN_ID = _option("run_id", required=True, metavar="ID", help="Unique ID of the run.")
 _PARAMETER = _option(
@@ -97,19 +99,21 @@ _PARAMETER = _option(
     help="Runtime parameter of this run, for example temperature=4. Repeatable.",
 )
 _SUBMISSION = _all(
-    _option("service_account", metavar="EMAIL", help="Vertex: account that the nodes run as."),
+    _option("service_account", metavar="EMAIL", help="Vertex: service account of the nodes."),
     _option("network", metavar="NAME", help="Vertex: projects/NUMBER/global/networks/NAME."),
-    _option("label", multiple=True, metavar="KEY=VALUE", help="Vertex: of the run. Repeatable."),
+    _option(
+        "label", multiple=True, metavar="KEY=VALUE", help="Vertex: label of the run. Repeatable."
+    ),
     click.option("--caching/--no-caching", default=None, help="Vertex: whether to use the cache."),
 )
 
 
 @click.group("pipeline")
 def pipeline_group() -> None:
-    """Create, update, compile, list and delete pipelines of Kubeflow or Vertex AI.
+    """Create, update, compile, list and delete pipelines on Kubeflow or Vertex AI.
 
-    Vertex AI keeps runs and no pipelines: there, as with TFX, a pipeline is a file below
-    ~/tfx/vertex or $VERTEX_HOME, with the settings that `run create` submits it with.
+    Vertex AI keeps runs but no pipelines: there, as with TFX, a pipeline is a file below
+    ~/tfx/vertex or $VERTEX_HOME, with the settings that `run create` uses.
     """
 
 
@@ -125,7 +129,7 @@ def create(**options: Any) -> None:
 @pipeline_group.command()
 @_all(_ENGINE, _PATH, _PACKAGE, _SERVER, _BUILD, _CONFIG, _DEBUG)
 def update(**options: Any) -> None:
-    """Update an existing pipeline: on Kubeflow a new version of it."""
+    """Update an existing pipeline. Kubeflow keeps the old version, too."""
     with actions.explained(options["debug"]):
         pipeline = actions.send(options, new=False)
     click.echo(f"pipeline {pipeline.name} updated: {pipeline.place}")
@@ -136,8 +140,8 @@ def update(**options: Any) -> None:
 def compile_pipeline(**options: Any) -> None:
     """Compile a pipeline. Nothing is sent.
 
-    The file is NAME.yaml or NAME.json here, unless --package_path says another. A runner file says
-    itself where it writes.
+    The file is NAME.yaml or NAME.json in the current directory, unless --package_path names
+    another. A runner file decides itself where it writes.
     """
     with actions.explained(options["debug"]):
         name, path = actions.compile_only(options)
@@ -156,7 +160,7 @@ def list_pipelines(**options: Any) -> None:
 @pipeline_group.command()
 @_all(_ENGINE, _NAME, _SERVER, _CONFIG, _DEBUG)
 def delete(**options: Any) -> None:
-    """Delete a pipeline with all its versions. Its runs stay."""
+    """Delete a pipeline with all its versions. Its runs are kept."""
     with actions.explained(options["debug"]):
         actions.connect(options).delete(options["pipeline_name"])
     click.echo(f"pipeline {options['pipeline_name']} deleted")
