@@ -10,18 +10,26 @@ STATE := $(shell { pwd; cat requirements.in requirements.lock setup.py; } | cksu
 READY := .venv/.ready-$(STATE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint bench bench-pipeline latency study image lock clean FORCE
+.PHONY: help setup run test test-rest test-all check lint bench bench-pipeline latency study image lock clean FORCE
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## the environment in .venv; PYTHON=/path/to/python chooses another Python
 
 run: $(READY) ## train, distill, export, judge and push: PRESET=digits ARGS='--set distill.alpha=0.5'
 	@$(BIN)/tfx-distill run $(PRESET) $(ARGS)
 
-test: $(READY) ## all tests; ARGS='-m "not slow"' narrows them
-	@$(BIN)/pytest $(ARGS)
+# Tests that share a pipeline run are of one group, which one worker runs.
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
+
+test: $(READY) ## proves the product, in minutes; ARGS='-m "not slow"' narrows it
+	@$(PYTEST) -m 'not thorough' $(ARGS)
+
+test-rest: $(READY) ## what `make test` leaves out: other engines, simulations, whole grids
+	@$(PYTEST) -m thorough $(ARGS)
+
+test-all: test test-rest ## every test
 
 check: lint test ## lint and test: what a change has to pass
 

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from pipeline.local_runner import Outcome
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one worker, and all that share the miniature run in another."""
+    for item in items:
+        shares = "miniature_run" in getattr(item, "fixturenames", ())
+        group = "miniature_run" if shares else item.path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @dataclass
 class MiniatureRun:
     """The whole pipeline on the digits, with models too small and trained too little to be good.

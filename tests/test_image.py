@@ -214,6 +214,7 @@ for each in modules_:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["kubeflow", "vertex"])
 def test_everything_that_a_compiled_pipeline_starts_can_be_imported(engine, installed, tmp_path):

@@ -26,7 +26,7 @@ import pytest
 from beam_outputs import assert_the_same
 from checkout import ROOT
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.thorough, pytest.mark.e2e, pytest.mark.slow]
 
 WORKER_MODULE = "apache_beam.runners.worker.sdk_worker_main"
 # Beam starts it in the place of Python; it tells who became a worker.

@@ -17,7 +17,7 @@ import pytest
 from checkout import ROOT as REPOSITORY
 from kfp_backend import Backend, Image, Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e]
+pytestmark = [pytest.mark.thorough, pytest.mark.slow, pytest.mark.e2e]
 
 # Where Kubeflow Pipelines keep artifacts unless they are told otherwise.
 ROOT = "minio://mlpipeline/v2/artifacts"

@@ -116,6 +116,7 @@ def test_outcome_says_where_things_lie(miniature_run: Any) -> None:
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_another_temperature_concerns_the_student_alone(miniature_run: Any) -> None:
     outcome = miniature_run.run("distill.temperature=2")
@@ -170,6 +171,7 @@ def test_what_was_pushed_and_deleted_is_pushed_again(miniature_run: Any) -> None
     assert int(Path(again.saved_model).name) >= int(Path(before.saved_model).name)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_an_interrupted_evaluation_leaves_the_report_as_it_was(
     miniature_run: Any, monkeypatch: pytest.MonkeyPatch
@@ -194,6 +196,7 @@ def test_an_interrupted_evaluation_leaves_the_report_as_it_was(
     assert config["gate"]["min_accuracy"] == 0.1
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_online_knowledge_with_features_ends_in_the_student_alone(miniature_run: Any) -> None:
     """`features` is 24 wide in the student and 16 in the teacher, so that there is a projector."""

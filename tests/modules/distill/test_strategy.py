@@ -90,6 +90,7 @@ def test_two_workers_learn_as_one_with_the_same_global_batch(pattern, tmp_path):
         np.testing.assert_allclose(two, one, atol=5e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_worker_that_dies_ends_the_training_and_a_rerun_takes_it_up(pattern, tmp_path):
     directory = tmp_path / "run"

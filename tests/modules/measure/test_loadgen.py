@@ -73,6 +73,7 @@ def test_all_models_alternate_in_short_tests(tmp_path: Path) -> None:
     assert measured.timings["litert_batch_4"]["student"].latencies_ms.shape[:2] == (2, 6)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_both_engines_agree_on_the_speedup(tmp_path: Path) -> None:
     quick = partial(slow_sums, half_rotations=2)

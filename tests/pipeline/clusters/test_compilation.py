@@ -109,6 +109,7 @@ def test_argo_accepts_every_name() -> None:
     assert all(name.replace("-", "").isalnum() for name in names)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_other_processes_compile_the_same_bytes(texts: dict[str, str], tmp_path: Path) -> None:
     settings = [part for given in GIVEN for part in ("--set", given)]
@@ -319,6 +320,7 @@ def test_any_gpu_of_a_cluster_needs_no_label() -> None:
 # -- runner files --
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_tfx_creates_the_pipeline_from_the_runner_file(tmp_path: Path) -> None:
     """The command as it stands, with a home of its own; it finds `pip` by the path."""
