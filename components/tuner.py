@@ -94,7 +94,7 @@ class Tuner(tfx_component.Tuner):
             soft_targets=soft_targets,
             train_args=trainer_pb2.TrainArgs(),
             eval_args=trainer_pb2.EvalArgs(),
-            module_path="modules.tuner",
+            tuner_fn="modules.tuner.tuner_fn",
             custom_config=json_utils.dumps(config | {"tune": tune.model_dump_json()}),
             best_hyperparameters=types.Channel(type=standard_artifacts.HyperParameters),
             tuner_results=types.Channel(type=standard_artifacts.TunerResults),
