@@ -169,7 +169,7 @@ def _run_locked(config: PipelineConfig, output: Path, log_file: Path, debug: boo
 
 
 def _show(outcome: Any) -> int:
-    """Print the table and where things lie."""
+    """Print the table and where the files are."""
     from modules.report.files import markdown_table, read_report
 
     click.echo()
