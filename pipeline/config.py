@@ -162,6 +162,6 @@ def check_local_paths(config: PipelineConfig) -> None:
     path = config.data.path
     if path and "://" not in path and not os.path.isdir(path):
         raise ConfigError(
-            f"data.path must be an existing directory, but {path!r} is none; set it to a "
-            "directory with one sub-folder of PNG or JPEG files per class"
+            f"data.path must be an existing directory, got {path!r}; set it to a directory with "
+            "one sub-folder of PNG or JPEG files per class"
         )

@@ -74,7 +74,10 @@ def run(preset_or_file: str, overrides: tuple[str, ...], output: Path | None, de
 
 @main.command()
 def presets() -> None:
-    """List the presets, each with its command, running time and expected result."""
+    """List the presets.
+
+    Each comes with its command, running time and expected result.
+    """
     for path in sorted(PRESETS_DIR.glob("*.yaml")):
         lines = path.read_text(encoding="utf-8").splitlines()
         header = itertools.takewhile(lambda line: line.startswith("#"), lines)
@@ -97,7 +100,10 @@ def validate(preset_or_file: str, overrides: tuple[str, ...]) -> None:
 
 @main.command()
 def settings() -> None:
-    """Print every key of the configuration: type, default and meaning, as Markdown."""
+    """Print the reference of the configuration.
+
+    All keys with their types, defaults and meanings, as Markdown: docs/configuration.md.
+    """
     from pipeline.config_reference import reference
 
     click.echo(reference(), nl=False)
@@ -163,7 +169,7 @@ def _run_locked(config: PipelineConfig, output: Path, log_file: Path, debug: boo
 
 
 def _show(outcome: Any) -> int:
-    """Print the table and where things lie."""
+    """Print the table and where the files are."""
     from modules.report.files import markdown_table, read_report
 
     click.echo()

@@ -588,8 +588,8 @@ def test_data_path_must_exist_where_the_run_is(file: Path, tmp_path: Path) -> No
             load_config(str(file), [f"data={{source: image_folder, path: {missing}}}"])
         )
     assert str(caught.value) == (
-        f"data.path must be an existing directory, but {str(missing)!r} is none; set it to a "
-        "directory with one sub-folder of PNG or JPEG files per class"
+        f"data.path must be an existing directory, got {str(missing)!r}; set it to a directory "
+        "with one sub-folder of PNG or JPEG files per class"
     )
 
 

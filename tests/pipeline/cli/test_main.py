@@ -183,7 +183,7 @@ def test_run_without_its_data(tmp_path: Path) -> None:
     data = f"data={{source: image_folder, path: {tmp_path / 'none'}}}"
     result = invoke("run", "digits", "--set", data, "--output", tmp_path / "out")
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: data.path must be an existing directory, but ")
+    assert result.stderr.startswith("error: data.path must be an existing directory, got ")
     assert not (tmp_path / "out").exists()
 
 
