@@ -294,6 +294,9 @@ class LatencySettings(Settings):
     warmup_queries: int = Field(20, ge=1, description="unmeasured inferences per model first")
     batch_size: int = Field(32, ge=2, description="examples in a query of the throughput batch")
     threads: int = Field(1, ge=1, description="threads of the runtime, the same for every model")
+    saved_model: bool = Field(
+        False, description="also time the SavedModels; a limit of the gate on their times does so"
+    )
 
 
 class Limit(Settings):
