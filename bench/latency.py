@@ -29,9 +29,10 @@ import numpy as np
 import yaml
 
 from modules.export import tflite
-from modules.export.runtimes import LITERT, Examples, Subject
+from modules.export.runtimes import LITERT, Examples, ModelFile
 from modules.judge import evidence
-from modules.measure import latency, loadgen
+from modules.measure import loadgen
+from modules.measure.latency import TimingProcesses
 from modules.models import zoo
 from modules.settings import LatencySettings, ModelSettings
 
@@ -50,14 +51,14 @@ def main() -> None:
     arguments = parser.parse_args()
     pixels = np.random.default_rng(0).integers(0, 256, (32, *SHAPE), np.uint8)
     with tempfile.TemporaryDirectory() as directory, busy_core(not arguments.no_load):
-        subjects = export(Path(directory), pixels)
+        files = export(Path(directory), pixels)
         runs = []
         for number in range(2 * arguments.pairs):
-            runs.append(measure(subjects, pixels, LatencySettings(), number))
+            runs.append(measure(files, pixels, LatencySettings(), number))
             print(number, json.dumps(runs[-1]), flush=True)
         if importlib.util.find_spec(loadgen.MODULE):
             settings = LatencySettings(engine="loadgen")
-            official = measure(subjects, pixels, settings, 2 * arguments.pairs, directory)
+            official = measure(files, pixels, settings, 2 * arguments.pairs, directory)
         else:
             official = None
     results = summarise(runs, official) | {
@@ -71,18 +72,18 @@ def main() -> None:
     print(json.dumps({key: value for key, value in results.items() if key != "runs"}, indent=2))
 
 
-def export(directory: Path, pixels: np.ndarray) -> list[Subject]:
+def export(directory: Path, pixels: np.ndarray) -> list[ModelFile]:
     """float32 TFLite files of the preset's two models."""
     preset = yaml.safe_load(PRESET.read_text())
-    subjects = []
+    files = []
     for role in ("teacher", "student"):
         chosen = preset[role]
         settings = ModelSettings(model=chosen["model"], parameters=chosen["parameters"])
         model = zoo.build_model(settings, SHAPE, CLASSES)
         path = directory / f"{role}.tflite"
         path.write_bytes(tflite.convert(model, "float32", pixels))
-        subjects.append(Subject(role, LITERT, str(path)))
-    return subjects
+        files.append(ModelFile(role, LITERT, str(path)))
+    return files
 
 
 @contextlib.contextmanager
@@ -100,7 +101,7 @@ def busy_core(wanted: bool) -> Iterator[None]:
 
 
 def measure(
-    subjects: list[Subject],
+    files: list[ModelFile],
     pixels: np.ndarray,
     settings: LatencySettings,
     seed: int,
@@ -108,7 +109,8 @@ def measure(
 ) -> dict[str, Any]:
     """One run: the speed-up by way, and the A/A control."""
     started = time.perf_counter()
-    found = latency.measure(subjects, Examples(pixels), settings, seed, log_dir)
+    with TimingProcesses(files, Examples(pixels), settings, seed, log_dir) as processes:
+        found = processes.measure()
     seconds = time.perf_counter() - started
     return {
         "seconds": round(seconds, 1),

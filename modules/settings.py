@@ -371,6 +371,9 @@ class LatencySettings(Settings):
     )
     batch_size: int = Field(32, ge=2, description="examples per query when throughput is measured")
     threads: int = Field(1, ge=1, description="threads of the runtime, the same for every model")
+    saved_model: bool = Field(
+        False, description="also time the SavedModels; a limit of the gate on their times does so"
+    )
 
 
 class Limit(Settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -22,16 +23,11 @@ from components.run_parameters import overlay
 from modules.data.eval_split import EvalSplit
 from modules.data.preprocessing import class_names
 from modules.judge import evaluation, run_history
+from modules.judge.answers import JudgedModels
 from modules.judge.schema import ArtifactReference, Lineage
 from modules.push import publish
 from modules.report.files import write_report
-from modules.settings import (
-    DataSettings,
-    EvaluateSettings,
-    GateSettings,
-    LatencySettings,
-    PushSettings,
-)
+from modules.settings import DataSettings
 
 _LOG = logging.getLogger("tfx_distill.evaluation")
 _LOADGEN_LOGS = "loadgen"
@@ -47,54 +43,46 @@ class Executor(tfx_executor.Executor):
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Writes TFMA's results and the report's files, and blesses or does not."""
-        exec_properties = _of_this_run(exec_properties)
-        split = _eval_split(input_dict, exec_properties)
-        rules = _rules(exec_properties)
-        # Only here is it known how many classes there are.
-        config = tfma_config(rules.evaluate, classes=len(split.labels))
-        _LOG.info("TFMA: student against teacher, overall and by %s", _sliced_by(rules.evaluate))
-        super().Do(
-            input_dict,
-            output_dict,
-            {
-                **exec_properties,
-                standard_component_specs.EVAL_CONFIG_KEY: proto_utils.proto_to_json(config),
-            },
-        )
+        config = overlay(json.loads(exec_properties["config"]), exec_properties)
+        rules = evaluation.Rules.model_validate(config)
+        split = _eval_split(input_dict, rules.data)
         directory = artifact_utils.get_single_uri(output_dict[constants.EVALUATION_KEY])
+
+        def run_tfma() -> dict[str, evaluation.SliceNumbers]:
+            _LOG.info("TFMA: student against teacher, overall and by %s", _sliced_by(rules))
+            # Only here is it known how many classes there are.
+            settings = tfma_config(rules.evaluate, classes=len(split.labels))
+            key, value = (
+                standard_component_specs.EVAL_CONFIG_KEY,
+                proto_utils.proto_to_json(settings),
+            )
+            super(Executor, self).Do(input_dict, output_dict, {**exec_properties, key: value})
+            return {
+                role: slice_numbers(tfma.load_eval_result(directory, model_name=role))
+                for role in ("teacher", "student")
+            }
+
         with LocalFiles() as local:
             written = local.to_write(directory)
             judged, images = evaluation.evaluate(
-                _subjects(input_dict, local),
+                _judged_models(input_dict, local),
                 split,
                 rules,
-                _record(input_dict, exec_properties, split, os.path.join(written, _LOADGEN_LOGS)),
-                {
-                    role: slice_numbers(tfma.load_eval_result(directory, model_name=role))
-                    for role in ("teacher", "student")
-                },
+                _record(input_dict, exec_properties, config, split.labels, written),
+                run_tfma,
             )
             write_report(judged, images, written)
         _bless(input_dict, output_dict, judged.gate.blessed)
 
 
-def _of_this_run(exec_properties: dict[str, Any]) -> dict[str, Any]:
-    """The properties with the values that the run was given."""
-    config = overlay(json.loads(exec_properties["config"]), exec_properties)
-    destination = exec_properties.get("push_destination")
-    if destination and exec_properties["compare_with_pushed"]:
-        exec_properties = {**exec_properties, "compare_with_pushed": destination}
-    return {**exec_properties, "config": json.dumps(config)}
-
-
-def _subjects(input_dict: Artifacts, files: LocalFiles) -> evaluation.Subjects:
+def _judged_models(input_dict: Artifacts, files: LocalFiles) -> JudgedModels:
     def local(key: str) -> str:
         return files.to_read(artifact_utils.get_single_uri(input_dict[key]))
 
     def saved_model(key: str) -> str:
         return str(path_utils.serving_model_path(local(key)))
 
-    return evaluation.Subjects(
+    return JudgedModels(
         teacher=saved_model("baseline_model"),
         student=saved_model("model"),
         control=saved_model("control_model") if input_dict.get("control_model") else None,
@@ -102,39 +90,30 @@ def _subjects(input_dict: Artifacts, files: LocalFiles) -> evaluation.Subjects:
     )
 
 
-def _eval_split(input_dict: Artifacts, exec_properties: dict[str, Any]) -> EvalSplit:
+def _eval_split(input_dict: Artifacts, data: DataSettings) -> EvalSplit:
     def patterns(key: str) -> list[str]:
         uris = artifact_utils.get_split_uris(input_dict[key], "eval")
         return [io_utils.all_files_pattern(uri) for uri in uris]
 
     graph = tft.TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"]))
-    config = json.loads(exec_properties["config"])
     return EvalSplit(
         raw=patterns("examples"),
         transformed=patterns("transformed_examples"),
-        data=DataSettings.model_validate(config["data"]),
+        data=data,
         labels=class_names(graph),
     )
 
 
-def _rules(exec_properties: dict[str, Any]) -> evaluation.Rules:
-    config = json.loads(exec_properties["config"])
-    return evaluation.Rules(
-        evaluate=EvaluateSettings.model_validate(config["evaluate"]),
-        latency=LatencySettings.model_validate(config["latency"]),
-        gate=GateSettings.model_validate(config["gate"]),
-        push=PushSettings.model_validate(config["push"]),
-        seed=config["seed"],
-        config=config,
-    )
-
-
-def _sliced_by(settings: EvaluateSettings) -> str:
-    return ", ".join(" x ".join(features) for features in settings.slices) or "nothing"
+def _sliced_by(rules: evaluation.Rules) -> str:
+    return ", ".join(" x ".join(features) for features in rules.evaluate.slices) or "nothing"
 
 
 def _record(
-    input_dict: Artifacts, exec_properties: dict[str, Any], split: EvalSplit, log_dir: str
+    input_dict: Artifacts,
+    exec_properties: dict[str, Any],
+    config: dict[str, Any],
+    labels: Sequence[str],
+    directory: str,
 ) -> evaluation.Record:
     """What the nodes before have left behind."""
 
@@ -145,7 +124,9 @@ def _record(
             for name in artifact_utils.decode_split_names(artifact.split_names)
         }
 
-    pushed_to = exec_properties["compare_with_pushed"]
+    pushed_to = exec_properties["compare_with_pushed"] and (
+        exec_properties.get("push_destination") or exec_properties["compare_with_pushed"]
+    )
     tuned = input_dict.get("hyperparameters")
     return evaluation.Record(
         curves={
@@ -156,7 +137,7 @@ def _record(
         data=run_history.summarize_data(
             by_split("statistics", "FeatureStats.pb"),
             by_split("anomalies", "SchemaDiff.pb"),
-            list(split.labels),
+            list(labels),
         ),
         lineage=Lineage(
             artifacts=[
@@ -168,7 +149,8 @@ def _record(
         ),
         tuned=_tuned(artifact_utils.get_single_uri(tuned)) if tuned else {},
         pushed=publish.last_pushed(pushed_to, remote=fileio) if pushed_to else None,
-        log_dir=log_dir,
+        config=config,
+        log_dir=os.path.join(directory, _LOADGEN_LOGS),
     )
 
 

@@ -7,12 +7,13 @@ not matter which is which.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from modules.data.examples import ExampleData
 from modules.data.preprocessing import EXAMPLE_ID, LABEL
@@ -20,6 +21,26 @@ from modules.errors import ConfigError
 from modules.settings import DataSettings
 
 _BATCH = 256
+_IDENTITY = {
+    EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
+    LABEL: tf.io.FixedLenFeature([], tf.int64),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class EvalBatch:
+    """Some of the examples.
+
+    Attributes:
+      examples: As a model takes them: serialized `[batch]`, or pixels
+        `uint8 [batch, height, width, channels]`.
+      labels: `[batch]`.
+      ids: `[batch]`.
+    """
+
+    examples: NDArray[Any]
+    labels: NDArray[np.int64]
+    ids: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -38,37 +59,16 @@ class EvalSplit:
     data: DataSettings
     labels: Sequence[str]
 
-    @cached_property
-    def ids(self) -> list[str]:
-        """Every example's id, in the common order."""
-        return self.texts([EXAMPLE_ID])[EXAMPLE_ID].tolist()
-
-    @cached_property
-    def raw_order(self) -> np.ndarray:
-        """Where in the order of `serialized` the examples are, in the common order; `[n]`."""
-        spec = {
-            EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
-            LABEL: tf.io.FixedLenFeature([], tf.int64),
-        }
-        parsed = self._records().batch(_BATCH).map(lambda each: tf.io.parse_example(each, spec))
-        return _order((each[EXAMPLE_ID], each[LABEL]) for each in parsed)
-
-    @cached_property
-    def transformed_order(self) -> np.ndarray:
-        """Where in the order of `pixels` the examples are, in the common order; `[n]`."""
-        batches = ExampleData(self.transformed, self.data).everything(_BATCH)
-        return _order((ids, labels) for _, labels, ids in batches)
-
-    def serialized(self) -> Iterator[tuple[np.ndarray, tf.Tensor]]:
-        """`(labels [batch], serialized examples [batch])`, in the order of the files."""
+    def serialized(self) -> Iterator[EvalBatch]:
+        """The raw examples, in the order of their files."""
         for records in self._records().batch(_BATCH):
-            spec = {LABEL: tf.io.FixedLenFeature([], tf.int64)}
-            yield tf.io.parse_example(records, spec)[LABEL].numpy(), records
+            parsed = tf.io.parse_example(records, _IDENTITY)
+            yield EvalBatch(records.numpy(), parsed[LABEL].numpy(), parsed[EXAMPLE_ID].numpy())
 
-    def pixels(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """`(pixels uint8 [batch, height, width, channels], labels [batch])`."""
-        for pixels, labels, _ in ExampleData(self.transformed, self.data).everything(_BATCH):
-            yield pixels.numpy(), labels.numpy()
+    def pixels(self) -> Iterator[EvalBatch]:
+        """The transformed examples, in the order of their files."""
+        for pixels, labels, ids in self._transformed().everything(_BATCH):
+            yield EvalBatch(pixels.numpy(), labels.numpy(), ids.numpy())
 
     def first_serialized(self, count: int) -> list[bytes]:
         """The first serialized examples."""
@@ -76,28 +76,13 @@ class EvalSplit:
 
     def first_pixels(self, count: int) -> np.ndarray:
         """The first examples' pixels, `uint8 [count, height, width, channels]`."""
-        data = ExampleData(self.transformed, self.data)
-        return next(iter(data.everything(count)))[0].numpy()
-
-    def texts(self, features: Sequence[str]) -> dict[str, np.ndarray]:
-        """Values of raw features as texts `[n]`, in the common order.
-
-        Raises:
-          ConfigError: An example lacks one of the features.
-        """
-        found: dict[str, list[str]] = {name: [] for name in features}
-        for record in self._records().as_numpy_iterator():
-            example = tf.train.Example.FromString(record)
-            for name in features:
-                found[name].append(_text(example, name))
-        order = self.raw_order
-        return {name: np.array(values, dtype=object)[order] for name, values in found.items()}
+        return next(iter(self._transformed().everything(count)))[0].numpy()
 
     def images(self, ids: Sequence[str]) -> dict[str, bytes]:
         """PNG files of the pixels that the models were shown, by example id."""
         wanted, found = set(ids), {}
-        for pixels, _, batch_ids in ExampleData(self.transformed, self.data).everything(_BATCH):
-            for image, identity in zip(pixels, batch_ids.numpy(), strict=True):
+        for batch in self.pixels() if wanted else ():
+            for image, identity in zip(batch.examples, batch.ids, strict=True):
                 name = identity.decode()
                 if name in wanted:
                     found[name] = bytes(tf.io.encode_png(image).numpy())
@@ -105,15 +90,35 @@ class EvalSplit:
                 break
         return found
 
+    def _transformed(self) -> ExampleData:
+        return ExampleData(self.transformed, self.data)
+
     def _records(self) -> tf.data.Dataset:
         files = sorted(file for pattern in self.raw for file in tf.io.gfile.glob(pattern))
         return tf.data.TFRecordDataset(files, compression_type="GZIP")
 
 
-def _order(batches: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> np.ndarray:
-    """Positions sorted by id, then label."""
-    ids, labels = zip(*((ids.numpy(), labels.numpy()) for ids, labels in batches), strict=True)
-    return np.lexsort((np.concatenate(labels), np.concatenate(ids).astype(bytes)))
+def common_order(ids: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of examples sorted by id, then label; `[n]`."""
+    return np.lexsort((labels, ids.astype(bytes)))
+
+
+def texts(serialized: NDArray[Any], features: Sequence[str]) -> dict[str, list[str]]:
+    """Values of raw features as texts, by name.
+
+    Args:
+      serialized: Of raw examples.
+      features: Names.
+
+    Raises:
+      ConfigError: An example lacks one of the features.
+    """
+    found: dict[str, list[str]] = {name: [] for name in features}
+    for record in serialized if features else ():
+        example = tf.train.Example.FromString(record)
+        for name in features:
+            found[name].append(_text(example, name))
+    return found
 
 
 def _text(example: tf.train.Example, name: str) -> str:

@@ -16,6 +16,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from modules.errors import ModelError
 from modules.export import flatbuffer
+from modules.export.runtimes.litert import dequantize
 from modules.export.tflite import OUTPUT_NAME
 
 
@@ -104,9 +105,7 @@ class _Run:
 
     def value(self, index: int) -> np.ndarray:
         """A tensor after the run, as float32."""
-        value = self._interpreter.get_tensor(index).astype(np.float32)
-        scale, zero_point = self._quantization[index]
-        return (value - zero_point) * np.float32(scale) if scale else value
+        return dequantize(self._interpreter.get_tensor(index), self._quantization[index])
 
 
 def _common_layers(reference: Any, quantised: Any) -> list[_Layer]:

@@ -80,19 +80,6 @@ def write_warmup_requests(pixels: np.ndarray, serving_dir: str) -> None:
             writer.write(record.SerializeToString(deterministic=True))
 
 
-class SavedModelPredictor:
-    """Answers of a SavedModel as a server gives them."""
-
-    def __init__(self, serving_dir: str):
-        # The loaded object owns the variables; without it the signature loses them.
-        self._loaded = tf.saved_model.load(serving_dir)
-        self._signature = self._loaded.signatures[SIGNATURE]
-
-    def logits(self, serialized_examples: tf.Tensor) -> np.ndarray:
-        """Logits `[batch, classes]` of serialized examples `[batch]`."""
-        return self._signature(examples=serialized_examples)["logits"].numpy()
-
-
 class _ServingModule(tf.Module):
     """What is saved: a plain `tf.Module` that holds the variables.
 

@@ -22,7 +22,8 @@ import numpy as np
 import tensorflow as tf
 
 from modules.errors import ModelError
-from modules.export import flatbuffer
+from modules.export import flatbuffer, runtimes
+from modules.export.runtimes.litert import only_tensors
 from modules.settings import TFLiteVariant
 
 _LOG = logging.getLogger("tfx_distill.export")
@@ -107,59 +108,37 @@ def export_models(
             os.makedirs(folder, exist_ok=True)
             path = os.path.join(folder, "model.tflite")
             content = convert(model, variant, pixels)
+            spec = describe(content) | {"labels": list(labels)}
+            content = flatbuffer.embed_spec(content, spec)
             _write(path, content)
-            spec = LiteRTModel(path).spec() | {"labels": list(labels)}
-            _write(path, flatbuffer.embed_spec(content, spec))
-            check_against_keras(LiteRTModel(path), model, variant, pixels)
-            size = os.path.getsize(path)
-            spec |= {"sha256": sha256(path), "size_bytes": size}
+            check_against_keras(path, model, variant, pixels)
+            spec |= {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
             _write(os.path.join(folder, "spec.json"), json.dumps(spec, indent=2).encode())
-            _LOG.info("%s %s: %s bytes, checked", role, variant, f"{size:,}")
+            _LOG.info("%s %s: %s bytes, checked", role, variant, f"{len(content):,}")
 
 
-class LiteRTModel:
-    """A TFLite file in the LiteRT interpreter, one example at a time."""
+def describe(content: bytes) -> dict[str, Any]:
+    """A file's input and output as the manifest has them: name, shape, dtype, quantization.
 
-    def __init__(self, path: str, threads: int = 1):
-        from ai_edge_litert.interpreter import Interpreter
+    The input has a `description` too, a sentence.
+    """
+    from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter = Interpreter(model_path=path, num_threads=threads)
-        self._interpreter.allocate_tensors()
-        (self._input,) = self._interpreter.get_input_details()
-        (self._output,) = self._interpreter.get_output_details()
-
-    def logits(self, pixels: np.ndarray) -> np.ndarray:
-        """Float logits `[n, classes]` of `uint8 [n, height, width, channels]`."""
-        return np.stack([self._invoke(example) for example in pixels])
-
-    def spec(self) -> dict[str, Any]:
-        """Input and output as they go into the manifest: name, shape, dtype, quantization.
-
-        The input has a `description` too, a sentence.
-        """
-        return {
-            "input": _tensor_spec(INPUT_NAME, self._input)
-            | {"description": _describe_pixels(*self._input["shape"][1:])},
-            "output": _tensor_spec(OUTPUT_NAME, self._output),
-        }
-
-    def _invoke(self, example: np.ndarray) -> np.ndarray:
-        self._interpreter.set_tensor(self._input["index"], example[None])
-        self._interpreter.invoke()
-        output = self._interpreter.get_tensor(self._output["index"])[0]
-        scale, zero_point = self._output["quantization"]
-        if scale == 0:
-            return output
-        return (output.astype(np.float32) - zero_point) * np.float32(scale)
+    source, sink = only_tensors(Interpreter(model_content=content))
+    return {
+        "input": _tensor_spec(INPUT_NAME, source)
+        | {"description": _describe_pixels(*source["shape"][1:])},
+        "output": _tensor_spec(OUTPUT_NAME, sink),
+    }
 
 
 def check_against_keras(
-    lite: LiteRTModel, model: keras.Model, variant: TFLiteVariant, pixels: np.ndarray
+    path: str, model: keras.Model, variant: TFLiteVariant, pixels: np.ndarray
 ) -> None:
     """Hold a file to its original on real examples.
 
     Args:
-      lite: The converted model.
+      path: The converted model.
       model: The original.
       variant: Decides what may differ.
       pixels: `uint8 [n, height, width, channels]`.
@@ -167,7 +146,8 @@ def check_against_keras(
     Raises:
       ModelError: Not raw pixels in, values that are not finite, or answers that differ.
     """
-    spec = lite.spec()["input"]
+    with open(path, "rb") as file:
+        spec = describe(file.read())["input"]
     quantization = spec["quantization"]
     if spec["dtype"] != "uint8" or quantization not in (None, {"scale": 1.0, "zero_point": 0}):
         raise ModelError(
@@ -175,7 +155,7 @@ def check_against_keras(
             f"{spec['dtype']} with quantization {quantization}"
         )
     expected = np.asarray(model.predict(pixels, verbose=0))
-    actual = lite.logits(pixels)
+    actual = runtimes.load(runtimes.LITERT, path).answer(pixels)
     if not np.isfinite(actual).all():
         raise ModelError(f"the {variant} file of {model.name} answers values that are not finite")
     if variant not in _TOLERANCES:

@@ -1,4 +1,4 @@
-"""Runs a module of this package in a process of its own, with files for question and answer.
+"""Runs a module of the project in a process of its own, with files for question and answer.
 
 The child gets a directory with `task.json` and `arrays.npz`, says when it is ready, waits for its
 turn, and leaves `answer.json` and `answer.npz`. Whatever becomes of it, the process and the
@@ -19,13 +19,16 @@ import textwrap
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_ROOT = Path(__file__).parents[2]
+import modules
+
+# Where `modules` lies, be it a checkout or site-packages.
+_ROOT = Path(next(iter(modules.__path__))).parent
 _LONGEST_LINE = 300
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -34,8 +37,8 @@ class ChildError(Exception):
     """A child gave no answer.
 
     Attributes:
-        subject: the file it was at work on, as far as it said.
-        reason: one line.
+      subject: The file it was at work on, as far as it said.
+      reason: One line.
     """
 
     def __init__(self, subject: str, reason: str):
@@ -47,15 +50,17 @@ class Child:
     """A child process as a context manager; leaving the context ends it.
 
     Args:
-        module: full name of a module that talks to `Parent` when it is run.
-        task: JSON for the child.
-        arrays: more for the child.
-        time_limit_s: from its start, before it is killed; waiting for its turn counts too.
+      worker: A module that talks to `Parent` when it is run by `python -m`.
+      task: JSON for the child.
+      arrays: More for the child.
+      time_limit_s: Until it is ready, and again for its turn, before it is killed.
     """
 
-    def __init__(self, module: str, task: Mapping[str, Any], arrays: Arrays, time_limit_s: float):
-        self._module, self._task, self._arrays = module, task, arrays
-        self._limit = time_limit_s
+    def __init__(
+        self, worker: ModuleType, task: Mapping[str, Any], arrays: Arrays, time_limit_s: float
+    ):
+        self._worker, self._task, self._arrays = worker, task, arrays
+        self._limit, self._is_ready = time_limit_s, False
 
     def __enter__(self) -> Child:
         self._directory = tempfile.TemporaryDirectory(prefix="tfx-distill-")
@@ -74,7 +79,7 @@ class Child:
         with open(folder / "messages", "wb") as messages:
             self._process = subprocess.Popen(
                 # -P: the caller's directory is none of the child's business.
-                [sys.executable, "-P", "-m", self._module, self._directory.name],
+                [sys.executable, "-P", "-m", self._worker.__name__, self._directory.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=messages,
@@ -99,10 +104,10 @@ class Child:
         self._directory.cleanup()
 
     def wait_until_ready(self) -> None:
-        """Returns when the child has imported all it needs and waits for `answer`.
+        """Returns when the child has imported all it needs and waits for its turn.
 
         Raises:
-            ChildError: it died or took too long.
+          ChildError: It died or took too long.
         """
         assert self._process.stdout is not None
         left = max(0.0, self._deadline - time.monotonic())
@@ -111,20 +116,23 @@ class Child:
         if not self._process.stdout.readline():
             self._process.wait()
             raise self._lost()
+        self._is_ready = True
 
     def answer(self, word: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, NDArray[Any]]]:
         """Gives the child its turn and returns what it found, as JSON and as arrays.
 
         Args:
-            word: JSON that could not be known when the child was started.
+          word: JSON that could not be known when the child was started.
 
         Raises:
-            ChildError: it died, took too long, or said what was wrong.
+          ChildError: It died, took too long, or said what was wrong.
         """
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(word or {}).encode())
             self._process.stdin.close()
+        if self._is_ready:
+            self._deadline = time.monotonic() + self._limit
         try:
             code = self._process.wait(max(0.0, self._deadline - time.monotonic()))
         except subprocess.TimeoutExpired as error:

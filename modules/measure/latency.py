@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modules.errors import ModelError
-from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, Runtime, Subject
-from modules.measure import loadgen
+from modules.export.runtimes import LITERT, RUNTIMES, SAVED_MODEL, Examples, ModelFile
+from modules.measure import latency_worker, loadgen
 from modules.measure.child_process import Child, ChildError
 from modules.measure.latency_worker import HARNESS
 from modules.measure.repetition import Resampling
@@ -33,9 +33,8 @@ TEACHER = "teacher"
 # The teacher's file once more, loaded independently: the A/A control.
 AGAIN = "teacher_again"
 # TensorFlow takes seconds to start. Nothing is gated on it by default, so a wider interval will do.
-_SAVED_MODEL_PROCESSES = 3
+_MOST_PROCESSES = {SAVED_MODEL: 3}
 _TIME_LIMIT_S = 1800.0
-_WORKER = "modules.measure.latency_worker"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +42,11 @@ class Measurements:
     """All that was timed.
 
     Attributes:
-        timings: by way (`<runtime>_batch_<size>`), then by role; `teacher_again` is the A/A
-            control. A model that refuses a batch size is absent there.
-        harness: by way, what LoadGen takes for a query; empty if it was not used.
-        affinity: processors the timing processes were free to run on.
-        seed: of the resampling.
+      timings: By way (`<runtime>_batch_<size>`), then by role; `teacher_again` is the A/A
+        control. A model that refuses a batch size is absent there.
+      harness: By way, what LoadGen takes for a query; empty if it was not used.
+      affinity: Processors the timing processes were free to run on.
+      seed: Of the resampling.
     """
 
     timings: Mapping[str, Mapping[str, Timing]]
@@ -100,61 +99,103 @@ class Measurements:
         )
 
 
-def measure(
-    subjects: Sequence[Subject],
-    examples: Examples,
-    settings: LatencySettings,
-    seed: int,
-    log_dir: str | None = None,
-) -> Measurements:
-    """Times single examples and batches of all subjects, on their runtimes.
+class TimingProcesses:
+    """Fresh processes that time models; as a context, started together and ended together.
 
-    LiteRT runs in `settings.processes` fresh processes, TensorFlow in at most 3, one at a time.
-    Each loads all models of its runtime, and the teacher twice. After the warm-up come
-    `settings.blocks` rounds, in which each model answers a block of `settings.queries_per_block`
-    queries; the order within a round is drawn anew. A block starts with one untimed query and has
-    fewer where it would last longer than 25 ms; where a single query does, there are fewer rounds
-    too, at least two. The first process decides this for all.
+    LiteRT runs in `settings.processes` processes, TensorFlow in at most 3. Starting, they import
+    their runtime, and cost only memory until `measure` gives them their turns, one at a time.
 
     Args:
-        subjects: a teacher and any number of others on each runtime.
-        examples: the models go round and round them.
-        settings: processes, blocks, queries, warm-up, batch size and threads; with the engine
-            `loadgen`, MLPerf LoadGen times single examples on LiteRT, as many in all.
-        seed: of the order within the rounds, and of the resampling.
-        log_dir: where LoadGen's logs are kept.
+      files: A teacher and any number of others on each runtime.
+      examples: The models go round and round them.
+      settings: Processes, blocks, queries, warm-up, batch size and threads; with the engine
+        `loadgen`, MLPerf LoadGen times single examples on LiteRT, as many in all.
+      seed: Of the order within the rounds, and of the resampling.
+      log_dir: Where LoadGen's logs are kept.
 
     Raises:
-        ModelError: a file cannot be loaded or asked, or its process died or hung.
-        ConfigError: the engine is `loadgen`, which is not installed.
-        ValueError: a runtime has no teacher, or LoadGen no directory.
+      ConfigError: The engine is `loadgen`, which is not installed.
+      ValueError: A runtime has no teacher, or LoadGen no directory.
     """
-    if settings.engine == "loadgen":
-        loadgen.require()
-        if log_dir is None:
-            raise ValueError("log_dir must be given for the engine loadgen")
-    timings: dict[str, dict[str, Timing]] = {}
-    harness: dict[str, Timing] = {}
-    affinity: set[int] = set()
-    for runtime in (LITERT, SAVED_MODEL):
-        paths = {each.role: each.path for each in subjects if each.runtime == runtime}
-        if not paths:
-            continue
-        if TEACHER not in paths:
-            raise ValueError(f"subjects must have a teacher on {runtime}, got {sorted(paths)}")
-        task = _task(runtime, paths, settings, seed) | {"log_dir": log_dir}
-        answers = _run_processes(task, examples, settings)
-        affinity.update(*(values["affinity"] for values, _ in answers))
-        for way, models in _timings(task, [arrays for _, arrays in answers]).items():
-            if HARNESS in models:
-                harness[way] = models.pop(HARNESS)
-            timings[way] = models
-    _LOG.info("timed on processors %s, %d thread(s)", sorted(affinity), settings.threads)
-    return Measurements(timings, harness, sorted(affinity), seed)
+
+    def __init__(
+        self,
+        files: Sequence[ModelFile],
+        examples: Examples,
+        settings: LatencySettings,
+        seed: int,
+        log_dir: str | None = None,
+    ):
+        if settings.engine == "loadgen":
+            loadgen.require()
+            if log_dir is None:
+                raise ValueError("log_dir must be given for the engine loadgen")
+        self._settings, self._seed, arrays = settings, seed, examples.pack()
+        self._stack = contextlib.ExitStack()
+        self._tasks: list[dict[str, Any]] = []
+        self._children: list[list[Child]] = []
+        for runtime in RUNTIMES:
+            paths = {each.role: each.path for each in files if each.runtime == runtime}
+            if not paths:
+                continue
+            if TEACHER not in paths:
+                raise ValueError(f"files must have a teacher on {runtime}, got {sorted(paths)}")
+            task = _task(runtime, paths, settings, seed) | {"log_dir": log_dir}
+            most = _MOST_PROCESSES.get(runtime, settings.processes)
+            numbers = range(min(settings.processes, most))
+            self._tasks.append(task)
+            self._children.append(
+                [
+                    Child(latency_worker, task | {"process": number}, arrays, _TIME_LIMIT_S)
+                    for number in numbers
+                ]
+            )
+
+    def __enter__(self) -> TimingProcesses:
+        with self._stack:
+            for children in self._children:
+                for child in children:
+                    self._stack.enter_context(child)
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.__exit__(*error)  # type: ignore[arg-type]
+
+    def measure(self) -> Measurements:
+        """Times single examples and batches of all files, on their runtimes.
+
+        Each process loads all models of its runtime, and the teacher twice. After the warm-up come
+        `settings.blocks` rounds, in which each model answers a block of
+        `settings.queries_per_block` queries; the order within a round is drawn anew. A block
+        starts with one untimed query and has fewer where it would last longer than 25 ms; where a
+        single query does, there are fewer rounds too, at least two. The first process decides
+        this for all.
+
+        Raises:
+          ModelError: A file cannot be loaded or asked, or its process died or hung.
+        """
+        # Nothing may run beside the stopwatch, not even an import.
+        for task, children in zip(self._tasks, self._children, strict=True):
+            for child in children:
+                with _explained(task):
+                    child.wait_until_ready()
+        timings: dict[str, dict[str, Timing]] = {}
+        harness: dict[str, Timing] = {}
+        affinity: set[int] = set()
+        for task, children in zip(self._tasks, self._children, strict=True):
+            answers = _take_turns(task, children)
+            affinity.update(*(values["affinity"] for values, _ in answers))
+            for way, models in _timings(task, [arrays for _, arrays in answers]).items():
+                if HARNESS in models:
+                    harness[way] = models.pop(HARNESS)
+                timings[way] = models
+        _LOG.info("timed on processors %s, %d thread(s)", sorted(affinity), self._settings.threads)
+        return Measurements(timings, harness, sorted(affinity), self._seed)
 
 
 def _task(
-    runtime: Runtime, paths: dict[str, str], settings: LatencySettings, seed: int
+    runtime: str, paths: dict[str, str], settings: LatencySettings, seed: int
 ) -> dict[str, Any]:
     return {
         "runtime": runtime,
@@ -169,36 +210,20 @@ def _task(
     }
 
 
-def _run_processes(
-    task: dict[str, Any], examples: Examples, settings: LatencySettings
+def _take_turns(
+    task: dict[str, Any], children: Sequence[Child]
 ) -> list[tuple[Any, dict[str, NDArray[Any]]]]:
-    """The answers of all processes of a runtime, which had their turn one after the other.
-
-    TensorFlow's start is long and is not timed: these processes start together.
-    """
-    together = task["runtime"] == SAVED_MODEL
-    count = min(settings.processes, _SAVED_MODEL_PROCESSES) if together else settings.processes
-    groups = [range(count)] if together else [range(one, one + 1) for one in range(count)]
-    _LOG.info("%s: timing %s in %d processes", task["runtime"], ", ".join(task["models"]), count)
+    """The answers of all processes of a runtime, one after the other."""
+    models = ", ".join(task["models"])
+    _LOG.info("%s: timing %s in %d processes", task["runtime"], models, len(children))
     plans: dict[str, Any] = {}
     answers = []
-    for group in groups:
-        with contextlib.ExitStack() as stack:
-            children = [
-                stack.enter_context(
-                    Child(_WORKER, task | {"process": number}, examples.pack(), _TIME_LIMIT_S)
-                )
-                for number in group
-            ]
-            for child in children:
-                with _explained(task):
-                    child.wait_until_ready()
-            for child in children:
-                with _explained(task):
-                    answers.append(child.answer({"plans": plans}))
-                plans = answers[0][0]["plans"]
-    for size, models in answers[0][0]["skipped"].items():
-        for role, reason in models.items():
+    for child in children:
+        with _explained(task):
+            answers.append(child.answer({"plans": plans}))
+        plans = answers[0][0]["plans"]
+    for size, skipped in answers[0][0]["skipped"].items():
+        for role, reason in skipped.items():
             _LOG.info("%s takes no batch of %s and is not timed so: %s", role, size, reason)
     return answers
 

@@ -1,10 +1,11 @@
 """The process in which models are timed: `python -m modules.measure.latency_worker DIRECTORY`.
 
-A child of `latency`, and the only code that holds the stopwatch. See `latency.measure`.
+A child of `latency`, and the only code that holds the stopwatch; see `TimingProcesses.measure`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modules.export import runtimes
-from modules.export.runtimes import Examples, LoadedModel, Query
+from modules.export.runtimes import RUNTIMES, Examples, LoadedModel, Query
 from modules.measure import loadgen
 from modules.measure.child_process import Parent
 
@@ -36,8 +37,8 @@ class Plan:
     """How often everything is timed in a process, as the first process finds it feasible.
 
     Attributes:
-        rounds: of all models.
-        queries: in a block, by model.
+      rounds: Of all models.
+      queries: In a block, by model.
     """
 
     rounds: int
@@ -53,25 +54,27 @@ class Candidate:
 
 
 def main(directory: str) -> None:
-    """Loads all models of the task, waits for its turn, and times them."""
+    """Imports the runtime, waits for its turn, loads all models of the task and times them."""
     parent = Parent(directory)
     task, arrays = parent.task()
-    examples = Examples.unpack(arrays).of(task["runtime"])
-    runtimes.import_runtime(task["runtime"], task["threads"])
+    RUNTIMES[task["runtime"]].prepare_process(task["threads"])
+    task |= parent.wait_for_turn()
+    examples = runtimes.taken_by(task["runtime"], Examples.unpack(arrays))
     skipped: dict[str, dict[str, str]] = {}
     candidates: dict[int, dict[str, Candidate]] = {}
+    loaded: dict[str, LoadedModel] = {}
     for size in task["batch_sizes"]:
         candidates[size] = {}
         for name, path in task["models"].items():
             parent.note(path)
             try:
-                candidates[size][name] = _candidate(task, path, size, examples)
+                model = loaded[name] = _load(task, path, size, loaded.get(name))
+                candidates[size][name] = _candidate(model, examples)
             # Whatever a runtime raises, its file is the one that cannot be timed this way.
             except Exception as error:  # noqa: BLE001
                 if size == 1:
                     return parent.fail(str(error))
                 skipped.setdefault(str(size), {})[name] = str(error).partition("\n")[0]
-    task |= parent.wait_for_turn()
     parent.note("")
     plans: dict[str, Any] = {}
     latencies: dict[str, NDArray[np.int64]] = {}
@@ -84,9 +87,15 @@ def main(directory: str) -> None:
     parent.answer({"plans": plans, "skipped": skipped, "affinity": _affinity()}, latencies)
 
 
-def _candidate(task: dict[str, Any], path: str, size: int, examples: Any) -> Candidate:
-    """Loads a model, and asks it once: it may load and still refuse."""
-    model: LoadedModel = runtimes.load(task["runtime"], path, task["threads"], size)
+def _load(task: dict[str, Any], path: str, size: int, loaded: LoadedModel | None) -> LoadedModel:
+    """A model for batches of a size; one that answers any is not loaded twice."""
+    if loaded is not None and loaded.any_batch:
+        return dataclasses.replace(loaded, batch_size=size)
+    return runtimes.load(task["runtime"], path, task["threads"], size)
+
+
+def _candidate(model: LoadedModel, examples: Any) -> Candidate:
+    """The model with its batches, asked once: it may load and still refuse."""
     batches = model.batches(examples)
     model.query(batches[0])
     return Candidate(model.query, batches)
@@ -163,11 +172,11 @@ def make_plan(
     """As much as was asked for, or what fits the time.
 
     Args:
-        seconds: of a query, by model.
-        rounds: asked for. Where a query of the slowest model outlasts a block, there are as many
-            times fewer, but `MIN_ROUNDS`.
-        queries: in a block, asked for; fewer where the block would outlast `block_seconds`.
-        block_seconds: what a block may last.
+      seconds: Of a query, by model.
+      rounds: Asked for. Where a query of the slowest model outlasts a block, there are as many
+        times fewer, but `MIN_ROUNDS`.
+      queries: In a block, asked for; fewer where the block would outlast `block_seconds`.
+      block_seconds: What a block may last.
     """
     fitting = {name: block_seconds / max(one, 1e-9) for name, one in seconds.items()}
     share = min(1.0, *fitting.values())

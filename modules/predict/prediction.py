@@ -12,8 +12,7 @@ from scipy.special import softmax
 
 from modules.data.preprocessing import IMAGE, image_pixels
 from modules.errors import ModelError, UserError
-from modules.export.saved_model import SavedModelPredictor
-from modules.export.tflite import LiteRTModel
+from modules.export import runtimes
 from modules.predict.pushed_models import PushedModel
 
 BATCH_SIZE = 32  # images in memory at a time
@@ -84,15 +83,15 @@ def _open(model: PushedModel) -> _Ask:
 
 def _open_saved_model(model: PushedModel) -> _Ask:
     """Preprocessing is part of the graph: it is given the files' own bytes."""
-    predictor = SavedModelPredictor(str(model.path))
-    return lambda encoded: predictor.logits(tf.constant([_example(image) for image in encoded]))
+    loaded = runtimes.load(runtimes.SAVED_MODEL, str(model.path))
+    return lambda encoded: loaded.answer([_example(image) for image in encoded])
 
 
 def _open_tflite(model: PushedModel) -> _Ask:
     """Takes pixels, which are made as Transform makes them."""
-    interpreter, shape = LiteRTModel(str(model.path)), model.input_shape
+    loaded, shape = runtimes.load(runtimes.LITERT, str(model.path)), model.input_shape
     assert shape is not None  # `find_models` has seen to it
-    return lambda encoded: interpreter.logits(
+    return lambda encoded: loaded.answer(
         np.stack([image_pixels(image, shape).numpy() for image in encoded])
     )
 

@@ -15,8 +15,8 @@ from components.artifacts import TFLiteModels
 from components.exporter.component import Exporter
 from components.exporter.executor import Executor
 from modules.errors import ModelError
+from modules.export import runtimes
 from modules.export.flatbuffer import embedded_spec
-from modules.export.tflite import LiteRTModel
 from modules.models import zoo
 from modules.settings import DataSettings, ExportSettings
 
@@ -96,7 +96,9 @@ def test_float32_files_are_the_trained_models(
     directory = Path(miniature_run.uris["Transform.transformed_examples"], "Split-eval")
     pixels = pixels_of(read_examples(str(directory)))[:40]
     model = zoo.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
-    answers = LiteRTModel(str(exported / role / "float32" / "model.tflite")).logits(pixels)
+    answers = runtimes.load("litert", str(exported / role / "float32" / "model.tflite")).answer(
+        pixels
+    )
     np.testing.assert_allclose(answers, model.predict(pixels, verbose=0), atol=1e-3)
 
 
@@ -165,8 +167,8 @@ def test_calibration_reads_training_examples_of_all_classes_alike(
 def test_file_that_answers_otherwise_is_refused(
     miniature_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = LiteRTModel.logits
-    monkeypatch.setattr(LiteRTModel, "logits", lambda *args: honest(*args) * 1.01 + 0.01)
+    honest = runtimes.LoadedModel.answer
+    monkeypatch.setattr(runtimes.LoadedModel, "answer", lambda *args: honest(*args) * 1.01 + 0.01)
     with pytest.raises(ModelError, match="the float32 file of cnn_small differs from its original"):
         run_executor(miniature_run, tmp_path, export=ExportSettings(tflite=("float32",)))
 

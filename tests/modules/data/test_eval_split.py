@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules.data.eval_split import EvalSplit
+from modules.data.eval_split import EvalSplit, common_order, texts
 from modules.errors import ConfigError
 from modules.settings import DataSettings
 
@@ -62,27 +62,33 @@ def split(tmp_path_factory):
     return EvalSplit(raw_files, [str(directory / "transformed-*")], DATA, ("x", "y", "z"))
 
 
+def of_all(batches, name):
+    return np.concatenate([getattr(batch, name) for batch in batches])
+
+
 def test_both_orders_lead_to_the_same_one(split):
-    labels = np.concatenate([labels for labels, _ in split.serialized()])
+    raw, transformed = list(split.serialized()), list(split.pixels())
+    labels, ids = of_all(raw, "labels"), of_all(raw, "ids")
     assert labels.tolist() == [label for _, label, _ in ROWS]
-    pixels, transformed_labels = (
-        np.concatenate(part) for part in zip(*split.pixels(), strict=True)
-    )
-    assert labels[split.raw_order].tolist() == [2, 0, 1, 0, 1]
-    assert transformed_labels[split.transformed_order].tolist() == [2, 0, 1, 0, 1]
-    shown = pixels[split.transformed_order][:, 0, 0, 0]
-    assert [chr(value) for value in shown] == split.ids == ["a", "b", "b", "c", "d"]
+    order = common_order(ids, labels)
+    assert labels[order].tolist() == [2, 0, 1, 0, 1]
+    assert b"".join(ids[order]).decode() == "abbcd"
+    of_pixels = common_order(of_all(transformed, "ids"), of_all(transformed, "labels"))
+    assert of_all(transformed, "labels")[of_pixels].tolist() == [2, 0, 1, 0, 1]
+    shown = of_all(transformed, "examples")[of_pixels][:, 0, 0, 0]
+    assert bytes(shown.tolist()).decode() == "abbcd"
 
 
-def test_texts_are_in_the_common_order(split):
-    texts = split.texts(["light", "label"])
-    assert texts["light"].tolist() == ["day", "night", "day", "dusk", "day"]
-    assert texts["label"].tolist() == ["2", "0", "1", "0", "1"]
+def test_texts_are_in_the_order_of_the_examples(split):
+    found = texts(of_all(split.serialized(), "examples"), ["light", "label"])
+    assert found["light"] == [light for _, _, light in ROWS]
+    assert found["label"] == [str(label) for _, label, _ in ROWS]
 
 
 def test_unknown_feature_lists_what_there_is(split):
+    serialized = of_all(split.serialized(), "examples")
     with pytest.raises(ConfigError, match=r"'site' has 0 values.* are example_id, image, label"):
-        split.texts(["site"])
+        texts(serialized, ["site"])
 
 
 def test_first_examples(split):

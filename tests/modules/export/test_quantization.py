@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from modules.errors import ModelError
+from modules.export import runtimes
 from modules.export.quantization import layer_errors
-from modules.export.tflite import LiteRTModel, convert
+from modules.export.tflite import convert
 from modules.judge.schema import LayerError
 from modules.models import zoo
 from modules.settings import ModelSettings
@@ -90,7 +91,9 @@ def test_the_last_layers_error_by_hand(pixels, tmp_path):
     keras.utils.set_random_seed(0)
     model = keras.Model(inputs, keras.layers.Dense(10)(x), name="linear")
     files = _files(model, pixels, tmp_path, ["float16"])
-    whole, half = (LiteRTModel(files[name]).logits(pixels) for name in ("float32", "float16"))
+    whole, half = (
+        runtimes.load("litert", files[name]).answer(pixels) for name in ("float32", "float16")
+    )
     # Rescaling's factor is rounded too; what the dense layer is given is taken from the file.
     factor = np.float32(np.float16(1 / 255)) / np.float32(1 / 255)
     expected = whole * factor + model.layers[-1].bias.numpy() * (1 - factor)

@@ -15,7 +15,7 @@ from scipy.special import softmax
 from tensorflow_serving.apis import prediction_log_pb2
 
 from modules.data.examples import ExampleData
-from modules.export import saved_model
+from modules.export import runtimes, saved_model
 from modules.models import zoo
 from modules.settings import AugmentSettings, ModelSettings
 
@@ -103,7 +103,7 @@ def test_a_tf1_session_finds_the_variables(exported, requests, expected):
 
 
 def test_predictor_answers_as_the_signature(exported, requests, expected):
-    logits = saved_model.SavedModelPredictor(exported[1]).logits(tf.constant(requests))
+    logits = runtimes.load("saved_model", exported[1]).answer(requests)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -122,14 +122,14 @@ def test_a_full_example_is_answered_alike(exported, transformed_digits, expected
         ).SerializeToString()
         for row in transformed_digits.raw[:COUNT]
     ]
-    logits = saved_model.SavedModelPredictor(exported[1]).logits(tf.constant(examples))
+    logits = runtimes.load("saved_model", exported[1]).answer(examples)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_example_without_its_image_is_an_error(exported):
     empty = tf.train.Example().SerializeToString()
     with pytest.raises(tf.errors.InvalidArgumentError, match="image"):
-        saved_model.SavedModelPredictor(exported[1]).logits(tf.constant([empty]))
+        runtimes.load("saved_model", exported[1]).answer([empty])
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -239,14 +239,14 @@ def test_a_trainer_leaves_a_warm_saved_model(transformed_digits, tmp_path):
     run_fn(fn_args)
     logs = requests_of(directory)
     assert len(logs) == 8
-    predictor = saved_model.SavedModelPredictor(directory)
+    predictor = runtimes.load("saved_model", directory)
     ((pixels, _, _),) = ExampleData(fn_args.train_files, transformed_digits.settings).everything(
         200
     )
     model = zoo.load_model(zoo.keras_directory(directory))
     examples = [tf.make_ndarray(log.predict_log.request.inputs["examples"])[0] for log in logs]
     np.testing.assert_allclose(
-        predictor.logits(tf.constant(examples)),
+        predictor.answer(examples),
         model.predict(pixels[:8], verbose=0),
         rtol=1e-4,
         atol=1e-5,

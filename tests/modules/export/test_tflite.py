@@ -13,8 +13,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from modules.errors import ModelError
-from modules.export import flatbuffer, tflite
-from modules.export.tflite import LiteRTModel, check_against_keras, convert
+from modules.export import flatbuffer, runtimes, tflite
+from modules.export.tflite import check_against_keras, convert, describe
 from modules.models import zoo
 from modules.settings import ModelSettings
 
@@ -161,7 +161,7 @@ def test_file_answers_any_batch_once_it_is_resized(files, digit_pixels, variant)
     scale, zero_point = gives["quantization"]
     logits = scale * (answer.astype(np.float64) - zero_point) if scale else answer
     np.testing.assert_allclose(
-        logits, LiteRTModel(files[variant]).logits(pixels), rtol=1e-4, atol=1e-4
+        logits, runtimes.load("litert", files[variant]).answer(pixels), rtol=1e-4, atol=1e-4
     )
 
 
@@ -181,7 +181,7 @@ def test_a_flattened_model_answers_any_batch(tmp_path):
 
 
 def test_spec(files):
-    spec = LiteRTModel(files["float32"]).spec()
+    spec = describe(_content(files["float32"]))
     assert spec == {
         "input": {
             "name": "image",
@@ -198,7 +198,7 @@ def test_spec(files):
             "quantization": None,
         },
     }
-    spec = LiteRTModel(files["int8"]).spec()
+    spec = describe(_content(files["int8"]))
     assert spec["input"]["quantization"] == {"scale": 1.0, "zero_point": 0}
     assert spec["output"]["dtype"] == "int8" and spec["output"]["quantization"]["scale"] > 0
     json.dumps(spec)  # plain Python numbers: it goes into a manifest
@@ -211,7 +211,7 @@ def test_spec(files):
 def test_floats_agree_with_keras(model, files, digit_pixels, variant, tolerance):
     pixels = digit_pixels[OTHERS]
     expected = model.predict(pixels, verbose=0)
-    error = np.abs(LiteRTModel(files[variant]).logits(pixels) - expected).max()
+    error = np.abs(runtimes.load("litert", files[variant]).answer(pixels) - expected).max()
     assert error < tolerance * np.abs(expected).max()
     # What was rounded is seen.
     assert (error > 1e-5 * np.abs(expected).max()) == (variant == "float16")
@@ -223,7 +223,7 @@ def test_integers_agree_with_keras(model, files, digit_pixels, digit_labels, var
     expected = model.predict(pixels, verbose=0)
     accuracy = np.mean(expected.argmax(1) == digit_labels[OTHERS])
     assert accuracy > 0.8  # it has learnt something, so that its choices mean something
-    actual = LiteRTModel(files[variant]).logits(pixels)
+    actual = runtimes.load("litert", files[variant]).answer(pixels)
     assert np.mean(actual.argmax(1) == expected.argmax(1)) > 0.97
     assert 0 < np.abs(actual - expected).mean() < 0.02 * np.ptp(expected)
 
@@ -243,7 +243,7 @@ def test_what_int8_reverses_keeps_its_scale(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
     path = _write(tmp_path / "model.tflite", convert(model, "int8", pixels))
     expected = model.predict(pixels, verbose=0)
-    error = np.abs(LiteRTModel(path).logits(pixels) - expected).max()
+    error = np.abs(runtimes.load("litert", path).answer(pixels) - expected).max()
     assert error < 0.05 * np.abs(expected).max()
 
 
@@ -255,13 +255,16 @@ def test_int8_logits_dequantised_by_hand(files, digit_pixels):
     for example in digit_pixels[OTHERS][:5]:
         quantised = runner(image=example[None])["logits"][0]
         by_hand = [scale * (int(value) - zero_point) for value in quantised]
-        logits = LiteRTModel(files["int8"]).logits(example[None])
+        logits = runtimes.load("litert", files["int8"]).answer(example[None])
         assert logits.dtype == np.float32
         np.testing.assert_allclose(logits[0], by_hand, rtol=1e-5, atol=1e-7)
 
 
 def test_threads_do_not_change_the_answer(files, digit_pixels):
-    one, two = (LiteRTModel(files["int8"], threads).logits(digit_pixels[:5]) for threads in (1, 2))
+    one, two = (
+        runtimes.load("litert", files["int8"], threads).answer(digit_pixels[:5])
+        for threads in (1, 2)
+    )
     np.testing.assert_array_equal(one, two)
 
 
@@ -275,7 +278,7 @@ def test_ranges_come_from_the_calibration_examples_alone(tmp_path):
     for brightest in (40, 255):
         given = rng.integers(0, brightest, (20, 8, 8, 1), dtype=np.uint8)
         content = convert(model, "int8", given)
-        spec = LiteRTModel(_write(tmp_path / "model.tflite", content)).spec()
+        spec = describe(content)
         # Dim examples too leave the input as it is: raw pixels.
         assert spec["input"]["quantization"] == {"scale": 1.0, "zero_point": 0}
         # By hand: 255 steps over all logits of these examples, with zero among them. The first
@@ -298,7 +301,7 @@ def test_calibration_leaves_the_examples_as_they_are(digit_pixels):
 
 def test_check_passes_the_models_own_files(model, files, digit_pixels):
     for variant, path in files.items():
-        check_against_keras(LiteRTModel(path), model, variant, digit_pixels[OTHERS])
+        check_against_keras(path, model, variant, digit_pixels[OTHERS])
 
 
 @pytest.mark.parametrize(
@@ -312,9 +315,7 @@ def test_check_passes_the_models_own_files(model, files, digit_pixels):
 )
 def test_check_refuses_the_file_of_another_model(files, digit_pixels, variant, message):
     with pytest.raises(ModelError, match=message):
-        check_against_keras(
-            LiteRTModel(files[variant]), _random_model(1), variant, digit_pixels[OTHERS]
-        )
+        check_against_keras(files[variant], _random_model(1), variant, digit_pixels[OTHERS])
 
 
 def test_check_refuses_values_that_are_not_finite(digit_pixels, tmp_path):
@@ -323,7 +324,7 @@ def test_check_refuses_values_that_are_not_finite(digit_pixels, tmp_path):
     model.get_layer("logits").set_weights([kernel, bias * np.nan])
     path = _write(tmp_path / "nan.tflite", convert(model, "float32", digit_pixels[:2]))
     with pytest.raises(ModelError, match="answers values that are not finite"):
-        check_against_keras(LiteRTModel(path), model, "float32", digit_pixels[:2])
+        check_against_keras(path, model, "float32", digit_pixels[:2])
 
 
 def test_check_refuses_a_file_that_does_not_take_raw_pixels(digit_pixels, tmp_path):
@@ -332,7 +333,7 @@ def test_check_refuses_a_file_that_does_not_take_raw_pixels(digit_pixels, tmp_pa
     model = keras.Model(inputs, logits, name="scaled_outside")
     path = _write(tmp_path / "model.tflite", _convert_plainly(model))
     with pytest.raises(ModelError, match=r"must take raw uint8 pixels, but its input is float32"):
-        check_against_keras(LiteRTModel(path), model, "float32", digit_pixels[:2])
+        check_against_keras(path, model, "float32", digit_pixels[:2])
 
 
 def _convert_plainly(model):
@@ -377,7 +378,7 @@ def test_operation_that_has_no_integers_is_named(digit_pixels, tmp_path):
     with pytest.raises(ModelError, match=r"^exotic cannot .*int8.* no integer .* for: SIN \(rep"):
         convert(model, "int8", digit_pixels[:20])
     path = _write(tmp_path / "model.tflite", convert(model, "dynamic_range", digit_pixels[:20]))
-    check_against_keras(LiteRTModel(path), model, "dynamic_range", digit_pixels[:20])
+    check_against_keras(path, model, "dynamic_range", digit_pixels[:20])
 
 
 # -- the component's call --
@@ -410,16 +411,16 @@ def test_export_models_writes_every_file_with_its_spec(digit_pixels, tmp_path):
         _interpreter(path).get_signature_runner("serving_default")
     # Every role has its own model.
     for role, model in (("student", student), ("teacher", teacher)):
-        lite = LiteRTModel(str(tmp_path / role / "float32" / "model.tflite"))
+        lite = runtimes.load("litert", str(tmp_path / role / "float32" / "model.tflite"))
         expected = model.predict(digit_pixels[:5], verbose=0)
-        np.testing.assert_allclose(lite.logits(digit_pixels[:5]), expected, atol=1e-4)
+        np.testing.assert_allclose(lite.answer(digit_pixels[:5]), expected, atol=1e-4)
 
 
 def test_red_green_blue_are_described(tmp_path):
     model = zoo.build_model(ModelSettings(model="cnn_small"), (9, 9, 3), 2)
     pixels = np.zeros((1, 9, 9, 3), np.uint8)
     path = _write(tmp_path / "model.tflite", convert(model, "float32", pixels))
-    description = LiteRTModel(path).spec()["input"]["description"]
+    description = describe(_content(path))["input"]["description"]
     assert description.endswith(
         "9 rows of 9 pixels from the top left, each red, green and blue from 0 to 255."
     )
@@ -431,3 +432,8 @@ def test_file_without_a_specification_is_refused(files, content, tmp_path):
     path = _write(tmp_path / "f", content) if content is not None else files["float32"]
     with pytest.raises(ModelError, match="must be a TFLite file of this pipeline"):
         flatbuffer.embedded_spec(path)
+
+
+def _content(path):
+    with open(path, "rb") as file:
+        return file.read()

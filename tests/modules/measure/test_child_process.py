@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+import modules
 from modules.measure.child_process import Child, ChildError
 
 DOUBLES = """
@@ -24,18 +27,18 @@ parent.answer({"sum": task["number"] + word["more"]}, {"twice": 2 * arrays["valu
 @pytest.fixture
 def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """Makes a module for a child; afterwards nothing of the child may be left."""
-    modules, temporary = tmp_path / "modules_of_the_test", tmp_path / "temporary"
-    modules.mkdir()
+    folder, temporary = tmp_path / "modules_of_the_test", tmp_path / "temporary"
+    folder.mkdir()
     temporary.mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(modules))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    pid_file = modules / "pid"
+    pid_file = folder / "pid"
 
-    def write(body: str) -> str:
+    def write(body: str) -> ModuleType:
         head = f"import os, sys, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\n"
         text = f"{head}from modules.measure.child_process import Parent\n{body}"
-        (modules / "child_of_the_test.py").write_text(text)
-        return "child_of_the_test"
+        (folder / "child_of_the_test.py").write_text(text)
+        return ModuleType("child_of_the_test")
 
     yield write
     assert list(temporary.iterdir()) == []
@@ -59,6 +62,26 @@ def test_a_child_needs_no_more_than_numpy(write_module) -> None:
         found, _ = child.answer()
     heavy = {"tensorflow", "keras", "scipy", "pydantic", "sklearn"}
     assert "numpy" in found["modules"] and not heavy & set(found["modules"])
+
+
+def test_waiting_for_the_turn_takes_nothing_from_its_time(write_module) -> None:
+    body = "parent = Parent(sys.argv[1]); parent.wait_for_turn(); time.sleep(1); "
+    with Child(write_module(body + "parent.answer({}, {})"), {}, {}, 4) as child:
+        child.wait_until_ready()
+        time.sleep(4)
+        assert child.answer() == ({}, {})
+
+
+def test_a_child_finds_the_project_wherever_the_parent_is(
+    write_module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = write_module(
+        "import modules; Parent(sys.argv[1]).answer({'at': modules.__file__}, {})"
+    )
+    monkeypatch.chdir(tmp_path)
+    with Child(worker, {}, {}, 60) as child:
+        found, _ = child.answer()
+    assert found["at"] == modules.__file__
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,16 +19,21 @@ from runtime_models import (
 )
 
 from modules.errors import ModelError
-from modules.export.runtimes import LITERT, SAVED_MODEL, Examples
+from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, ModelFile
 from modules.judge.schema import Latency, Speedup
 from modules.measure import latency, latency_worker
-from modules.measure.latency import AGAIN, Measurements, Subject
+from modules.measure.latency import AGAIN, Measurements, TimingProcesses
 from modules.measure.latency_worker import make_plan, time_block
 from modules.settings import LatencySettings
 
 SETTINGS = LatencySettings(
     processes=2, blocks=3, queries_per_block=10, warmup_queries=2, batch_size=4
 )
+
+
+def _measure(models: list[ModelFile], examples: Examples, settings: LatencySettings, seed: int):
+    with TimingProcesses(models, examples, settings, seed) as processes:
+        return processes.measure()
 
 
 # -- one block --
@@ -108,12 +113,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 @pytest.fixture(scope="module")
 def measured(files: SimpleNamespace) -> Measurements:
-    subjects = [
-        Subject("student", LITERT, files.sums),
-        Subject("stubborn", LITERT, files.stubborn),
-        Subject("teacher", LITERT, files.slow),
+    models = [
+        ModelFile("student", LITERT, files.sums),
+        ModelFile("stubborn", LITERT, files.stubborn),
+        ModelFile("teacher", LITERT, files.slow),
     ]
-    return latency.measure(subjects, Examples(PIXELS), SETTINGS, seed=0)
+    return _measure(models, Examples(PIXELS), SETTINGS, seed=0)
 
 
 def test_every_model_is_timed_in_every_process_and_round(measured: Measurements) -> None:
@@ -155,12 +160,12 @@ def test_the_same_file_is_told_from_a_slower_one(measured: Measurements) -> None
 
 @pytest.mark.slow
 def test_saved_models_are_timed_without_keras(files: SimpleNamespace) -> None:
-    subjects = [
-        Subject("teacher", SAVED_MODEL, files.slow_saved),
-        Subject("student", SAVED_MODEL, files.saved),
+    models = [
+        ModelFile("teacher", SAVED_MODEL, files.slow_saved),
+        ModelFile("student", SAVED_MODEL, files.saved),
     ]
     examples = Examples(PIXELS, files.serialized)
-    measured = latency.measure(subjects, examples, SETTINGS, seed=0)
+    measured = _measure(models, examples, SETTINGS, seed=0)
     assert set(measured.timings) == {"saved_model_batch_1", "saved_model_batch_4"}
     for models in measured.timings.values():
         assert set(models) == {"teacher", AGAIN, "student"}
@@ -175,9 +180,9 @@ def test_saved_models_are_timed_without_keras(files: SimpleNamespace) -> None:
     ],
 )
 def test_examples_that_do_not_fit(files: SimpleNamespace, examples, message: str) -> None:
-    subjects = [Subject("teacher", LITERT, files.sums)]
+    models = [ModelFile("teacher", LITERT, files.sums)]
     with pytest.raises(ModelError, match=rf"sums\.tflite cannot be timed on litert: {message}"):
-        latency.measure(subjects, Examples(examples), SETTINGS, seed=0)
+        _measure(models, Examples(examples), SETTINGS, seed=0)
 
 
 @pytest.mark.parametrize("content", [None, b"not a model"])
@@ -187,9 +192,9 @@ def test_a_file_that_is_no_model(
     path = tmp_path / "student.tflite"
     if content is not None:
         path.write_bytes(content)
-    subjects = [Subject("teacher", LITERT, files.sums), Subject("student", LITERT, str(path))]
+    models = [ModelFile("teacher", LITERT, files.sums), ModelFile("student", LITERT, str(path))]
     with pytest.raises(ModelError, match=r"student\.tflite cannot be timed on litert: "):
-        latency.measure(subjects, Examples(PIXELS), SETTINGS, seed=0)
+        _measure(models, Examples(PIXELS), SETTINGS, seed=0)
 
 
 def test_a_killed_process_is_one_line(
@@ -204,12 +209,40 @@ os.kill(os.getpid(), 9)
 """
     (tmp_path / "dies_while_timing.py").write_text(body)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(latency, "_WORKER", "dies_while_timing")
-    subjects = [Subject("teacher", LITERT, files.sums), Subject("student", LITERT, files.slow)]
+    monkeypatch.setattr(latency, "latency_worker", ModuleType("dies_while_timing"))
+    models = [ModelFile("teacher", LITERT, files.sums), ModelFile("student", LITERT, files.slow)]
     with pytest.raises(ModelError, match=r"slow\.tflite, .*sums\.tflite cannot be .*: killed by"):
-        latency.measure(subjects, Examples(PIXELS), SETTINGS, seed=0)
+        _measure(models, Examples(PIXELS), SETTINGS, seed=0)
 
 
-def test_subjects_need_a_teacher(files: SimpleNamespace) -> None:
-    with pytest.raises(ValueError, match=r"must have a teacher on litert, got \['student'\]"):
-        latency.measure([Subject("student", LITERT, files.sums)], Examples(PIXELS), SETTINGS, 0)
+def test_processes_start_together_and_measure_one_at_a_time(
+    tmp_path: Path, files: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = f"""
+import os, sys, time
+from modules.measure.child_process import Parent
+parent = Parent(sys.argv[1])
+task, _ = parent.task()
+def say(word):
+    with open({str(tmp_path / "log")!r}, "a") as log:
+        log.write(word + "\\n")
+say("ready")
+parent.wait_for_turn()
+say("begin")
+time.sleep(0.2)
+say("end")
+values = {{f"{{size}}/{{name}}": [[1]] for size in task["batch_sizes"] for name in task["models"]}}
+parent.answer({{"plans": {{}}, "skipped": {{}}, "affinity": []}}, values)
+"""
+    (tmp_path / "logs_its_turn.py").write_text(body)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(latency, "latency_worker", ModuleType("logs_its_turn"))
+    settings = SETTINGS.model_copy(update={"processes": 3})
+    _measure([ModelFile("teacher", LITERT, files.sums)], Examples(PIXELS), settings, seed=0)
+    words = (tmp_path / "log").read_text().split()
+    assert words == ["ready"] * 3 + ["begin", "end"] * 3
+
+
+def test_models_need_a_teacher(files: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match=r"files must have a teacher on litert, got \['student'\]"):
+        _measure([ModelFile("student", LITERT, files.sums)], Examples(PIXELS), SETTINGS, 0)

@@ -11,9 +11,9 @@ import pytest
 from runtime_models import PIXELS, slow_sums, sums, write_tflite
 
 from modules.errors import ConfigError
-from modules.export.runtimes import LITERT, Examples
-from modules.measure import latency, loadgen
-from modules.measure.latency import Subject
+from modules.export.runtimes import LITERT, Examples, ModelFile
+from modules.measure import loadgen
+from modules.measure.latency import TimingProcesses
 from modules.measure.repetition import percentile
 from modules.settings import LatencySettings
 
@@ -25,7 +25,7 @@ SETTINGS = LatencySettings(
 def test_a_missing_package_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loadgen, "MODULE", "mlperf_loadgen_that_nobody_has")
     with pytest.raises(ConfigError, match=r"pip install mlcommons-loadgen, or set latency\.engine"):
-        latency.measure([], Examples(PIXELS), SETTINGS, seed=0, log_dir="logs")
+        TimingProcesses([], Examples(PIXELS), SETTINGS, seed=0, log_dir="logs")
 
 
 def _summary(log_dir: Path) -> str:
@@ -51,9 +51,10 @@ def test_a_test_keeps_its_logs_and_their_percentiles_are_ours(tmp_path: Path) ->
 
 def test_all_models_alternate_in_short_tests(tmp_path: Path) -> None:
     path = write_tflite(tmp_path / "sums.tflite", sums)
-    subjects = [Subject(role, LITERT, path) for role in ("teacher", "student")]
+    models = [ModelFile(role, LITERT, path) for role in ("teacher", "student")]
     logs = tmp_path / "logs"
-    measured = latency.measure(subjects, Examples(PIXELS), SETTINGS, 0, str(logs))
+    with TimingProcesses(models, Examples(PIXELS), SETTINGS, 0, str(logs)) as processes:
+        measured = processes.measure()
     tests = sorted(str(each.parent.relative_to(logs)) for each in logs.rglob("*summary.txt"))
     names = ("harness", "student", "teacher", "teacher_again")
     assert tests == [
@@ -77,17 +78,18 @@ def test_all_models_alternate_in_short_tests(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_both_engines_agree_on_the_speedup(tmp_path: Path) -> None:
     quick = partial(slow_sums, half_rotations=2)
-    subjects = [
-        Subject("teacher", LITERT, write_tflite(tmp_path / "slow.tflite", slow_sums)),
+    models = [
+        ModelFile("teacher", LITERT, write_tflite(tmp_path / "slow.tflite", slow_sums)),
         # Not `sums` itself: of a model of a microsecond, other work on the machine shows.
-        Subject("student", LITERT, write_tflite(tmp_path / "sums.tflite", quick)),
+        ModelFile("student", LITERT, write_tflite(tmp_path / "sums.tflite", quick)),
     ]
     ratios: dict[str, list[float]] = {"blocks": [], "loadgen": []}
     for seed in range(3):
         for engine, found in ratios.items():
             settings = LatencySettings(engine=engine, batch_size=2)
             logs = str(tmp_path / str(seed))
-            measured = latency.measure(subjects, Examples(PIXELS), settings, seed, logs)
+            with TimingProcesses(models, Examples(PIXELS), settings, seed, logs) as processes:
+                measured = processes.measure()
             found.append(measured.speedups(0.95)["litert_batch_1"]["student"]["median"])
     ours, official = (float(np.median(found)) for found in ratios.values())
     assert ours > 5  # otherwise the test shows nothing

@@ -1,4 +1,4 @@
-"""A model's first moments: `python -m modules.measure.fresh_worker DIRECTORY`."""
+"""A model's first moments: `python -m modules.measure.fresh_process_worker DIRECTORY`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from modules.export import runtimes
-from modules.export.runtimes import SAVED_MODEL, Examples
+from modules.export.runtimes import RUNTIMES, Examples
 from modules.measure.child_process import Parent
 
 
@@ -25,7 +25,7 @@ def main(directory: str) -> None:
     limit = task["memory_limit_mb"]
     resource.setrlimit(resource.RLIMIT_DATA, (limit * 2**20, hard))
     try:
-        _answer(parent, task, Examples.unpack(arrays).of(task["runtime"]))
+        _answer(parent, task, runtimes.taken_by(task["runtime"], Examples.unpack(arrays)))
     # Whatever a runtime raises, its file is the one that does not answer.
     except Exception as error:  # noqa: BLE001
         parent.fail(_words(error, limit))
@@ -41,23 +41,21 @@ def _words(error: Exception, limit: int) -> str:
 
 def _answer(parent: Parent, task: dict[str, Any], examples: Any) -> None:
     runtime, path = task["runtime"], task["path"]
-    runtimes.import_runtime(runtime, threads=1)
+    RUNTIMES[runtime].prepare_process(threads=1)
     before = _memory_bytes("VmRSS")
     began = time.perf_counter()
-    model = runtimes.load(runtime, path, threads=1)
-    answers = [model.query(model.prepare(examples[:1]))]
+    model = runtimes.load(runtime, path)
+    logits = [model.answer(examples[:1])]
     load_ms = 1e3 * (time.perf_counter() - began)
-    # A server puts requests together; LiteRT answers one after the other.
-    size = len(examples) if runtime == SAVED_MODEL else 1
-    begins = range(1, len(examples), size)
-    answers += [model.query(model.prepare(examples[start : start + size])) for start in begins]
+    if len(examples) > 1:
+        logits.append(model.answer(examples[1:]))
     parent.answer(
         {
             "load_ms": load_ms,
             "runtime_memory_bytes": before,
             "peak_memory_bytes": _memory_bytes("VmHWM"),
         },
-        {"logits": model.logits(np.concatenate(answers))},
+        {"logits": np.concatenate(logits)},
     )
 
 

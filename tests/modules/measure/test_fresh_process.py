@@ -1,4 +1,4 @@
-"""Tests of modules.measure.fresh with real files in real processes."""
+"""Tests of modules.measure.fresh_process with real files in real processes."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ from runtime_models import (
     write_tflite,
 )
 
-from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, Subject
-from modules.export.tflite import LiteRTModel
+from modules.export import runtimes
+from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, ModelFile
 from modules.judge.schema import FreshProcess
-from modules.measure import fresh
+from modules.measure.fresh_process import FreshProcesses
 from modules.settings import EvaluateSettings
 
 SETTINGS = EvaluateSettings()
 
 
 @pytest.fixture(scope="module")
-def tflite(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def tflite(tmp_path_factory: pytest.TempPathFactory) -> ModelFile:
     path = tmp_path_factory.mktemp("tflite") / "sums.tflite"
-    return Subject("student", LITERT, write_tflite(path, sums))
+    return ModelFile("student", LITERT, write_tflite(path, sums))
 
 
-def _probe(subject: Subject, expected: np.ndarray = ANSWERS, **limits: float) -> FreshProcess:
+def _probe(file: ModelFile, expected: np.ndarray = ANSWERS, **limits: float) -> FreshProcess:
     settings = SETTINGS.model_copy(update=limits)
-    examples = Examples(PIXELS, serialized() if subject.runtime == SAVED_MODEL else ())
-    found = fresh.probe(subject, examples, expected, settings)
-    return FreshProcess.model_validate(found)
+    examples = Examples(PIXELS, serialized() if file.runtime == SAVED_MODEL else ())
+    with FreshProcesses([file], examples, settings) as processes:
+        found = processes.compare({file: expected})
+    return FreshProcess.model_validate(found[file.role][file.runtime])
 
 
-def test_a_file_that_answers_as_judged(tflite: Subject) -> None:
+def test_a_file_that_answers_as_judged(tflite: ModelFile) -> None:
     found = _probe(tflite)
     assert found.passed and found.problem is None
     assert (found.runtime, found.canaries, found.max_difference) == ("litert", 3, 0.0)
@@ -59,7 +60,7 @@ def test_a_file_that_answers_as_judged(tflite: Subject) -> None:
     ],
 )
 def test_a_file_that_answers_otherwise(
-    tflite: Subject, expected: np.ndarray, problem: str, difference: float | None
+    tflite: ModelFile, expected: np.ndarray, problem: str, difference: float | None
 ) -> None:
     found = _probe(tflite, expected)
     assert not found.passed
@@ -68,25 +69,25 @@ def test_a_file_that_answers_otherwise(
 
 
 def test_a_file_that_cannot_be_loaded(tmp_path: Path) -> None:
-    found = _probe(Subject("student", LITERT, str(tmp_path / "none.tflite")))
+    found = _probe(ModelFile("student", LITERT, str(tmp_path / "none.tflite")))
     assert not found.passed and "Could not open" in found.problem
     assert (found.load_ms, found.peak_memory_bytes, found.max_difference) == (None, None, None)
 
 
-def test_a_file_that_takes_too_long(tflite: Subject) -> None:
+def test_a_file_that_takes_too_long(tflite: ModelFile) -> None:
     # Python alone takes longer to start.
     found = _probe(tflite, time_limit_s=0.01)
     assert (found.passed, found.problem) == (False, "did not answer within 0.01 s")
 
 
 def test_a_file_that_never_answers(tmp_path: Path) -> None:
-    subject = Subject("patient", LITERT, write_tflite(tmp_path / "patient.tflite", patient_sums))
-    found = _probe(subject, time_limit_s=4)
+    file = ModelFile("patient", LITERT, write_tflite(tmp_path / "patient.tflite", patient_sums))
+    found = _probe(file, time_limit_s=4)
     assert (found.passed, found.problem) == (False, "did not answer within 4 s")
 
 
 def test_a_file_that_needs_too_much_memory(tmp_path: Path) -> None:
-    greedy = Subject("greedy", LITERT, write_tflite(tmp_path / "greedy.tflite", greedy_sums))
+    greedy = ModelFile("greedy", LITERT, write_tflite(tmp_path / "greedy.tflite", greedy_sums))
     assert _probe(greedy).passed
     found = _probe(greedy, memory_limit_mb=256)
     assert not found.passed
@@ -95,9 +96,9 @@ def test_a_file_that_needs_too_much_memory(tmp_path: Path) -> None:
 
 def test_an_integer_file_is_compared_by_its_real_logits(tmp_path: Path) -> None:
     path = write_int8_tflite(tmp_path / "int8.tflite")
-    judged = LiteRTModel(path, threads=2).logits(PIXELS)
+    judged = runtimes.load("litert", path, threads=2).answer(PIXELS)
     assert judged.dtype == np.float32 and (judged.max(axis=1) > 0).all()
-    found = _probe(Subject("int8", LITERT, path), judged)
+    found = _probe(ModelFile("int8", LITERT, path), judged)
     assert (found.passed, found.max_difference) == (True, 0.0)
 
 
@@ -107,11 +108,12 @@ def test_saved_models(tmp_path: Path) -> None:
     write_saved_model(files["sums"], sums)
     write_saved_model(files["greedy"], greedy_sums)
     examples = Examples(PIXELS, serialized())
-    subjects = [
-        (Subject(name, SAVED_MODEL, str(files[name])), ANSWERS) for name in ("sums", "greedy")
-    ]
+    expected = {
+        ModelFile(name, SAVED_MODEL, str(files[name])): ANSWERS for name in ("sums", "greedy")
+    }
     settings = SETTINGS.model_copy(update={"memory_limit_mb": 1200})
-    found = fresh.probe_all(subjects, examples, settings)
+    with FreshProcesses(list(expected), examples, settings) as processes:
+        found = processes.compare(expected)
     passed = found["sums"]["saved_model"]
     assert passed["passed"] and passed["max_difference"] == 0.0
     assert passed["runtime_memory_bytes"] < passed["peak_memory_bytes"] < 1200 * 2**20

@@ -1,0 +1,191 @@
+"""What the models answer to the eval split; files are loaded once, and examples read once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modules.data.eval_split import EvalBatch, EvalSplit, common_order, texts
+from modules.export import runtimes
+from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, ModelFile
+from modules.measure.metrics import Predictions
+
+REFERENCE = "float32"
+
+
+@dataclass(frozen=True)
+class JudgedModels:
+    """What is judged, as paths.
+
+    Attributes:
+      teacher: Directory of a SavedModel, as are `student` and `control`.
+      student: The candidate.
+      control: The student trained without its teacher, or None.
+      tflite: The Exporter's directory, `<role>/<variant>/model.tflite`.
+    """
+
+    teacher: str
+    student: str
+    control: str | None
+    tflite: str
+
+    @property
+    def saved_models(self) -> dict[str, str]:
+        """Directories of SavedModels by role, the teacher first."""
+        models = {"teacher": self.teacher, "student": self.student}
+        return models | ({"control": self.control} if self.control else {})
+
+    @property
+    def variants(self) -> dict[str, str]:
+        """The student's TFLite files by variant, float32 first."""
+        names = os.listdir(os.path.join(self.tflite, "student"))
+        ordered = sorted(names, key=lambda name: (name != REFERENCE, name))
+        return {name: self.tflite_file("student", name) for name in ordered}
+
+    @property
+    def shipped(self) -> list[ModelFile]:
+        """What may be pushed, and the teacher in the same two formats."""
+        files = {"teacher": self.tflite_file("teacher", REFERENCE), **self.variants}
+        return [
+            ModelFile("teacher", SAVED_MODEL, self.teacher),
+            ModelFile("student", SAVED_MODEL, self.student),
+            *(ModelFile(name, LITERT, path) for name, path in files.items()),
+        ]
+
+    def tflite_file(self, role: str, variant: str) -> str:
+        """Where the Exporter put a file."""
+        return os.path.join(self.tflite, role, variant, "model.tflite")
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """The answers, in the common order of the examples.
+
+    Attributes:
+      saved_models: By role.
+      variants: Of the student's TFLite files.
+      canaries: Logits of each shipped file for the first examples, in the order of their files.
+      ids: Of the examples.
+      features: Values of the features that make the slices, as texts `[n]`.
+    """
+
+    saved_models: dict[str, Predictions]
+    variants: dict[str, Predictions]
+    canaries: dict[ModelFile, NDArray[Any]]
+    ids: list[str]
+    features: dict[str, NDArray[Any]]
+
+
+def ask(
+    models: JudgedModels, split: EvalSplit, features: Sequence[str], canaries: Examples
+) -> Answers:
+    """Asks the SavedModels the raw examples, and the TFLite files the transformed ones.
+
+    Args:
+      models: What is asked.
+      split: The examples.
+      features: Names of raw features whose values are wanted.
+      canaries: The first examples of the split.
+
+    Raises:
+      ConfigError: An example lacks one of the features.
+    """
+    count = len(canaries.tensors)
+    answering = {
+        runtime: {
+            role: _Answering(ModelFile(role, runtime, path), count) for role, path in paths.items()
+        }
+        for runtime, paths in ((SAVED_MODEL, models.saved_models), (LITERT, models.variants))
+    }
+    seen, texts_seen = _Identities(), _Texts(features)
+    _show(split.serialized(), [seen, texts_seen, *answering[SAVED_MODEL].values()])
+    order, transformed = seen.order(), _Identities()
+    _show(split.pixels(), [transformed, *answering[LITERT].values()])
+    teacher = ModelFile("teacher", LITERT, models.tflite_file("teacher", REFERENCE))
+    asked = [each for models in answering.values() for each in models.values()]
+    return Answers(
+        _predictions(answering[SAVED_MODEL], order),
+        _predictions(answering[LITERT], transformed.order()),
+        {each.file: each.canaries() for each in asked}
+        | {teacher: runtimes.load(LITERT, teacher.path).answer(canaries.tensors)},
+        [seen.ids()[at].decode() for at in order],
+        {name: np.array(values, object)[order] for name, values in texts_seen.values.items()},
+    )
+
+
+class _Observer(Protocol):
+    def see(self, batch: EvalBatch) -> None:
+        """Take from a batch what is wanted."""
+
+
+class _Answering:
+    """A loaded model, and what it has answered so far."""
+
+    def __init__(self, file: ModelFile, canaries: int):
+        self.file = file
+        self._model = runtimes.load(file.runtime, file.path)
+        self._answers: list[Predictions] = []
+        self._first: list[NDArray[Any]] = []
+        self._missing = canaries
+
+    def see(self, batch: EvalBatch) -> None:
+        logits = self._model.answer(batch.examples)
+        self._answers.append(Predictions.from_logits(batch.labels, logits))
+        if self._missing > 0:
+            self._first.append(logits[: self._missing])
+            self._missing -= len(logits)
+
+    def predictions(self) -> Predictions:
+        """In the order of the files."""
+        return Predictions.concatenate(self._answers)
+
+    def canaries(self) -> NDArray[Any]:
+        """Logits of the first examples."""
+        return np.concatenate(self._first)
+
+
+class _Identities:
+    """Which examples were seen, in which order."""
+
+    def __init__(self) -> None:
+        self._ids: list[NDArray[Any]] = []
+        self._labels: list[NDArray[np.int64]] = []
+
+    def see(self, batch: EvalBatch) -> None:
+        self._ids.append(batch.ids)
+        self._labels.append(batch.labels)
+
+    def ids(self) -> NDArray[Any]:
+        return np.concatenate(self._ids)
+
+    def order(self) -> NDArray[np.int64]:
+        """Where the examples are, in the common order."""
+        return common_order(self.ids(), np.concatenate(self._labels))
+
+
+class _Texts:
+    """Values of raw features."""
+
+    def __init__(self, features: Sequence[str]):
+        self.values: dict[str, list[str]] = {name: [] for name in features}
+
+    def see(self, batch: EvalBatch) -> None:
+        for name, found in texts(batch.examples, list(self.values)).items():
+            self.values[name] += found
+
+
+def _show(batches: Iterable[EvalBatch], observers: Sequence[_Observer]) -> None:
+    for batch in batches:
+        for observer in observers:
+            observer.see(batch)
+
+
+def _predictions(
+    answering: Mapping[str, _Answering], order: NDArray[np.int64]
+) -> dict[str, Predictions]:
+    return {role: each.predictions().select(order) for role, each in answering.items()}
