@@ -22,6 +22,7 @@ from pydantic import (
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 TFLiteVariant = Literal["float32", "float16", "dynamic_range", "int8"]
 Interval = tuple[FiniteFloat, FiniteFloat]
+Strategy = Literal["auto", "mirrored", "multi_worker"]
 MOST_TEACHERS = 8
 
 
@@ -505,7 +506,7 @@ class RuntimeSettings(Settings):
     beam: dict[Place, BeamSettings] = Field(
         default_factory=dict, description="by place: local, kubeflow, vertex; in memory by default"
     )
-    strategy: Literal["auto", "mirrored", "multi_worker"] = Field(
+    strategy: Strategy = Field(
         "auto", description="one device; all GPUs of a machine; the workers named by TF_CONFIG"
     )
     checkpoint_seconds: float = Field(
