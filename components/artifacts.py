@@ -15,7 +15,10 @@ class TFLiteModels(artifact.Artifact):
     TYPE_NAME = "components.TFLiteModels"
 
 
-class SoftTargets(artifact.Artifact):
-    """Teachers' logits for every training example and view; layout in `modules.teachers.cache`."""
+class TeacherLogits(artifact.Artifact):
+    """One or more teachers' logits for every training example and view.
 
-    TYPE_NAME = "components.SoftTargets"
+    The layout below the artifact's uri is that of `modules.teachers.cache`.
+    """
+
+    TYPE_NAME = "components.TeacherLogits"

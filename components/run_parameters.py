@@ -5,11 +5,9 @@ Components declare such execution properties; the runner may leave them open unt
 
 from __future__ import annotations
 
-import copy
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from tfx.types.component_spec import ExecutionParameter
@@ -17,6 +15,7 @@ from tfx.types.component_spec import ExecutionParameter
 from modules.errors import ConfigError
 from modules.settings import DataSettings, DistillSettings, ModelSettings, PushSettings, Settings
 
+_Section = TypeVar("_Section", bound=Settings)
 # What TFX calls RuntimeParameter, by the name of the parameter.
 Parameters = Mapping[str, Any]
 
@@ -51,54 +50,50 @@ _SECTIONS: dict[str, type[Settings]] = {
 
 
 def overlay(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with the values of a run.
+    """A PipelineConfig as a dictionary, with the values of a run.
+
+    Raises:
+      ConfigError: See `with_run_values`.
+    """
+    return dict(config) | {
+        section: with_run_values(section, kind.model_validate(config[section]), values).model_dump(
+            mode="json"
+        )
+        for section, kind in _SECTIONS.items()
+    }
+
+
+def with_run_values(section: str, settings: _Section, values: Mapping[str, Any]) -> _Section:
+    """A section of the configuration with the values of a run.
 
     Args:
-      config: Sections of a PipelineConfig by name.
-      values: By parameter; None leaves the configuration's. Other names are passed over, and so
-        are parameters of sections that `config` does not have.
+      section: Its key in PipelineConfig.
+      settings: As configured.
+      values: By parameter; None leaves what is configured. Other names are passed over.
 
     Raises:
       ConfigError: A value that the configuration could not have had either.
     """
-    result: dict[str, Any] = copy.deepcopy(dict(config))
     for name, parameter in RUN_PARAMETERS.items():
-        section, *path = parameter.key.split(".")
-        if values.get(name) is None or section not in result:
+        first, *path = parameter.key.split(".")
+        if first != section or values.get(name) is None:
             continue
-        target = result[section]
-        for part in path[:-1]:
-            target = target[part]
-        target[path[-1]] = values[name]
         try:
-            _SECTIONS[section].model_validate(result[section])
+            settings = _replaced(settings, path, values[name])
         except ValidationError as error:
             rule = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ConfigError(
                 f"the run's parameter {name} is {parameter.key}: {rule}, got {values[name]!r}"
             ) from error
-    return result
+    return settings
 
 
-def overlay_training(custom_config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for the `custom_config` of whoever trains the student.
-
-    Args:
-      custom_config: `model` and perhaps `distill` as JSON.
-      values: See `overlay`.
-    """
-    names = {"model": "student", "distill": "distill"}
-    config = {
-        section: json.loads(custom_config[name])
-        for name, section in names.items()
-        if name in custom_config
-    }
-    replaced = overlay(config, values)
-    return dict(custom_config) | {
-        name: json.dumps(replaced[section])
-        for name, section in names.items()
-        if section in replaced and replaced[section] != config[section]
-    }
+def _replaced(settings: _Section, path: Sequence[str], value: Any) -> _Section:
+    """Validated settings with another value at a path."""
+    name, *inner = path
+    if inner:
+        value = _replaced(getattr(settings, name), inner, value)
+    return settings.model_validate({**dict(settings), name: value})
 
 
 def declared(*names: str) -> dict[str, ExecutionParameter]:

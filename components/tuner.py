@@ -14,33 +14,28 @@ from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
 
-from components.distiller import (
-    STUDENT_PARAMETERS,
-    TEACHING_INPUTS,
-    Artifacts,
-    knowledge_paths,
-    student_config,
-)
-from components.run_parameters import Parameters, declared, given, overlay_training
-from components.teacher_trainer import Training
+from components.distiller import STUDENT_PARAMETERS, TEACHING_INPUTS
+from components.run_parameters import Parameters, declared, given
 from components.teachers import teacher_channels
-from modules.settings import DistillSettings, ModelSettings, TuneSettings
+from components.training import Artifacts, config_of_run
+from modules.distill.training_config import TrainingConfig
 
 _CONFIG = standard_component_specs.CUSTOM_CONFIG_KEY
 
 
 class Executor(tfx_executor.Executor):
-    """TFX's Tuner executor, which hands the paths of the teachers' knowledge to `tuner_fn`."""
+    """TFX's Tuner executor; `tuner_fn` is told the values of the run and where the teachers lie."""
 
     def Do(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Search, and write the best hyperparameters and the results of all trials."""
-        config = overlay_training(json_utils.loads(exec_properties[_CONFIG]), exec_properties)
-        config |= knowledge_paths(input_dict)
+        custom_config = json_utils.loads(exec_properties[_CONFIG])
+        config = config_of_run(custom_config, input_dict, exec_properties)
         tuner = tfx_executor.search(
             input_dict,
-            {**exec_properties, _CONFIG: json_utils.dumps(config)},
+            # TFX's function takes text, and parses it for `tuner_fn`.
+            {**exec_properties, _CONFIG: config.to_json()},
             self._get_tmp_dir(),
             print_tuning_summary=False,
         )
@@ -48,25 +43,23 @@ class Executor(tfx_executor.Executor):
 
 
 class TunerSpec(standard_component_specs.TunerSpec):
-    """TFX's TunerSpec, with the teachers and their knowledge."""
+    """TFX's TunerSpec, with the teachers and their logits."""
 
     PARAMETERS = {**standard_component_specs.TunerSpec.PARAMETERS, **declared(*STUDENT_PARAMETERS)}
     INPUTS = {**standard_component_specs.TunerSpec.INPUTS, **TEACHING_INPUTS}
 
 
 class Tuner(tfx_component.Tuner):
-    """TFX's Tuner with `modules/search/trials.py` as its module file.
+    """TFX's Tuner that runs `modules.tuner.tuner_fn`.
 
     Its output `best_hyperparameters` is what `Distiller` and the control take.
 
     Args:
-      training: What all Trainers are given.
-      model: The student.
-      distill: The objective.
+      examples: Transformed examples; only the split train is read.
+      transform_graph: Carries the class names and the preprocessing.
+      config: The Distiller's, with what is searched in `tune`.
       teachers: One or more models to learn from, in the order of their weights.
-      teacher_weights: Their shares.
-      soft_targets: Their knowledge, computed before; None runs them in every step.
-      tune: What is searched.
+      soft_targets: Their logits, computed before; None runs them in every step.
       parameters: What is left open until a run begins.
     """
 
@@ -76,28 +69,25 @@ class Tuner(tfx_component.Tuner):
     def __init__(
         self,
         *,
-        training: Training,
-        model: ModelSettings,
-        distill: DistillSettings,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        config: TrainingConfig,
         teachers: Sequence[types.BaseChannel],
-        teacher_weights: list[float],
         soft_targets: types.BaseChannel | None,
-        tune: TuneSettings,
         parameters: Parameters = MappingProxyType({}),
     ):
-        config = student_config(model, training, distill, teacher_weights)
         spec = TunerSpec(
-            examples=training.examples,
-            transform_graph=training.transform_graph,
+            examples=examples,
+            transform_graph=transform_graph,
             **teacher_channels(teachers),
-            **given(parameters, *STUDENT_PARAMETERS),
             soft_targets=soft_targets,
             train_args=trainer_pb2.TrainArgs(),
             eval_args=trainer_pb2.EvalArgs(),
             tuner_fn="modules.tuner.tuner_fn",
-            custom_config=json_utils.dumps(config | {"tune": tune.model_dump_json()}),
+            custom_config=config.to_json(),
             best_hyperparameters=types.Channel(type=standard_artifacts.HyperParameters),
             tuner_results=types.Channel(type=standard_artifacts.TunerResults),
+            **given(parameters, *STUDENT_PARAMETERS),
         )
         # TFX's own constructor would build TFX's own spec.
         base_component.BaseComponent.__init__(self, spec=spec)

@@ -28,6 +28,7 @@ from pydantic import (
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 TFLiteVariant = Literal["float32", "float16", "dynamic_range", "int8"]
 Interval = tuple[FiniteFloat, FiniteFloat]
+Strategy = Literal["auto", "mirrored", "multi_worker"]
 MOST_TEACHERS = 8
 
 
@@ -629,7 +630,7 @@ class RuntimeSettings(Settings):
     beam: dict[Place, BeamSettings] = Field(
         {}, description="Beam's runner by place; in memory by default"
     )
-    strategy: Literal["auto", "mirrored", "multi_worker"] = Field(
+    strategy: Strategy = Field(
         "auto",
         description="`auto`: one device; `mirrored`: all GPUs of a machine; `multi_worker`: the "
         "workers that TF_CONFIG names",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from tfx.components import StatisticsGen, Transform
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
+from tfx.types import BaseChannel
 
 from components.distiller import Distiller
 from components.evaluator.component import Evaluator, Judged
@@ -20,10 +21,11 @@ from components.pusher.component import Pusher
 from components.run_parameters import Parameters
 from components.schema_gen import SchemaGen
 from components.soft_targets.component import SoftTargets
-from components.teacher_trainer import TeacherTrainer, Training
+from components.teacher_trainer import TeacherTrainer
 from components.tuner import Tuner
 from modules.code_digest import code_digest
-from modules.settings import GateSettings
+from modules.distill.training_config import TrainingConfig
+from modules.settings import GateSettings, ModelSettings
 from pipeline.beam_arguments import IN_MEMORY
 from pipeline.config import PipelineConfig
 
@@ -105,62 +107,74 @@ def _data_nodes(
 def _training_nodes(
     config: PipelineConfig, transform: BaseComponent, digest: str, parameters: Parameters
 ) -> dict[str, BaseComponent]:
-    """Teachers, their knowledge, the search, the student and its control, by node id."""
-    training = Training(
-        examples=transform.outputs["transformed_examples"],
-        transform_graph=transform.outputs["transform_graph"],
-        data=config.data,
-        augment=config.augment,
-        views=0,
-        runtime=config.runtime,
-        seed=config.seed,
-    )
-    nodes: list[BaseComponent] = [TeacherTrainer(model=config.teacher, training=training)]
+    """Teachers, their logits, the search, the student and its control, by node id."""
+    channels = {
+        "examples": transform.outputs["transformed_examples"],
+        "transform_graph": transform.outputs["transform_graph"],
+    }
+    nodes: list[BaseComponent] = [
+        TeacherTrainer(**channels, config=_training_config(config, config.teacher))
+    ]
     for index, settings in enumerate(config.more_teachers):
-        another = TeacherTrainer(model=settings, training=training)
+        another = TeacherTrainer(**channels, config=_training_config(config, settings))
         # Argo, which runs Kubeflow's pipelines, knows no underscore in a node's name.
         nodes.append(another.with_id(f"TeacherTrainer-{index + 2}"))
     teachers = [teacher.outputs["model"] for teacher in nodes]
-    cached = config.distill.knowledge == "cached"
     soft_targets = None
-    if cached:
-        knowledge = SoftTargets(
-            examples=training.examples,
-            teachers=teachers,
-            distill=config.distill,
-            augment=config.augment,
-            data=config.data,
-            seed=config.seed,
-            code_digest=digest,
-        )
-        nodes.append(knowledge)
-        soft_targets = knowledge.outputs["soft_targets"]
-    # Student and control see what the cached knowledge is about; the teacher is not bound to it.
-    views = config.distill.views if cached and config.augment.active else 0
-    taught: dict[str, Any] = {
-        "training": replace(training, views=views),
-        "model": config.student,
-        "distill": config.distill,
-        "teachers": teachers,
-        "teacher_weights": [config.teacher.weight, *(t.weight for t in config.more_teachers)],
-        "soft_targets": soft_targets,
-        "parameters": parameters,
-    }
-    winner = None
+    if config.distill.knowledge == "cached":
+        nodes.append(_soft_targets(config, channels["examples"], teachers, digest))
+        soft_targets = nodes[-1].outputs["soft_targets"]
+    student = _training_config(
+        config,
+        config.student,
+        # Student and control see what is cached; the teacher is not bound to it.
+        views=config.distill.views if soft_targets is not None and config.augment.active else 0,
+        distill=config.distill,
+        teacher_weights=(config.teacher.weight, *(t.weight for t in config.more_teachers)),
+    )
+    taught = {**channels, "teachers": teachers, "soft_targets": soft_targets}
+    given: dict[str, Any] = {"parameters": parameters}
     if config.tune:
-        nodes.append(Tuner(**taught, tune=config.tune))
-        winner = nodes[-1].outputs["best_hyperparameters"]
-    nodes.append(Distiller(**taught, hyperparameters=winner))
+        search = student.model_copy(update={"tune": config.tune})
+        nodes.append(Tuner(**taught, **given, config=search))
+        given["hyperparameters"] = nodes[-1].outputs["best_hyperparameters"]
+    nodes.append(Distiller(**taught, **given, config=student))
     if config.distill.control:
         # The same student without its teacher: what it lacks, distillation has brought.
-        control = TeacherTrainer(
-            model=config.student,
-            training=taught["training"],
-            hyperparameters=winner,
-            parameters=parameters,
-        )
-        nodes.append(control.with_id("Control"))
+        alone = student.model_copy(update={"distill": None, "teacher_weights": ()})
+        nodes.append(TeacherTrainer(**channels, **given, config=alone).with_id("Control"))
     return {node.id: node for node in nodes}
+
+
+def _soft_targets(
+    config: PipelineConfig,
+    examples: BaseChannel,
+    teachers: Sequence[BaseChannel],
+    digest: str,
+) -> SoftTargets:
+    return SoftTargets(
+        examples=examples,
+        teachers=teachers,
+        distill=config.distill,
+        augment=config.augment,
+        data=config.data,
+        seed=config.seed,
+        code_digest=digest,
+    )
+
+
+def _training_config(
+    config: PipelineConfig, model: ModelSettings, **student: Any
+) -> TrainingConfig:
+    return TrainingConfig(
+        model=model,
+        data=config.data,
+        augment=config.augment,
+        seed=config.seed,
+        strategy=config.runtime.strategy,
+        checkpoint_seconds=config.runtime.checkpoint_seconds,
+        **student,
+    )
 
 
 def _shipping_nodes(

@@ -66,8 +66,6 @@ def unpack_settings(exec_properties: dict[str, Any]) -> DataSettings:
     struct = struct_pb2.Struct()
     config.custom_config.Unpack(struct)
     data = json_format.MessageToDict(struct)["data"]
-    # A protobuf struct knows no integers.
-    data |= {name: int(data[name]) for name in ("split_seed", "channels")}
     # The path that a run is given is TFX's own property of a FileBasedExampleGen.
     path = exec_properties.get(standard_component_specs.INPUT_BASE_KEY)
     return DataSettings.model_validate(data | ({"path": path} if path else {}))

@@ -8,12 +8,12 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
-from tfx.utils import json_utils
 
-from components.artifacts import SoftTargets as SoftTargetsArtifact
-from components.soft_targets.executor import Executor
+from components.artifacts import TeacherLogits
+from components.soft_targets.executor import REQUEST, Executor
 from components.teachers import TEACHER_INPUTS, teacher_channels
 from modules.settings import AugmentSettings, DataSettings, DistillSettings
+from modules.teachers.soft_targets import Request
 
 
 class SoftTargetsSpec(ComponentSpec):
@@ -28,7 +28,7 @@ class SoftTargetsSpec(ComponentSpec):
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         **TEACHER_INPUTS,
     }
-    OUTPUTS = {"soft_targets": ChannelParameter(type=SoftTargetsArtifact)}
+    OUTPUTS = {"soft_targets": ChannelParameter(type=TeacherLogits)}
 
 
 class SoftTargets(base_component.BaseComponent):
@@ -61,19 +61,19 @@ class SoftTargets(base_component.BaseComponent):
         seed: int,
         code_digest: str,
     ):
-        request = {
-            "views": distill.views if augment.active else 0,
-            "top_k": distill.top_k,
-            "augment": augment.model_dump(),
-            "seed": seed,
-        }
+        request = Request(
+            views=distill.views if augment.active else 0,
+            augment=augment,
+            seed=seed,
+            top_k=distill.top_k,
+        )
         super().__init__(
             SoftTargetsSpec(
                 examples=examples,
                 **teacher_channels(teachers),
-                request=json_utils.dumps(request),
+                request=REQUEST.dump_json(request).decode(),
                 data=data.model_dump_json(),
                 code_digest=code_digest,
-                soft_targets=types.Channel(type=SoftTargetsArtifact),
+                soft_targets=types.Channel(type=TeacherLogits),
             )
         )

@@ -1,10 +1,10 @@
-"""From Model and Examples artifacts to a SoftTargets artifact."""
+"""From Model and Examples artifacts to a TeacherLogits artifact."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from pydantic import TypeAdapter
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
@@ -13,8 +13,10 @@ from tfx.utils import io_utils, path_utils
 from components.teachers import teacher_uris
 from modules.data.examples import ExampleData
 from modules.models import zoo
-from modules.settings import AugmentSettings, DataSettings
+from modules.settings import DataSettings
 from modules.teachers import soft_targets
+
+REQUEST = TypeAdapter(soft_targets.Request)
 
 
 class Executor(base_executor.BaseExecutor):
@@ -28,8 +30,6 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """Writes the artifact as `modules.teachers.cache` describes it."""
         self._log_startup(input_dict, output_dict, exec_properties)
-        request = json.loads(exec_properties["request"])
-        request["augment"] = AugmentSettings.model_validate(request["augment"])
         patterns = [
             io_utils.all_files_pattern(uri)
             for uri in artifact_utils.get_split_uris(input_dict["examples"], "train")
@@ -41,6 +41,6 @@ class Executor(base_executor.BaseExecutor):
         soft_targets.compute(
             teachers,
             ExampleData(patterns, DataSettings.model_validate_json(exec_properties["data"])),
-            soft_targets.Request(**request),
+            REQUEST.validate_json(exec_properties["request"]),
             artifact_utils.get_single_uri(output_dict["soft_targets"]),
         )

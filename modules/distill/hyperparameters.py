@@ -12,25 +12,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from modules.distill.methods import Term, objective
+from modules.distill.training_config import TrainingConfig
 from modules.errors import ConfigError
-from modules.settings import DistillSettings, MethodSettings, ModelSettings
+from modules.settings import DistillSettings, MethodSettings
 
 PARAMETERS, METHOD_WEIGHTS = "parameters.", "method_weights."
 
 
-def apply_hyperparameters(
-    values: Mapping[str, Any], model: ModelSettings, distill: DistillSettings | None
-) -> tuple[ModelSettings, DistillSettings | None]:
-    """The settings with a trial's values in their places.
+def apply_hyperparameters(values: Mapping[str, Any], config: TrainingConfig) -> TrainingConfig:
+    """The configuration with a trial's values in their places.
 
     Args:
       values: By name, as in the module's description.
-      model: The student.
-      distill: The objective, or None for a control, whom no teacher's method concerns.
+      config: A student's, or a control's, which no teacher's method concerns.
 
     Raises:
       ConfigError: A name that is no hyperparameter of these settings.
     """
+    model, distill = config.model, config.distill
     train, parameters, objective_values = {}, dict(model.parameters), {}
     for name, value in values.items():
         if name == "learning_rate":
@@ -44,7 +43,9 @@ def apply_hyperparameters(
     model = model.model_copy(
         update={"parameters": parameters, "train": model.train.model_copy(update=train)}
     )
-    return model, None if distill is None else _change_objective(objective_values, distill)
+    if distill is not None:
+        distill = _change_objective(objective_values, distill)
+    return config.model_copy(update={"model": model, "distill": distill})
 
 
 def describe(values: Mapping[str, Any]) -> str:

@@ -22,9 +22,10 @@ from modules.distill import training
 from modules.distill.distiller import Distiller
 from modules.distill.hyperparameters import apply_hyperparameters, describe
 from modules.distill.strategy import is_chief, make_strategy
+from modules.distill.training_config import TrainingConfig
 from modules.errors import ModelError
 from modules.models import zoo
-from modules.settings import AugmentSettings, DataSettings, DistillSettings, ModelSettings
+from modules.settings import DistillSettings, ModelSettings
 from modules.teachers.cache import SoftTargetCache
 
 _LOG = logging.getLogger("tfx_distill.training")
@@ -56,10 +57,8 @@ class TrainerTask:
     """One training run as TFX hands it over.
 
     Args:
-      fn_args: TFX's `FnArgs`. Its `hyperparameters`, if there are any, go before the settings: the
-        Tuner's winner. Its `custom_config` carries `model`, `data` and `augment` as JSON,
-        `views` and `seed`; for a student also `distill`, `teacher_weights`, `teacher_dirs` and
-        `soft_targets_dir`.
+      fn_args: TFX's `FnArgs`. Its `custom_config` is a TrainingConfig, or one dumped to a
+        dictionary. Its `hyperparameters`, if there are any, go before it: the Tuner's winner.
     """
 
     def __init__(self, fn_args: Any):
@@ -69,37 +68,29 @@ class TrainerTask:
                 f"{keras.backend.backend()}; unset TF_USE_LEGACY_KERAS and KERAS_BACKEND"
             )
         self._fn_args = fn_args
-        self._config = config = fn_args.custom_config
-        self._model_settings = ModelSettings.model_validate_json(config["model"])
-        self._distill_settings = (
-            DistillSettings.model_validate_json(config["distill"]) if "distill" in config else None
-        )
-        self._tuned: dict[str, Any] = (fn_args.hyperparameters or {}).get("values", {})
-        if self._tuned:
-            _LOG.info("tuned: %s", describe(self._tuned))
-            self._model_settings, self._distill_settings = apply_hyperparameters(
-                self._tuned, self._model_settings, self._distill_settings
-            )
-        self._data_settings = DataSettings.model_validate_json(config["data"])
-        self._augment = AugmentSettings.model_validate_json(config["augment"])
-        self._seed = int(config["seed"])
-        self._strategy = make_strategy(config["strategy"])
+        self.config = TrainingConfig.model_validate(fn_args.custom_config)
+        tuned: dict[str, Any] = (fn_args.hyperparameters or {}).get("values", {})
+        if tuned:
+            _LOG.info("tuned: %s", describe(tuned))
+            self.config = apply_hyperparameters(tuned, self.config)
+        self._strategy = make_strategy(self.config.strategy)
         self._transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
         self._classes = len(class_names(self._transform_output))
 
     def train(self) -> TrainedModel:
         """Train one model on the labels alone."""
         with self._strategy.scope():
-            model = self._build(self._model_settings)
-            _LOG.info("%s, %s parameters", self._model_settings.model, f"{model.count_params():,}")
+            model = self._build(self.config.model)
+            _LOG.info("%s, %s parameters", self.config.model.model, f"{model.count_params():,}")
             training.fit(Distiller(None, model, methods=()), self._data(None), self._plan(1))
         return self._trained(model)
 
     def distill(self) -> TrainedModel:
         """Train a student; of several generations, the last."""
-        assert self._distill_settings is not None
+        settings = self.config.distill
+        assert settings is not None
         with self._strategy.scope():
-            return self._trained(self._distill(self._distill_settings))
+            return self._trained(self._distill(settings))
 
     def try_student(self, values: Mapping[str, Any], epochs: int | None) -> float:
         """Train a student with other hyperparameters, of one generation, and keep nothing of it.
@@ -111,33 +102,30 @@ class TrainerTask:
         Returns:
           The lowest cross-entropy with the labels of the validation part, of all epochs.
         """
-        model_settings, objective = apply_hyperparameters(
-            values, self._model_settings, self._distill_settings
-        )
-        train = model_settings.train
+        config = apply_hyperparameters(values, self.config)
+        train = config.model.train
         train = train.model_copy(update={"epochs": epochs or train.epochs})
         plan = dataclasses.replace(self._quiet_plan(), settings=train)
         with self._strategy.scope():
-            model = self._build(model_settings)
-            weights = self._config["teacher_weights"]
-            assert objective is not None
-            distiller = _distiller(model, objective, self._teachers, weights)
+            model = self._build(config.model)
+            assert config.distill is not None
+            distiller = _distiller(
+                model, config.distill, self._teachers, self.config.teacher_weights
+            )
             training.fit(distiller, self._taught_data, plan)
         return float(min(distiller.history.history["val_hard_loss"]))
 
     def _trained(self, model: keras.Model) -> TrainedModel:
-        if self._model_settings.train.mixed_precision:
+        if self.config.model.train.mixed_precision:
             # float16 was for the training; what is served computes in float32.
             trained, model = (
                 model,
-                zoo.build_model(
-                    self._model_settings, self._data_settings.input_shape, self._classes
-                ),
+                zoo.build_model(self.config.model, self.config.data.input_shape, self._classes),
             )
             model.set_weights(trained.get_weights())
         return TrainedModel(
             model=model,
-            settings=self._model_settings,
+            settings=self.config.model,
             transform_output=self._transform_output,
             data=self._data(None),
             chief=is_chief(self._strategy),
@@ -146,29 +134,29 @@ class TrainerTask:
     @cached_property
     def _teachers(self) -> list[keras.Model]:
         """The models that teach in every step; none where their answers are cached."""
-        if self._config["soft_targets_dir"]:
+        if self.config.soft_targets_dir:
             return []
-        return [_load(path) for path in self._config["teacher_dirs"]]
+        return [_load(path) for path in self.config.teacher_dirs]
 
     @cached_property
     def _taught_data(self) -> ExampleData:
         """The examples with their cached soft targets, if there are any."""
-        if not self._config["soft_targets_dir"]:
+        if not self.config.soft_targets_dir:
             return self._data(None)
-        knowledge = SoftTargetCache(self._config["soft_targets_dir"])
+        knowledge = SoftTargetCache(self.config.soft_targets_dir)
         knowledge.check_classes(self._classes)
         return self._data(knowledge)
 
     def _distill(self, settings: DistillSettings) -> keras.Model:
         teachers, data = self._teachers, self._taught_data
-        weights: Sequence[float] = self._config["teacher_weights"]
+        weights: Sequence[float] = self.config.teacher_weights
         for generation in range(1, settings.generations + 1):
-            model = self._build(self._model_settings)
+            model = self._build(self.config.model)
             if settings.generations > 1:
                 _LOG.info("generation %d of %d", generation, settings.generations)
             _LOG.info(
                 "%s, %s parameters, taught by %s",
-                self._model_settings.model,
+                self.config.model.model,
                 f"{model.count_params():,}",
                 ", ".join(teacher.name for teacher in teachers) or "cached soft targets",
             )
@@ -177,23 +165,23 @@ class TrainerTask:
             )
             # The next generation learns from this one (Furlanello et al. 2018), which no cache
             # can have known.
-            teachers, weights, data = [model], [1.0], self._data(None)
+            teachers, weights, data = [model], (1.0,), self._data(None)
         return model
 
     def _build(self, settings: ModelSettings) -> keras.Model:
         # Seeded here, so that nothing that was loaded before changes the first weights: the
         # control must start from the same ones as the student.
-        keras.utils.set_random_seed(self._seed)
+        keras.utils.set_random_seed(self.config.seed)
         before = keras.config.dtype_policy()
         if settings.train.mixed_precision:
             keras.config.set_dtype_policy("mixed_float16")
         try:
-            return zoo.build_model(settings, self._data_settings.input_shape, self._classes)
+            return zoo.build_model(settings, self.config.data.input_shape, self._classes)
         finally:
             keras.config.set_dtype_policy(before)
 
     def _data(self, knowledge: SoftTargetCache | None) -> ExampleData:
-        return ExampleData(self._fn_args.train_files, self._data_settings, knowledge)
+        return ExampleData(self._fn_args.train_files, self.config.data, knowledge)
 
     def _plan(self, generation: int) -> training.Plan:
         log_dir = os.path.join(self._fn_args.model_run_dir, f"generation_{generation}")
@@ -204,15 +192,15 @@ class TrainerTask:
     def _quiet_plan(self) -> training.Plan:
         """The plan of a training that leaves nothing behind."""
         view = None
-        if self._augment.active:
-            view = View(self._augment, int(self._config["views"]), self._seed, self._classes)
+        if self.config.augment.active:
+            view = View(self.config.augment, self.config.views, self.config.seed, self._classes)
         return training.Plan(
-            settings=self._model_settings.train,
-            seed=self._seed,
+            settings=self.config.model.train,
+            seed=self.config.seed,
             log_dir=None,
             view=view,
             chief=is_chief(self._strategy),
-            seconds_between_saves=float(self._config["checkpoint_seconds"]),
+            seconds_between_saves=self.config.checkpoint_seconds,
         )
 
     def _state_dir(self, generation: int) -> str:
@@ -224,10 +212,9 @@ class TrainerTask:
         """
         described = json.dumps(
             [
-                {name: self._config[name] for name in sorted(self._config.keys() - _NOT_THE_MODEL)},
+                self.config.model_dump(mode="json", exclude=_NOT_THE_MODEL),
                 sorted(self._fn_args.train_files),
                 self._fn_args.transform_graph_path,
-                self._tuned,
                 code_digest(),
                 generation,
             ],

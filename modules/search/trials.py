@@ -25,9 +25,10 @@ _LARGEST_SEED = 2**32 - 2
 
 def tuner_fn(fn_args: Any) -> TunerFnResult:
     """Called by TFX's Tuner with `FnArgs`, whose `custom_config` is a student's, with `tune`."""
-    settings = TuneSettings.model_validate_json(fn_args.custom_config["tune"])
     task = TrainerTask(fn_args)
-    oracle = make_oracle(settings, int(fn_args.custom_config["seed"]))
+    settings = task.config.tune
+    assert settings is not None
+    oracle = make_oracle(settings, task.config.seed)
     return TunerFnResult(
         tuner=StudentTuner(task, settings, oracle, fn_args.working_dir), fit_kwargs={}
     )

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from components.run_parameters import RUN_PARAMETERS, overlay, overlay_training
+from components.run_parameters import RUN_PARAMETERS, overlay, with_run_values
 from modules.errors import ConfigError
-from modules.settings import DistillSettings, ModelSettings
+from modules.settings import DistillSettings, ModelSettings, TrainSettings
 from pipeline.config import PipelineConfig, load_config
 
 FOLDER = "data={source: image_folder, path: /images}"
@@ -75,21 +75,13 @@ def test_a_value_is_refused_as_it_would_be_before_the_run(values: Any, line: str
     assert line in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_trainer_is_given_what_concerns_it() -> None:
-    custom_config = {
-        "model": ModelSettings(model="cnn_small").model_dump_json(),
-        "distill": DistillSettings().model_dump_json(),
-        "seed": 7,
-    }
+def test_one_section_alone() -> None:
+    """The Trainers and the Tuner know no more of the configuration."""
     values = {"alpha": 0.75, "temperature": None, "epochs": 3, "train_args": "{}"}
-    given = overlay_training(custom_config, values)
-    assert given["seed"] == 7
-    assert DistillSettings.model_validate_json(given["distill"]) == DistillSettings(alpha=0.75)
-    assert ModelSettings.model_validate_json(given["model"]).train.epochs == 3
-    del custom_config["distill"]  # the control's
-    assert set(overlay_training(custom_config, values)) == {"model", "seed"}
-
-
-def test_without_values_a_trainer_is_given_the_very_same() -> None:
-    custom_config = {"model": ModelSettings(model="cnn_small").model_dump_json()}
-    assert overlay_training(custom_config, {"epochs": None}) == custom_config
+    assert with_run_values("distill", DistillSettings(views=2), values) == DistillSettings(
+        alpha=0.75, views=2
+    )
+    model = ModelSettings(model="cnn_small", train=TrainSettings(patience=2))
+    expected = ModelSettings(model="cnn_small", train=TrainSettings(patience=2, epochs=3))
+    assert with_run_values("student", model, values) == expected
+    assert with_run_values("student", model, {"epochs": None}) is model

@@ -11,21 +11,23 @@ from tfx.components.trainer.executor import GenericExecutor
 from tfx.components.tuner import executor as tfx_tuner
 from tfx.orchestration.data_types import RuntimeParameter
 
-from components import distiller, teacher_trainer, tuner
+from components import tuner
 from components.evaluator import executor as evaluator
 from components.example_gen.component import example_gen
 from components.example_gen.executor import unpack_settings
 from components.run_parameters import RUN_PARAMETERS
+from components.training import TrainerExecutor
 from modules.code_digest import code_digest
+from modules.distill.training_config import TrainingConfig
 from modules.errors import ConfigError
 from modules.settings import DataSettings, DistillSettings, ModelSettings
 from pipeline.config import load_config
 from pipeline.graph import Places, create_pipeline
 
-CUSTOM_CONFIG = {
-    "model": ModelSettings(model="cnn_small").model_dump_json(),
-    "distill": DistillSettings().model_dump_json(),
-}
+CONFIG = TrainingConfig(
+    model=ModelSettings(model="cnn_small"), data=DataSettings(), distill=DistillSettings()
+)
+PROPERTIES = {"custom_config": CONFIG.to_json()}
 VALUES = {"temperature": 2.0, "alpha": 0.25, "epochs": 3}
 
 
@@ -53,22 +55,17 @@ def fn_args(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("fn_args")
-@pytest.mark.parametrize("executor", [teacher_trainer.TrainerExecutor, distiller.Executor])
-def test_trainers_are_given_the_values(executor: Any) -> None:
-    properties = {"custom_config": json.dumps(CUSTOM_CONFIG)}
-    config = executor()._GetFnArgs({}, {}, {**properties, **VALUES}).custom_config
-    assert ModelSettings.model_validate_json(config["model"]).train.epochs == 3
-    distill = DistillSettings.model_validate_json(config["distill"])
-    assert (distill.temperature, distill.alpha) == (2.0, 0.25)
-    config = executor()._GetFnArgs({}, {}, properties).custom_config
-    assert {name: config[name] for name in CUSTOM_CONFIG} == CUSTOM_CONFIG
+def test_trainers_are_given_the_values() -> None:
+    config = TrainerExecutor()._GetFnArgs({}, {}, {**PROPERTIES, **VALUES}).custom_config
+    assert config.model.train.epochs == 3
+    assert (config.distill.temperature, config.distill.alpha) == (2.0, 0.25)
+    assert TrainerExecutor()._GetFnArgs({}, {}, PROPERTIES).custom_config == CONFIG
 
 
 @pytest.mark.usefixtures("fn_args")
 def test_a_trainer_refuses_what_a_configuration_would() -> None:
-    properties = {"custom_config": json.dumps(CUSTOM_CONFIG), "alpha": 2.0}
     with pytest.raises(ConfigError, match=r"alpha is distill\.alpha: Input should be less"):
-        distiller.Executor()._GetFnArgs({}, {}, properties)
+        TrainerExecutor()._GetFnArgs({}, {}, {**PROPERTIES, "alpha": 2.0})
 
 
 def test_the_search_begins_with_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,10 +74,10 @@ def test_the_search_begins_with_the_values(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(tfx_tuner, "write_best_hyperparameters", lambda *_: None)
     executor = tuner.Executor()
     monkeypatch.setattr(executor, "_get_tmp_dir", lambda: "/tmp")
-    executor.Do({}, {}, {"custom_config": json.dumps(CUSTOM_CONFIG), **VALUES})
-    config = json.loads(searched[0][1]["custom_config"])
-    assert ModelSettings.model_validate_json(config["model"]).train.epochs == 3
-    assert DistillSettings.model_validate_json(config["distill"]).alpha == 0.25
+    executor.Do({}, {}, {**PROPERTIES, **VALUES})
+    config = TrainingConfig.model_validate_json(searched[0][1]["custom_config"])
+    assert config.model.train.epochs == 3
+    assert config.distill == DistillSettings(alpha=0.25, temperature=2.0)
 
 
 def test_images_are_read_where_the_run_says(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_component_has_its_channels_and_properties() -> None:
     assert component.executor_spec.executor_class is Executor
     assert {name: channel.type for name, channel in component.inputs.items()} == INPUTS
     assert {name: channel.type for name, channel in component.outputs.items()} == {
-        "soft_targets": artifacts.SoftTargets
+        "soft_targets": artifacts.TeacherLogits
     }
     properties = component.exec_properties
     assert set(properties) == {"request", "data", "code_digest"}
@@ -64,9 +64,9 @@ def test_component_refuses_another_artifact_type(name: str) -> None:
 
 def test_the_artifact_type_is_found_by_its_name() -> None:
     """The Kubeflow v2 runner imports `package.Class`."""
-    package, _, name = artifacts.SoftTargets.TYPE_NAME.rpartition(".")
-    assert (package, name) == ("components", "SoftTargets")
-    assert components.SoftTargets is artifacts.SoftTargets
+    package, _, name = artifacts.TeacherLogits.TYPE_NAME.rpartition(".")
+    assert (package, name) == ("components", "TeacherLogits")
+    assert components.TeacherLogits is artifacts.TeacherLogits
 
 
 def test_the_request_is_of_views_and_of_how_they_are_made() -> None:
@@ -159,7 +159,7 @@ def run_executor(miniature_run: Any, output: Path, nodes: list[str], **replaced:
     for key, node in zip(("teachers", "teachers_2"), nodes, strict=False):
         teachers[key] = [standard_artifacts.Model()]
         teachers[key][0].uri = miniature_run.uris[f"{node}.model"]
-    made = artifacts.SoftTargets()
+    made = artifacts.TeacherLogits()
     made.uri = str(output)
     settings = {"data": miniature_run.config().data, **replaced}
     Executor().Do(

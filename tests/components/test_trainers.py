@@ -1,6 +1,5 @@
 """The Trainers of teacher, student and control, as TFX will cache and run them."""
 
-import dataclasses
 import importlib
 import json
 from pathlib import Path
@@ -12,9 +11,12 @@ from tfx.components.trainer.component import Trainer
 from tfx.components.trainer.executor import GenericExecutor
 from tfx.types import standard_artifacts
 
-from components.artifacts import SoftTargets
-from components.distiller import Distiller, Executor
-from components.teacher_trainer import TeacherTrainer, TrainerExecutor, Training
+from components.artifacts import TeacherLogits
+from components.distiller import Distiller
+from components.teacher_trainer import TeacherTrainer
+from components.training import TrainerExecutor
+from modules.code_digest import code_digest
+from modules.distill.training_config import TrainingConfig
 from modules.settings import (
     AugmentSettings,
     DataSettings,
@@ -32,61 +34,47 @@ INPUTS = {
     "examples": standard_artifacts.Examples,
     "transform_graph": standard_artifacts.TransformGraph,
 }
-KNOWLEDGE = {"teachers": standard_artifacts.Model, "soft_targets": SoftTargets}
+TEACHING = {"teachers": standard_artifacts.Model, "soft_targets": TeacherLogits}
 MODEL = ModelSettings(model="cnn_small", parameters={"filters": [4]})
-DATA = DataSettings(image_size=16)
-TRAINING = Training(
-    **{name: types.Channel(type=kind) for name, kind in INPUTS.items()},
-    data=DATA,
-    augment=AugmentSettings(),
-    views=1,
-    runtime=RuntimeSettings(),
-    seed=3,
-)
+CONFIG = {"model": MODEL, "data": DataSettings(image_size=16), "seed": 3, "views": 1}
+STUDENT = {"distill": DistillSettings(), "teacher_weights": (1.0,)}
 
 
-def make_training(changes: dict[str, Any]) -> tuple[Training, dict[str, Any]]:
-    """What all Trainers share, with its part of the changes, and the others."""
-    shared = {name: value for name, value in changes.items() if hasattr(TRAINING, name)}
-    others = {name: value for name, value in changes.items() if name not in shared}
-    return dataclasses.replace(TRAINING, **shared), others
+def channels() -> dict[str, Any]:
+    return {name: types.Channel(type=kind) for name, kind in INPUTS.items()}
 
 
 def make_teacher(**changes: Any) -> TeacherTrainer:
-    training, others = make_training(changes)
-    return TeacherTrainer(**{"training": training, "model": MODEL, **others})
+    return TeacherTrainer(**channels(), config=TrainingConfig(**CONFIG | changes))
 
 
-def make_student(**changes: Any) -> Distiller:
-    training, others = make_training(changes)
-    arguments = {
-        "training": training,
-        "model": MODEL,
-        "distill": DistillSettings(),
+def make_student(*, taught: Any = None, **changes: Any) -> Distiller:
+    teaching = {
         "teachers": [types.Channel(type=standard_artifacts.Model)],
-        "teacher_weights": [1.0],
-        "soft_targets": types.Channel(type=SoftTargets),
+        "soft_targets": types.Channel(type=TeacherLogits),
     }
-    return Distiller(**{**arguments, **others})
+    config = TrainingConfig(**CONFIG | STUDENT | changes)
+    return Distiller(**channels(), **teaching | (taught or {}), config=config)
 
 
 def custom_config(component: Trainer) -> dict[str, Any]:
     return json.loads(component.exec_properties["custom_config"])
 
 
+def told(component: Trainer) -> TrainingConfig:
+    """What the executor reads."""
+    return TrainingConfig.model_validate(custom_config(component))
+
+
 @pytest.mark.parametrize(
-    ("make", "module", "executor"),
-    [
-        (make_teacher, "teacher_trainer", TrainerExecutor),
-        (make_student, "distill_trainer", Executor),
-    ],
+    ("make", "module"), [(make_teacher, "teacher_trainer"), (make_student, "distill_trainer")]
 )
-def test_is_a_tfx_trainer_with_its_module(make: Any, module: str, executor: type) -> None:
+def test_is_a_tfx_trainer_with_its_module(make: Any, module: str) -> None:
     component = make()
     assert isinstance(component, Trainer)
     assert component.id == type(component).__name__
-    assert component.executor_spec.executor_class is executor
-    assert issubclass(executor, GenericExecutor)
+    assert component.executor_spec.executor_class is TrainerExecutor
+    assert issubclass(TrainerExecutor, GenericExecutor)
     assert set(component.outputs) == {"model", "model_run"}
     # An importable module, of which no wheel is built.
     assert component.exec_properties["module_path"] == f"modules.{module}"
@@ -96,67 +84,65 @@ def test_is_a_tfx_trainer_with_its_module(make: Any, module: str, executor: type
 
 def test_inputs() -> None:
     assert {key: channel.type for key, channel in make_teacher().inputs.items()} == INPUTS
-    with_knowledge = {**INPUTS, **KNOWLEDGE}
-    assert {key: channel.type for key, channel in make_student().inputs.items()} == with_knowledge
+    taught = {key: channel.type for key, channel in make_student().inputs.items()}
+    assert taught == {**INPUTS, **TEACHING}
 
 
 def test_without_soft_targets_the_student_has_teachers_alone() -> None:
-    taken = {key: channel.type for key, channel in make_student(soft_targets=None).inputs.items()}
+    student = make_student(taught={"soft_targets": None})
+    taken = {key: channel.type for key, channel in student.inputs.items()}
     assert taken == {**INPUTS, "teachers": standard_artifacts.Model}
 
 
 def test_a_teacher_is_no_soft_targets() -> None:
     with pytest.raises(TypeError, match="soft_targets"):
-        make_student(soft_targets=types.Channel(type=standard_artifacts.Model))
+        make_student(taught={"soft_targets": types.Channel(type=standard_artifacts.Model)})
 
 
-def test_the_executor_hands_over_where_the_knowledge_lies(
+def test_the_executor_hands_over_where_the_teachers_and_their_logits_lie(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Teachers in the order of the inputs, not of their names."""
+    student = make_student()
 
     class FnArgs:
         def __init__(self) -> None:
-            self.custom_config: dict[str, Any] = {"seed": 1}
+            self.custom_config: Any = custom_config(student)
 
     monkeypatch.setattr(GenericExecutor, "_GetFnArgs", lambda *arguments: FnArgs())
     inputs: dict[str, list[types.Artifact]] = {}
     for key, name in (("teachers_2", "a"), ("teachers", "b")):
         inputs[key] = [standard_artifacts.Model()]
         inputs[key][0].uri = str(tmp_path / name)
-    executor = Executor()
+    executor = TrainerExecutor()
     given = executor._GetFnArgs(inputs, {}, {}).custom_config
-    teacher_dirs = [str(tmp_path / name / "Format-Serving") for name in ("b", "a")]
-    assert given == {"seed": 1, "teacher_dirs": teacher_dirs, "soft_targets_dir": None}
+    teacher_dirs = tuple(str(tmp_path / name / "Format-Serving") for name in ("b", "a"))
+    assert given == told(student).model_copy(update={"teacher_dirs": teacher_dirs})
 
-    knowledge = SoftTargets()
-    knowledge.uri = str(tmp_path / "knowledge")
-    given = executor._GetFnArgs({**inputs, "soft_targets": [knowledge]}, {}, {}).custom_config
-    assert given["soft_targets_dir"] == str(tmp_path / "knowledge")
-
-
-def test_the_models_settings_travel_as_json() -> None:
-    config = custom_config(make_teacher())
-    assert ModelSettings.model_validate_json(config["model"]) == MODEL
-    assert DataSettings.model_validate_json(config["data"]) == DATA
-    assert (config["seed"], config["builder_digest"]) == (3, "")
-    assert AugmentSettings.model_validate_json(config["augment"]) == AugmentSettings()
-    assert (config["views"], config["strategy"]) == (1, "auto")
-    assert config["checkpoint_seconds"] == RuntimeSettings().checkpoint_seconds
-    assert "distill" not in config
+    logits = TeacherLogits()
+    logits.uri = str(tmp_path / "logits")
+    given = executor._GetFnArgs({**inputs, "soft_targets": [logits]}, {}, {}).custom_config
+    assert given.soft_targets_dir == str(tmp_path / "logits")
 
 
-def test_the_objective_travels_without_what_the_student_does_not_obey() -> None:
+def test_the_executor_reads_what_the_component_was_given() -> None:
+    """One JSON object, with no JSON inside."""
+    runtime = RuntimeSettings()
+    config = told(make_teacher())
+    assert config == TrainingConfig(**CONFIG)
+    assert (config.strategy, config.checkpoint_seconds) == ("auto", runtime.checkpoint_seconds)
+    assert config.distill is None
+    assert custom_config(make_teacher())["model"]["parameters"] == {"filters": [4]}
+
     methods = (MethodSettings(name="decoupled", non_target_weight=4),)
     distill = DistillSettings(alpha=0.25, temperature=3, methods=methods, generations=2)
-    config = custom_config(make_student(distill=distill, teacher_weights=[1.0, 2.5]))
-    objective = json.loads(config.pop("distill"))
-    assert (objective["alpha"], objective["temperature"]) == (0.25, 3.0)
-    assert objective["methods"][0]["non_target_weight"] == 4
-    assert set(DistillSettings.model_fields) - set(objective) == {"control", "top_k"}
-    assert DistillSettings.model_validate(objective) == distill
-    assert config.pop("teacher_weights") == [1.0, 2.5]
-    assert config == custom_config(make_teacher())
+    student = make_student(distill=distill, teacher_weights=(1.0, 2.5))
+    assert told(student) == TrainingConfig(**CONFIG, distill=distill, teacher_weights=(1.0, 2.5))
+
+
+def test_the_code_is_part_of_the_cache_key() -> None:
+    assert custom_config(make_teacher())["code_digest"] == code_digest()
+    assert custom_config(make_teacher())["builder_digest"] == ""
 
 
 @pytest.mark.parametrize("settings", [{"control": False}, {"top_k": 3}], ids=str)
@@ -178,7 +164,8 @@ def test_a_teachers_share_does_not_train_it_again() -> None:
         {"seed": 4},
         {"data": DataSettings(image_size=32)},
         {"augment": AugmentSettings(flip=True)},
-        {"runtime": RuntimeSettings(strategy="mirrored")},
+        {"strategy": "mirrored"},
+        {"views": 2},
         {"model": ModelSettings(model="cnn_small", parameters={"filters": [8]})},
         {"model": MODEL.model_copy(update={"train": TrainSettings(epochs=1)})},
         {"model": ModelSettings(model="modules.code_digest:code_digest")},
@@ -221,7 +208,7 @@ def graph(*overrides: str) -> dict[str, Trainer]:
         ("distill", DistillSettings(methods=(MethodSettings(name="soft_target", weight=2),))),
         ("distill", DistillSettings(generations=2)),
         ("distill", DistillSettings(knowledge="online")),
-        ("teacher_weights", [1.0, 2.0]),
+        ("teacher_weights", (1.0, 2.0)),
     ],
 )
 def test_what_changes_the_distillation_changes_the_students_cache_key(
@@ -252,7 +239,6 @@ def test_control_is_the_student_without_its_teacher() -> None:
     control, student = custom_config(trainers["Control"]), custom_config(trainers["Distiller"])
     assert isinstance(trainers["Control"], TeacherTrainer)
     assert control["seed"] == 11
-    assert student.pop("distill")
-    assert student.pop("teacher_weights") == [1.0]
-    assert control == student
+    assert student["distill"] and student["teacher_weights"] == [1.0]
+    assert control == student | {"distill": None, "teacher_weights": []}
     assert control["model"] != custom_config(trainers["TeacherTrainer"])["model"]

@@ -173,7 +173,7 @@ def test_every_teacher_has_its_own_settings_and_its_share(tmp_path: Path) -> Non
         for node in pipeline.components
         if "custom_config" in node.exec_properties and node.id != "Transform"
     }
-    models = [json.loads(configs[name]["model"])["model"] for name in TEACHERS]
+    models = [configs[name]["model"]["model"] for name in TEACHERS]
     assert models == ["resnet_small", "cnn_small", "cnn_tutorial"]
     assert configs["Distiller"]["teacher_weights"] == [2.0, 3.0, 0.5]
 

@@ -15,9 +15,10 @@ from scipy.special import softmax
 from tensorflow_serving.apis import prediction_log_pb2
 
 from modules.data.examples import ExampleData
+from modules.distill.training_config import TrainingConfig
 from modules.export import runtimes, saved_model
 from modules.models import zoo
-from modules.settings import AugmentSettings, ModelSettings
+from modules.settings import ModelSettings
 
 SETTINGS = ModelSettings(model="cnn_small", parameters={"filters": [4, 8]})
 COUNT = 30
@@ -219,22 +220,14 @@ def test_a_trainer_leaves_a_warm_saved_model(transformed_digits, tmp_path):
 
     settings = ModelSettings(**SETTINGS.model_dump(exclude={"train"}), train={"epochs": 0})
     directory = str(tmp_path / "Format-Serving")
-    config = {
-        "model": settings.model_dump_json(),
-        "data": transformed_digits.settings.model_dump_json(),
-        "augment": AugmentSettings().model_dump_json(),
-        "views": 1,
-        "seed": 0,
-        "strategy": "auto",
-        "checkpoint_seconds": 0,
-    }
+    config = TrainingConfig(model=settings, data=transformed_digits.settings, checkpoint_seconds=0)
     fn_args = SimpleNamespace(
         train_files=[transformed_digits.pattern],
         transform_graph_path=transformed_digits.graph_dir,
         serving_model_dir=directory,
         model_run_dir=str(tmp_path / "node" / "model_run" / "1"),
         hyperparameters=None,
-        custom_config=config,
+        custom_config=config.model_dump(mode="json"),
     )
     run_fn(fn_args)
     logs = requests_of(directory)

@@ -14,12 +14,12 @@ from scipy.special import log_softmax
 from modules.data.examples import ExampleData
 from modules.distill import trainer_task
 from modules.distill.hyperparameters import apply_hyperparameters, describe
+from modules.distill.training_config import TrainingConfig
 from modules.errors import ConfigError, DataError, ModelError
 from modules.models.zoo import build_model, save_model
 from modules.search import trials
 from modules.search.space import check_tune, choices
 from modules.settings import (
-    AugmentSettings,
     DataSettings,
     DistillSettings,
     MethodSettings,
@@ -50,6 +50,10 @@ TWO_HINTS = distilling(
 # -- a trial's values in the settings --
 
 
+def student_config(distill):
+    return TrainingConfig(model=STUDENT, data=DATA, distill=distill)
+
+
 def test_every_value_finds_its_place_and_the_rest_stays():
     values = {
         "temperature": 2.5,
@@ -59,7 +63,8 @@ def test_every_value_finds_its_place_and_the_rest_stays():
         "parameters.filters": "[12, 24]",
     }
     distill = DistillSettings(views=3)
-    model, objective = apply_hyperparameters(values, STUDENT, distill)
+    config = apply_hyperparameters(values, student_config(distill))
+    model, objective = config.model, config.distill
     assert model.parameters == {"filters": [12, 24], "dropout": 0.1}
     assert model.train == STUDENT.train.model_copy(update={"learning_rate": 0.004})
     assert (objective.temperature, objective.alpha, objective.views) == (2.5, 0.25, 3)
@@ -68,7 +73,7 @@ def test_every_value_finds_its_place_and_the_rest_stays():
 
 
 def test_no_values_change_nothing():
-    assert apply_hyperparameters({}, STUDENT, TWO_HINTS) == (STUDENT, TWO_HINTS)
+    assert apply_hyperparameters({}, student_config(TWO_HINTS)) == student_config(TWO_HINTS)
 
 
 @pytest.mark.parametrize(
@@ -81,23 +86,23 @@ def test_no_values_change_nothing():
     ],
 )
 def test_weight_of_a_method_that_occurs_twice(name, weights):
-    _, objective = apply_hyperparameters({f"method_weights.{name}": 5}, STUDENT, TWO_HINTS)
-    assert [method.weight for method in objective.methods] == weights
-    for before, after in zip(TWO_HINTS.methods, objective.methods, strict=True):
+    config = apply_hyperparameters({f"method_weights.{name}": 5}, student_config(TWO_HINTS))
+    assert [method.weight for method in config.distill.methods] == weights
+    for before, after in zip(TWO_HINTS.methods, config.distill.methods, strict=True):
         assert before.model_copy(update={"weight": after.weight}) == after
 
 
 def test_a_control_gets_the_model_but_no_objective():
     values = {"alpha": 0.3, "method_weights.hint": 2.0, "parameters.dropout": "0.5"}
-    model, objective = apply_hyperparameters(values, STUDENT, None)
-    assert model.parameters == {"filters": [4, 8], "dropout": 0.5}
-    assert objective is None
+    config = apply_hyperparameters(values, student_config(None))
+    assert config.model.parameters == {"filters": [4, 8], "dropout": 0.5}
+    assert config.distill is None
 
 
 @pytest.mark.parametrize("name", ["momentum", "method_weights.dist", "train.learning_rate"])
 def test_an_unknown_hyperparameter_is_refused(name):
     with pytest.raises(ConfigError, match="no such") as caught:
-        apply_hyperparameters({name: 1.0}, STUDENT, DistillSettings())
+        apply_hyperparameters({name: 1.0}, student_config(DistillSettings()))
     assert name.removeprefix("method_weights.") in str(caught.value)
 
 
@@ -283,20 +288,16 @@ def fn_args(transformed_digits, tmp_path):
         working_dir=str(tmp_path / "work"),
         model_run_dir=None,
         hyperparameters=None,
-        custom_config={
-            "model": STUDENT.model_dump_json(),
-            "data": DATA.model_dump_json(),
-            "augment": AugmentSettings().model_dump_json(),
-            "distill": DistillSettings(knowledge="online").model_dump_json(),
-            "tune": space.model_dump_json(),
-            "views": 1,
-            "seed": 3,
-            "strategy": "auto",
-            "checkpoint_seconds": 0,
-            "teacher_weights": [1.0],
-            "teacher_dirs": [str(tmp_path / "teacher" / "Format-Serving")],
-            "soft_targets_dir": None,
-        },
+        custom_config=TrainingConfig(
+            model=STUDENT,
+            data=DATA,
+            distill=DistillSettings(knowledge="online"),
+            tune=space,
+            seed=3,
+            checkpoint_seconds=0,
+            teacher_weights=(1.0,),
+            teacher_dirs=(str(tmp_path / "teacher" / "Format-Serving"),),
+        ),
     )
 
 

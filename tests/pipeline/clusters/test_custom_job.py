@@ -18,7 +18,7 @@ from tfx import types
 from tfx.extensions.google_cloud_ai_platform import runner, training_clients
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.artifacts import SoftTargets
+from components.artifacts import TeacherLogits
 from pipeline.clusters.custom_job import Executor
 
 PARENT = "projects/acme/locations/europe-west4"
@@ -105,7 +105,7 @@ def artifacts() -> tuple[dict[str, list[types.Artifact]], dict[str, list[types.A
 
     inputs = {
         "teachers": at(standard_artifacts.Model, "gs://bucket/teacher"),
-        "soft_targets": at(SoftTargets, "gs://bucket/soft"),
+        "soft_targets": at(TeacherLogits, "gs://bucket/soft"),
     }
     return inputs, {"model": at(standard_artifacts.Model, "gs://bucket/model")}
 
@@ -149,7 +149,7 @@ def test_each_machine_runs_the_nodes_own_executor(spec: Any, service: Service) -
     command = list(service.jobs[0].job_spec.worker_pool_specs[1].container_spec.command)
     assert command[:3] == ["python", "-m", "tfx.scripts.run_executor"]
     flags = dict(zip(command[3::2], command[4::2], strict=True))
-    assert flags["--executor_class_path"] == "components.distiller.Executor"
+    assert flags["--executor_class_path"] == "components.training.TrainerExecutor"
     properties = json.loads(flags["--exec-properties"])
     assert properties["epochs"] == 3
     assert properties["module_path"] == "modules.distill_trainer"
@@ -159,7 +159,7 @@ def test_each_machine_runs_the_nodes_own_executor(spec: Any, service: Service) -
     read = artifact_utils.parse_artifact_dict(flags["--inputs"])
     assert [type(each).__name__ for each in (*read["teachers"], *read["soft_targets"])] == [
         "Model",
-        "SoftTargets",
+        "TeacherLogits",
     ]
     assert read["soft_targets"][0].uri == "gs://bucket/soft"
 

@@ -1,0 +1,54 @@
+"""What a Trainer or the Tuner is told: TFX's `custom_config`, written and read once.
+
+Nothing heavy is imported here: the graph is made of it.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from modules.code_digest import builder_digest, code_digest
+from modules.settings import (
+    AugmentSettings,
+    DataSettings,
+    DistillSettings,
+    ModelSettings,
+    RuntimeSettings,
+    Settings,
+    Strategy,
+    TuneSettings,
+)
+
+_RUNTIME = RuntimeSettings()
+
+
+class TrainingConfig(Settings):
+    """One training. A stock TFX Trainer takes `custom_config=config.model_dump(mode="json")`."""
+
+    model: ModelSettings = Field(description="what is trained; of a distillation, the student")
+    data: DataSettings = Field(description="the input of the models")
+    augment: AugmentSettings = Field(AugmentSettings(), description="views of training images")
+    views: int = Field(0, ge=0, description="of an example; 0: another one in every epoch")
+    seed: int = Field(0, ge=0, description="of weights, order and views")
+    strategy: Strategy = Field(_RUNTIME.strategy, description="see runtime.strategy")
+    checkpoint_seconds: float = Field(
+        _RUNTIME.checkpoint_seconds, ge=0, description="see runtime.checkpoint_seconds"
+    )
+    distill: DistillSettings | None = Field(None, description="null: the labels alone")
+    teacher_weights: tuple[float, ...] = Field((), description="shares of the teachers, in order")
+    tune: TuneSettings | None = Field(None, description="what the Tuner searches")
+    teacher_dirs: tuple[str, ...] = Field(
+        (), description="serving directories of the teachers, in order; set by our executors"
+    )
+    soft_targets_dir: str | None = Field(
+        None, description="the teachers' cached logits; null: the teachers run in every step"
+    )
+    # TFX's cache knows neither our code nor the user's builder by anything else.
+    code_digest: str = Field(default_factory=code_digest)
+    builder_digest: str = Field(
+        default_factory=lambda validated: builder_digest(validated["model"].model)
+    )
+
+    def to_json(self) -> str:
+        """The execution property: without settings that, changed, need no other training."""
+        return self.model_dump_json(exclude={"distill": {"control", "top_k"}})
