@@ -31,7 +31,7 @@ from modules.judge.schema import (
 )
 from modules.measure import fresh, latency
 from modules.measure.metrics import Predictions
-from modules.models import zoo
+from modules.models import storage
 from modules.settings import EvaluateSettings, GateSettings, LatencySettings, PushSettings
 
 _LOG = logging.getLogger("tfx_distill.evaluation")
@@ -284,8 +284,8 @@ class _Measured:
         return {role: answers for role, answers in self.answers.items() if role != name}
 
     def _parameters(self, role: str) -> int:
-        directory = zoo.keras_directory(self._subjects.saved_models[role])
-        return zoo.count_parameters(directory)
+        directory = storage.keras_directory(self._subjects.saved_models[role])
+        return storage.count_parameters(directory)
 
     def _time(self, log_dir: str) -> latency.Measurements:
         subjects, settings = self._subjects, self._rules.latency
