@@ -44,6 +44,7 @@ COPY setup.py LICENSE ./
 COPY components components
 COPY modules modules
 COPY pipeline pipeline
+COPY tfx_distill tfx_distill
 RUN /opt/venv/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheel .
 
 FROM ${RUNTIME_IMAGE} AS runtime

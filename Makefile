@@ -66,7 +66,7 @@ lock: $(READY) ## requirements.lock from requirements.in and overrides.txt, then
 
 clean: ## caches and build output; runs/ and .venv stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
-	find pipeline components modules tests tools -name __pycache__ -prune -exec rm -rf {} +
+	find tfx_distill pipeline components modules tests tools -name __pycache__ -prune -exec rm -rf {} +
 
 # The old stamp goes first: what fails midway is done again.
 $(READY): $(BIN)/python

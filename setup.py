@@ -24,7 +24,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(
-        include=["pipeline", "pipeline.*", "components", "components.*", "modules", "modules.*"]
+        include=[
+            f"{name}{below}"
+            for name in ("tfx_distill", "pipeline", "components", "modules")
+            for below in ("", ".*")
+        ]
     ),
     package_data={"pipeline": ["presets/*.yaml"], "modules.report": ["templates/*"]},
     install_requires=install_requires(),

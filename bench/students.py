@@ -18,7 +18,7 @@ from modules.data.examples import ExampleData
 from modules.data.sources import DigitsSource, example_id, in_eval_split
 from modules.distill import training
 from modules.distill.distiller import Distiller
-from modules.models import zoo
+from modules.models import storage, zoo
 from modules.settings import AugmentSettings, DataSettings, DistillSettings, ModelSettings
 from modules.teachers import cache, soft_targets
 
@@ -62,7 +62,7 @@ def prepare(directory: Path, teacher_settings: ModelSettings) -> dict[str, Any]:
     evaluation = np.stack(pixels), np.array(labels)
     np.savez(directory / _EVALUATION, *evaluation)
     teacher = _train(Task(teacher_settings, None, seed=7), data, [])
-    zoo.save_model(teacher, teacher_settings, DATA.input_shape, str(directory / _TEACHER))
+    storage.save_model(teacher, teacher_settings, DATA.input_shape, str(directory / _TEACHER))
     soft_targets.compute(
         [teacher], data, soft_targets.Request(0, AugmentSettings(), 0), str(directory / _KNOWLEDGE)
     )
@@ -84,7 +84,7 @@ class _Bench:
         files = [str(directory / _EXAMPLES)]
         self.plain = ExampleData(files, DATA)
         self.cached = ExampleData(files, DATA, cache.SoftTargetCache(str(directory / _KNOWLEDGE)))
-        self.teacher = zoo.load_model(str(directory / _TEACHER))
+        self.teacher = storage.load_model(str(directory / _TEACHER))
         self.validation = _validation(self.plain)
         self.evaluation_file = directory / _EVALUATION
 

@@ -191,7 +191,7 @@ def test_setup_script_declares_the_requirements_and_the_packages(declared):
 
     packages = {
         ".".join(path.parent.relative_to(ROOT).parts)
-        for top in ("pipeline", "components", "modules")
+        for top in ("tfx_distill", "pipeline", "components", "modules")
         for path in (ROOT / top).rglob("__init__.py")
     }
     assert set(declared["packages"]) == packages

@@ -20,7 +20,7 @@ from docker.utils import exclude_paths
 from dockerfile import arguments, expanded, instructions, locked
 
 BIN = Path(sys.executable).parent
-PACKAGES = ("components", "modules", "pipeline")
+PACKAGES = ("components", "modules", "pipeline", "tfx_distill")
 # What the builder is given beside the packages.
 OTHERS = {
     "LICENSE",

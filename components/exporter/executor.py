@@ -14,7 +14,7 @@ from components.local_files import LocalFiles
 from modules.data.examples import ExampleData
 from modules.data.preprocessing import class_names
 from modules.export import tflite
-from modules.models import zoo
+from modules.models import storage
 from modules.settings import DataSettings, ExportSettings
 
 
@@ -58,4 +58,4 @@ class Executor(base_executor.BaseExecutor):
 
 def _load(input_dict: dict[str, list[types.Artifact]], key: str) -> Any:
     serving_dir = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[key]))
-    return zoo.load_model(zoo.keras_directory(serving_dir))
+    return storage.load_model(storage.keras_directory(serving_dir))

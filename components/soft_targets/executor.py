@@ -12,7 +12,7 @@ from tfx.utils import io_utils, path_utils
 
 from components.teachers import teacher_uris
 from modules.data.examples import ExampleData
-from modules.models import zoo
+from modules.models import storage
 from modules.settings import DataSettings
 from modules.teachers import soft_targets
 
@@ -35,7 +35,7 @@ class Executor(base_executor.BaseExecutor):
             for uri in artifact_utils.get_split_uris(input_dict["examples"], "train")
         ]
         teachers = [
-            zoo.load_model(zoo.keras_directory(path_utils.serving_model_path(uri)))
+            storage.load_model(storage.keras_directory(path_utils.serving_model_path(uri)))
             for uri in teacher_uris(input_dict)
         ]
         soft_targets.compute(

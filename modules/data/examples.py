@@ -15,8 +15,12 @@ from modules.data.preprocessing import EXAMPLE_ID, IMAGE, LABEL
 from modules.data.sampling import BalancedChoice
 from modules.settings import AugmentSettings, DataSettings
 
+# What is held while examples are put in order, and while their ids are read; whatever their size.
+_SHUFFLE_BYTES = 256 * 1024**2
+_PARSE_BYTES = 4 * 1024**2
 _PARSE_BATCH = 1024
-_SHUFFLE_BUFFER = 20_000
+# Id, label and what TensorFlow adds to a record in memory.
+_RECORD_OVERHEAD = 512
 # Below this many bytes the examples are kept in memory between epochs.
 _CACHE_LIMIT = 512 * 1024**2
 _VALIDATION_BUCKETS = 1_000_000
@@ -73,6 +77,10 @@ class CachedLogits(Protocol):
     `modules.teachers.cache.SoftTargetCache` is one.
     """
 
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of the answers to one example."""
+
     def check_fits(self, files: Sequence[str]) -> None:
         """Raise DataError unless the answers are to these files."""
 
@@ -101,6 +109,9 @@ class ExampleData:
         self.files = sorted(file for pattern in file_patterns for file in tf.io.gfile.glob(pattern))
         self._settings = settings
         self._cached_logits = cached_logits
+        self._record_bytes = math.prod(settings.input_shape) + _RECORD_OVERHEAD
+        if cached_logits is not None:
+            self._record_bytes += cached_logits.record_bytes
         self._training_records: tf.data.Dataset | None = None
         self._training_count: int | None = None
         if cached_logits is not None:
@@ -142,13 +153,14 @@ class ExampleData:
             # Within a traced function this seeds the function alone; 0 would not be a seed.
             tf.random.set_seed(order.seed + 1)
             epoch = tf.identity(order.epoch)
-            shuffled = records.shuffle(_SHUFFLE_BUFFER, seed=epoch, reshuffle_each_iteration=False)
+            shuffled = records.shuffle(held, seed=epoch, reshuffle_each_iteration=False)
             return shuffled.batch(order.batch_size).map(
                 lambda serialized, answers: parse(epoch, serialized, answers),
                 num_parallel_calls=2,
                 deterministic=True,
             )
 
+        held = max(_SHUFFLE_BYTES // self._record_bytes, order.batch_size)
         batches = math.ceil(self.training_count() / order.batch_size)
         dataset = tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
         return dataset.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(
@@ -205,7 +217,7 @@ class ExampleData:
             return features[LABEL], rank, features[IMAGE]
 
         chosen = BalancedChoice(examples, seed)
-        batches = self._records(validation=False).batch(_PARSE_BATCH).map(parse)
+        batches = self._records(validation=False).batch(self._parse_batch()).map(parse)
         for labels, ranks, images in batches.as_numpy_iterator():
             for label, rank, image in zip(labels.tolist(), ranks.tolist(), images, strict=True):
                 chosen.offer(label, rank, image)
@@ -245,4 +257,7 @@ class ExampleData:
             return tf.boolean_mask(serialized, chosen), tf.boolean_mask(answers, chosen)
 
         both = tf.data.Dataset.zip((examples, answers))
-        return both.batch(_PARSE_BATCH).map(choose).unbatch()
+        return both.batch(self._parse_batch()).map(choose).unbatch()
+
+    def _parse_batch(self) -> int:
+        return max(1, min(_PARSE_BATCH, _PARSE_BYTES // self._record_bytes))

@@ -24,7 +24,7 @@ from modules.distill.hyperparameters import apply_hyperparameters, describe
 from modules.distill.strategy import is_chief, make_strategy
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ModelError
-from modules.models import zoo
+from modules.models import storage, zoo
 from modules.settings import DistillSettings, ModelSettings
 from modules.teachers.cache import SoftTargetCache
 
@@ -143,9 +143,9 @@ class TrainerTask:
         """The examples with their cached soft targets, if there are any."""
         if not self.config.soft_targets_dir:
             return self._data(None)
-        knowledge = SoftTargetCache(self.config.soft_targets_dir)
-        knowledge.check_classes(self._classes)
-        return self._data(knowledge)
+        soft_targets = SoftTargetCache(self.config.soft_targets_dir)
+        soft_targets.check_classes(self._classes)
+        return self._data(soft_targets)
 
     def _distill(self, settings: DistillSettings) -> keras.Model:
         teachers, data = self._teachers, self._taught_data
@@ -180,8 +180,8 @@ class TrainerTask:
         finally:
             keras.config.set_dtype_policy(before)
 
-    def _data(self, knowledge: SoftTargetCache | None) -> ExampleData:
-        return ExampleData(self._fn_args.train_files, self.config.data, knowledge)
+    def _data(self, soft_targets: SoftTargetCache | None) -> ExampleData:
+        return ExampleData(self._fn_args.train_files, self.config.data, soft_targets)
 
     def _plan(self, generation: int) -> training.Plan:
         log_dir = os.path.join(self._fn_args.model_run_dir, f"generation_{generation}")
@@ -237,4 +237,4 @@ def _distiller(
 
 
 def _load(teacher_dir: str) -> keras.Model:
-    return zoo.load_model(zoo.keras_directory(teacher_dir))
+    return storage.load_model(storage.keras_directory(teacher_dir))

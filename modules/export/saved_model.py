@@ -1,7 +1,7 @@
 """The trained model on disk: a SavedModel to serve, and the weights to go on working with.
 
 A Model artifact holds `Format-Serving/` (the SavedModel, preprocessing included) and, beside it,
-`Format-Keras/` (what `model_zoo.load_model` reads). The SavedModel brings requests of its own,
+`Format-Keras/` (what `storage.load_model` reads). The SavedModel brings requests of its own,
 with which TensorFlow Serving warms it up before it answers any other.
 """
 
@@ -18,7 +18,7 @@ from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 from modules.data.examples import decode_pixels
 from modules.data.preprocessing import IMAGE
 from modules.distill.trainer_task import TrainedModel
-from modules.models import zoo
+from modules.models import storage
 from modules.settings import ModelSettings
 
 SIGNATURE = "serving_default"
@@ -41,7 +41,7 @@ def export(
     input_shape = tuple(model.input_shape[1:])
     module = _ServingModule(model, transform_output.transform_features_layer(), input_shape)
     tf.saved_model.save(module, serving_dir, signatures={SIGNATURE: module.serve})
-    zoo.save_model(model, settings, input_shape, zoo.keras_directory(serving_dir))
+    storage.save_model(model, settings, input_shape, storage.keras_directory(serving_dir))
 
 
 def export_trained(trained: TrainedModel, serving_dir: str) -> None:

@@ -35,7 +35,7 @@ from modules.judge.schema import (
 from modules.measure.fresh_process import FreshProcesses
 from modules.measure.latency import Measurements, TimingProcesses
 from modules.measure.metrics import Predictions
-from modules.models import zoo
+from modules.models import storage
 from modules.settings import (
     DataSettings,
     EvaluateSettings,
@@ -208,7 +208,7 @@ class _Measured:
         """The entries of the models by role, and of the student's TFLite files by variant."""
         saved_models = self.models.saved_models
         parameters = {
-            role: zoo.count_parameters(zoo.keras_directory(path))
+            role: storage.count_parameters(storage.keras_directory(path))
             for role, path in saved_models.items()
         }
         entries = {

@@ -1,4 +1,4 @@
-"""The teachers' knowledge, computed once: their logits for every training example and view.
+"""Cached soft targets: the teachers' logits for every training example and view, computed once.
 
 An artifact holds one TFRecord file for every file of training examples, record by record in the
 same order, and `manifest.json`. A record is the example's id (64 bytes), then for each view and
@@ -90,7 +90,7 @@ class Writer:
         self._files.append({"name": name, "source": source, "examples": count, "bytes": size})
 
     def close(self) -> None:
-        """Writes the manifest; without it the artifact is no knowledge."""
+        """Writes the manifest; without it the artifact holds no soft targets."""
         content = {"layout": asdict(self._layout), "files": self._files}
         with tf.io.gfile.GFile(os.path.join(self._directory, _MANIFEST), "w") as file:
             file.write(json.dumps(content, indent=2))
@@ -127,6 +127,11 @@ class SoftTargetCache:
                     f"{name} must have the {entry['bytes']} bytes it was written with, but has "
                     f"{size}: the soft targets are damaged; {_REMEDY}"
                 )
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of the answers to one example."""
+        return self.layout.record_bytes
 
     def check_fits(self, files: Sequence[str]) -> None:
         """Hold the artifact to the files of examples it is read with.

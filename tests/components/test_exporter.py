@@ -17,7 +17,7 @@ from components.exporter.executor import Executor
 from modules.errors import ModelError
 from modules.export import runtimes
 from modules.export.flatbuffer import embedded_spec
-from modules.models import zoo
+from modules.models import storage
 from modules.settings import DataSettings, ExportSettings
 
 VARIANTS = ("float32", "float16", "dynamic_range", "int8")
@@ -95,7 +95,7 @@ def test_float32_files_are_the_trained_models(
     """Student and teacher are not mixed up, and neither is an untrained one."""
     directory = Path(miniature_run.uris["Transform.transformed_examples"], "Split-eval")
     pixels = pixels_of(read_examples(str(directory)))[:40]
-    model = zoo.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
+    model = storage.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
     answers = runtimes.load("litert", str(exported / role / "float32" / "model.tflite")).answer(
         pixels
     )

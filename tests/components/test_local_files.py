@@ -13,7 +13,7 @@ import tensorflow as tf
 from components.local_files import LocalFiles
 from modules.distill.checkpoint import TrainingState
 from modules.errors import ModelError
-from modules.models import zoo
+from modules.models import storage, zoo
 from modules.settings import ModelSettings
 
 FILES = {"report.json": b"{}", "deep/er/model.tflite": bytes(range(256)), "empty": b""}
@@ -80,17 +80,17 @@ def test_after_an_error_nothing_is_at_the_url(url: str) -> None:
 def test_a_model_comes_back_from_a_url(url: str) -> None:
     settings = ModelSettings(model="cnn_small", parameters={"filters": [2, 4]})
     model = zoo.build_model(settings, (8, 8, 1), 10)
-    zoo.save_model(model, settings, (8, 8, 1), url)
+    storage.save_model(model, settings, (8, 8, 1), url)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
     expected = model.predict(pixels, verbose=0)
-    again = zoo.load_model(url)
+    again = storage.load_model(url)
     np.testing.assert_array_equal(again.predict(pixels, verbose=0), expected)
-    assert zoo.count_parameters(url) == model.count_params()
+    assert storage.count_parameters(url) == model.count_params()
 
 
 def test_no_model_at_a_url_is_one_clear_line(url: str) -> None:
     with pytest.raises(ModelError, match=f"{url}/.*: no readable model description"):
-        zoo.load_model(url)
+        storage.load_model(url)
 
 
 def test_a_training_is_taken_up_from_a_url(url: str) -> None:

@@ -16,7 +16,7 @@ from components.soft_targets.component import SoftTargets
 from components.soft_targets.executor import Executor
 from modules.data.augmentation import augment
 from modules.errors import ConfigError
-from modules.models import zoo
+from modules.models import storage
 from modules.settings import AugmentSettings, DataSettings, DistillSettings, MethodSettings
 from modules.teachers.cache import SoftTargetCache as Knowledge
 
@@ -131,7 +131,7 @@ def train_split(miniature_run: Any, read_examples: Any) -> dict[str, np.ndarray]
 
 
 def load(miniature_run: Any, node: str) -> Any:
-    return zoo.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
+    return storage.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
 
 
 def records_of(directory: Path | str) -> list[bytes]:

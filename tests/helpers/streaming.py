@@ -19,15 +19,13 @@ from modules.teachers.cache import SoftTargetCache
 
 # Half of the examples are for validation, so that both parts count.
 SETTINGS = DataSettings(image_size=64, channels=3, validation_fraction=0.5)
-examples._CACHE_LIMIT = 0
-examples._SHUFFLE_BUFFER = 256
 
 
-def _write(path, count):
+def write(path, count, shape):
     """Plain images, which compress to nearly nothing: the file is small, the examples are not."""
     with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions("GZIP", compression_level=1)) as writer:
         for index in range(count):
-            pixels = bytes([index % 256]) * int(np.prod(SETTINGS.input_shape))
+            pixels = bytes([index % 256]) * int(np.prod(shape))
             values = {"image": pixels, "example_id": b"%064d" % index}
             features = {
                 name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
@@ -47,12 +45,14 @@ def _model():
 
 
 def main(directory, count):
-    _write(f"{directory}/examples.gz", int(count))
+    examples._CACHE_LIMIT = 0
+    examples._SHUFFLE_BYTES = 256 * int(np.prod(SETTINGS.input_shape))
+    write(f"{directory}/examples.gz", int(count), SETTINGS.input_shape)
     files = [f"{directory}/examples.gz"]
-    knowledge = f"{directory}/knowledge"
+    answers = f"{directory}/soft_targets"
     request = soft_targets.Request(0, AugmentSettings(), 0)
-    soft_targets.compute([_model()], examples.ExampleData(files, SETTINGS), request, knowledge)
-    data = examples.ExampleData(files, SETTINGS, SoftTargetCache(knowledge))
+    soft_targets.compute([_model()], examples.ExampleData(files, SETTINGS), request, answers)
+    data = examples.ExampleData(files, SETTINGS, SoftTargetCache(answers))
     distiller = Distiller(None, _model())
     training.fit(distiller, data, training.Plan(TrainSettings(epochs=2), 0, None))
     # Linux counts in KiB.

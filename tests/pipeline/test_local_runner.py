@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from tfx.orchestration.pipeline import RunOptions
 
 from modules.errors import ConfigError, DataError, ModelError, UserError
-from modules.models import zoo
+from modules.models import storage
 from modules.report.files import REPORT_FILES
 from modules.teachers.cache import SoftTargetCache
 from pipeline import local_runner
@@ -215,7 +215,7 @@ def test_online_knowledge_with_features_ends_in_the_student_alone(miniature_run:
     alone = Path(miniature_run.uris["Distiller.model"], "Format-Serving")
     pushed = Path(outcome.saved_model)
     assert variables_of(pushed) == variables_of(alone)
-    student = zoo.load_model(str(uris["Distiller.model"] / "Format-Keras"))
+    student = storage.load_model(str(uris["Distiller.model"] / "Format-Keras"))
     assert student.count_params() == 3094
     assert [layer.name for layer in student.layers][-2:] == ["features", "logits"]
     sizes = [
@@ -281,7 +281,7 @@ def test_two_teachers_reach_the_student_in_order(taught_by_two: Any, read_exampl
     ids = tf.constant([feature["example_id"].bytes_list.value[0] for feature in features])
     logits = knowledge.logits(records, ids, tf.fill([20], tf.constant(-1, tf.int64))).numpy()
     for index, teacher in enumerate(teachers):
-        model = zoo.load_model(str(Path(teacher, "Format-Keras")))
+        model = storage.load_model(str(Path(teacher, "Format-Keras")))
         expected = model.predict(pixels, verbose=0)
         np.testing.assert_allclose(logits[:, index], expected, rtol=2e-3, atol=2e-3)
 

@@ -213,7 +213,7 @@ def test_the_best_trial_wins(tuned: Any) -> None:
 def test_the_winner_is_what_is_trained(tuned: Any, node: str) -> None:
     import tensorflow as tf
 
-    from modules.models.zoo import load_model
+    from modules.models.storage import load_model
 
     winner = winner_of(tuned)
     filters = json.loads(winner["parameters.filters"])

@@ -17,7 +17,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from modules.data.examples import ExampleData
 from modules.distill.training_config import TrainingConfig
 from modules.export import runtimes, saved_model
-from modules.models import zoo
+from modules.models import storage, zoo
 from modules.settings import ModelSettings
 
 SETTINGS = ModelSettings(model="cnn_small", parameters={"filters": [4, 8]})
@@ -136,9 +136,9 @@ def test_an_example_without_its_image_is_an_error(exported):
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_the_weights_lie_beside_the_saved_model(exported, slash):
     model, directory = exported
-    beside = zoo.keras_directory(directory + slash)
+    beside = storage.keras_directory(directory + slash)
     assert beside == directory.replace("Format-Serving", "Format-Keras")
-    loaded = zoo.load_model(beside)
+    loaded = storage.load_model(beside)
     for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -236,7 +236,7 @@ def test_a_trainer_leaves_a_warm_saved_model(transformed_digits, tmp_path):
     ((pixels, _, _),) = ExampleData(fn_args.train_files, transformed_digits.settings).everything(
         200
     )
-    model = zoo.load_model(zoo.keras_directory(directory))
+    model = storage.load_model(storage.keras_directory(directory))
     examples = [tf.make_ndarray(log.predict_log.request.inputs["examples"])[0] for log in logs]
     np.testing.assert_allclose(
         predictor.answer(examples),

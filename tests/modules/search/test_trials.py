@@ -16,7 +16,8 @@ from modules.distill import trainer_task
 from modules.distill.hyperparameters import apply_hyperparameters, describe
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ConfigError, DataError, ModelError
-from modules.models.zoo import build_model, save_model
+from modules.models.storage import save_model
+from modules.models.zoo import build_model
 from modules.search import trials
 from modules.search.space import check_tune, choices
 from modules.settings import (

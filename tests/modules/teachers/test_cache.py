@@ -203,8 +203,8 @@ def _student():
     return keras.Model(inputs, keras.layers.Dense(5)(keras.layers.Flatten()(inputs)))
 
 
-def _fit(pattern, knowledge, directory):
-    data = ExampleData([pattern], DATA, knowledge)
+def _fit(pattern, soft_targets, directory):
+    data = ExampleData([pattern], DATA, soft_targets)
     distiller = Distiller(None, _student(), teacher_weights=[1, 1])
     training.fit(
         distiller, data, training.Plan(TrainSettings(epochs=1), 0, str(directory / "logs"))
@@ -219,9 +219,9 @@ def _one_line(caught, *words):
 
 def test_answers_to_other_examples(pattern, files, tmp_path):
     # Files of the same name and size, with other examples in them.
-    knowledge = _artifact(tmp_path / "soft", files, shift=1)
+    soft_targets = _artifact(tmp_path / "soft", files, shift=1)
     with pytest.raises(DataError) as caught:
-        _fit(pattern, knowledge, tmp_path)
+        _fit(pattern, soft_targets, tmp_path)
     _one_line(caught, "damaged", "the soft targets have other ids than the examples")
 
 
@@ -241,7 +241,7 @@ def test_a_flipped_bit_is_found(pattern, files, tmp_path):
     _one_line(caught, "damaged")
 
 
-def test_sound_knowledge_is_learnt_from(pattern, files, tmp_path):
+def test_sound_soft_targets_are_learnt_from(pattern, files, tmp_path):
     _fit(pattern, _artifact(tmp_path / "soft", files), tmp_path)
 
 
@@ -275,20 +275,20 @@ def test_an_unreadable_manifest(files, tmp_path, content):
 
 
 def test_other_files(pattern, files, tmp_path):
-    knowledge = _artifact(tmp_path / "soft", files[:2])
+    soft_targets = _artifact(tmp_path / "soft", files[:2])
     with pytest.raises(DataError) as caught:
-        ExampleData([pattern], DATA, knowledge)
+        ExampleData([pattern], DATA, soft_targets)
     _one_line(caught, "2 other file(s)", "the 3 to train on", "run again")
-    knowledge = _artifact(tmp_path / "again", list(reversed(files)))
+    soft_targets = _artifact(tmp_path / "again", list(reversed(files)))
     with pytest.raises(DataError, match="other file"):
-        knowledge.check_fits(files)
+        soft_targets.check_fits(files)
 
 
 def test_other_classes(files, tmp_path):
-    knowledge = _artifact(tmp_path / "soft", files)
-    knowledge.check_classes(5)
+    soft_targets = _artifact(tmp_path / "soft", files)
+    soft_targets.check_classes(5)
     with pytest.raises(DataError) as caught:
-        knowledge.check_classes(6)
+        soft_targets.check_classes(6)
     _one_line(caught, "of 5 classes, the data of 6")
 
 

@@ -101,14 +101,14 @@ def test_validation_is_answered_as_it_is(teachers, pattern, soft_targets, digit_
 def test_every_record_by_hand(teachers, pattern, soft_targets):
     """The second way: all records, all views, in the order of the files."""
     data = ExampleData([pattern], DATA)
-    knowledge = SoftTargetCache(soft_targets)
-    batches = zip(data.everything(50), knowledge.records().batch(50), strict=True)
+    cached = SoftTargetCache(soft_targets)
+    batches = zip(data.everything(50), cached.records().batch(50), strict=True)
     for (pixels, _, ids), records in batches:
         for view in (0, 1, 2, -1):
             views = tf.fill([len(ids)], tf.constant(view, tf.int64))
             shown = pixels if view < 0 else augment(pixels, ids, views, AUGMENT, SEED)
             np.testing.assert_allclose(
-                knowledge.logits(records, ids, views),
+                cached.logits(records, ids, views),
                 _answers(teachers, shown),
                 rtol=2e-3,
                 atol=2e-3,

@@ -1,0 +1,100 @@
+"""Models on disk: a description and the weights, from which the builder makes them again."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from modules.errors import ModelError
+from modules.models.image import Shape
+from modules.models.zoo import build_model
+from modules.settings import ModelSettings
+
+if TYPE_CHECKING:
+    import keras
+
+_KERAS_DIRECTORY = "Format-Keras"
+_DESCRIPTION_FILE = "model.json"
+_WEIGHTS_FILE = "model.weights.h5"
+
+
+def keras_directory(serving_dir: str) -> str:
+    """Where the weights of the model lie whose SavedModel is at `serving_dir`."""
+    return os.path.join(os.path.dirname(serving_dir.rstrip("/")), _KERAS_DIRECTORY)
+
+
+def save_model(
+    model: keras.Model, settings: ModelSettings, input_shape: Shape, directory: str
+) -> None:
+    """Write a description and the weights, from which `load_model` builds the model again."""
+    import tensorflow as tf
+
+    tf.io.gfile.makedirs(directory)
+    description = {
+        "model": settings.model,
+        "parameters": settings.parameters,
+        "input_shape": input_shape,
+        "classes": model.output_shape[-1],
+        "parameter_count": model.count_params(),
+    }
+    with tf.io.gfile.GFile(os.path.join(directory, _DESCRIPTION_FILE), "w") as file:
+        json.dump(description, file, indent=2)
+    model.save_weights(os.path.join(directory, _WEIGHTS_FILE))
+
+
+def load_model(directory: str) -> keras.Model:
+    """Build and load a model that `save_model` wrote.
+
+    Raises:
+      ModelError: The files are missing, or do not belong to what the builder now builds.
+    """
+    description = _read_description(directory)
+    # `weights` names the file that a training began with, which need not be here any more; what
+    # it brought is in the saved weights.
+    parameters = {
+        name: value for name, value in description["parameters"].items() if name != "weights"
+    }
+    settings = ModelSettings(model=description["model"], parameters=parameters)
+    model = build_model(settings, tuple(description["input_shape"]), description["classes"])
+    # Keras loads a file of more layers than the model has without a word.
+    if model.count_params() != description["parameter_count"]:
+        raise ModelError(
+            f"{directory}: the weights do not fit model {settings.model!r}, which now has "
+            f"{model.count_params():,} where {description['parameter_count']:,} were saved; "
+            "did its builder change?"
+        )
+    try:
+        model.load_weights(os.path.join(directory, _WEIGHTS_FILE))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{directory}: the weights do not fit model {settings.model!r}; "
+            f"did its builder change? ({str(error).splitlines()[0]})"
+        ) from error
+    return model
+
+
+def count_parameters(directory: str) -> int:
+    """Number of weights of a model that `save_model` wrote, without building it.
+
+    Raises:
+      ModelError: There is no readable description.
+    """
+    return int(_read_description(directory)["parameter_count"])
+
+
+def _read_description(directory: str) -> dict[str, Any]:
+    import tensorflow as tf
+
+    path = os.path.join(directory, _DESCRIPTION_FILE)
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            description = json.load(file)
+        missing = {"model", "parameters", "input_shape", "classes", "parameter_count"} - set(
+            description
+        )
+        if missing or not isinstance(description, dict):
+            raise ValueError(f"it lacks {', '.join(sorted(missing)) or 'all keys'}")
+    except (OSError, ValueError, TypeError, tf.errors.OpError) as error:
+        raise ModelError(f"{path}: no readable model description ({error})") from error
+    return description
