@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from tfx.types.component_spec import ExecutionParameter
 
+from modules.data.sources.registry import check_source
 from modules.errors import ConfigError
 from modules.settings import DataSettings, DistillSettings, ModelSettings, PushSettings, Settings
 
@@ -71,9 +72,13 @@ def overlay(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
             target = target[part]
         target[path[-1]] = values[name]
         try:
-            _SECTIONS[section].model_validate(result[section])
-        except ValidationError as error:
-            rule = error.errors()[0]["msg"].removeprefix("Value error, ")
+            validated = _SECTIONS[section].model_validate(result[section])
+            if isinstance(validated, DataSettings):
+                check_source(validated)
+        except (ValidationError, ConfigError) as error:
+            rule = str(error)
+            if isinstance(error, ValidationError):
+                rule = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ConfigError(
                 f"the run's parameter {name} is {parameter.key}: {rule}, got {values[name]!r}"
             ) from error

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from modules.data.sources.registry import check_source
 from modules.distill.methods import check_methods
 from modules.errors import ConfigError
 from modules.judge.limits import check_limits
@@ -134,6 +135,7 @@ def load_config(preset_or_file: str, overrides: Sequence[str] = ()) -> PipelineC
         config = PipelineConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError("\n".join(_describe(error, path))) from error
+    check_source(config.data)
     check_model(config.teacher, "teacher")
     for index, teacher in enumerate(config.more_teachers):
         check_model(teacher, f"more_teachers.{index}")

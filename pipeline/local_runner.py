@@ -22,7 +22,8 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.pusher.executor import PUSHED_TFLITE_PROPERTY
-from modules.data.sources import METADATA_FILE, open_source
+from modules.data.sources.image_folder import METADATA_FILE
+from modules.data.sources.registry import open_source
 from modules.distill.distiller import Distiller
 from modules.errors import ConfigError
 from modules.models import zoo
