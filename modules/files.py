@@ -39,6 +39,15 @@ def local_path(path: str) -> str | None:
     return None if is_url(path) else path
 
 
+def check_scheme(path: str) -> None:
+    """Whether there is a file system for a path; nothing is looked at.
+
+    Raises:
+      UserError: The scheme is unknown, or its package is not installed.
+    """
+    _locate(path)
+
+
 def exists(path: str) -> bool:
     """Whether there is such a file or directory; on an object store, whether anything is below."""
     files, place = _locate(path)
@@ -178,11 +187,7 @@ def _copied_to(url: str) -> Iterator[str]:
 
 
 def _locate(path: str) -> tuple[Any, str]:
-    """The file system that a path is on, and what it calls the path.
-
-    Raises:
-      UserError: The scheme is unknown, or its package is not installed.
-    """
+    """The file system that a path is on, and what it calls the path; see `check_scheme`."""
     # Not at the top: takes a tenth of a second, and the command line only asks `is_url` at first.
     import fsspec
 

@@ -162,6 +162,7 @@ def open_destination(destination: str) -> Destination:
 
     Raises:
       ConfigError: the destination is empty.
+      UserError: there is no file system for the URL.
     """
     if not destination.strip():
         raise ConfigError(

@@ -29,6 +29,7 @@ class RemoteDestination(Destination):
 
     def __init__(self, url: str):
         super().__init__(url.rstrip("/"))
+        files.check_scheme(self.base)
 
     @contextlib.contextmanager
     def exclusive(self, timeout_s: float) -> Iterator[None]:
