@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from tfx.types.component_spec import ExecutionParameter
 
+from modules.data.sources.registry import check_source
 from modules.errors import ConfigError
 from modules.settings import DataSettings, DistillSettings, ModelSettings, PushSettings, Settings
 
@@ -80,8 +81,12 @@ def with_run_values(section: str, settings: _Section, values: Mapping[str, Any])
             continue
         try:
             settings = _replaced(settings, path, values[name])
-        except ValidationError as error:
-            rule = error.errors()[0]["msg"].removeprefix("Value error, ")
+            if isinstance(settings, DataSettings):
+                check_source(settings)
+        except (ValidationError, ConfigError) as error:
+            rule = str(error)
+            if isinstance(error, ValidationError):
+                rule = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ConfigError(
                 f"the run's parameter {name} is {parameter.key}: {rule}, got {values[name]!r}"
             ) from error

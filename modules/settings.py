@@ -41,14 +41,13 @@ class Settings(BaseModel):
 class DataSettings(Settings):
     """Where the examples come from, and how images and splits are made of them."""
 
-    source: Literal["digits", "image_folder"] = Field(
+    source: str = Field(
         "digits",
         description="`digits`: 1,797 handwritten digits, 8x8, which come with scikit-learn; "
         "`image_folder`: your own PNG and JPEG files",
     )
     path: str | None = Field(
         None,
-        validate_default=True,
         description="directory with one sub-folder of images per class; needed by `image_folder`",
     )
     image_size: int = Field(8, ge=1, description="height and width after resizing, in pixels")
@@ -62,22 +61,6 @@ class DataSettings(Settings):
     split_seed: int = Field(
         0, ge=0, lt=2**53, description="another seed gives another train/eval split"
     )
-
-    @field_validator("path")
-    @classmethod
-    def _path_goes_with_image_folder(cls, path: str | None, info: ValidationInfo) -> str | None:
-        source = info.data.get("source")
-        if source == "image_folder" and not path:
-            raise ValueError(
-                "must be set when data.source is image_folder; "
-                "set it to a directory with one sub-folder of PNG or JPEG files per class"
-            )
-        if source == "digits" and path:
-            raise ValueError(
-                f"must not be set when data.source is digits, got {path!r}; "
-                "set data.source: image_folder or remove data.path"
-            )
-        return path
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

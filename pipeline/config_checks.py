@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from modules.data.sources.registry import check_source
 from modules.distill.methods import check_methods
 from modules.errors import ConfigError, raise_problems
 from modules.judge.limits import check_limits
@@ -102,6 +103,7 @@ def _check_tune(
 
 # A check and what it needs, the first of which it checks. It is given the sections.
 _CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
+    (check_source, ("data",)),
     (_check_mixup, ("augment.mixup", "distill.knowledge", "distill.methods")),
     (_check_views, ("augment", "distill.views")),
     (_check_pushed_variants, ("push.tflite", "export.tflite")),

@@ -22,10 +22,12 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.pusher.executor import PUSHED_TFLITE_PROPERTY
-from modules.data.sources import METADATA_FILE, open_source
+from modules.data.sources.image_folder import METADATA_FILE
+from modules.data.sources.registry import open_source
 from modules.distill.distiller import Distiller
 from modules.errors import ConfigError
 from modules.models import zoo
+from modules.push.publish import open_destination
 from modules.report.files import REPORT_FILES
 from modules.search.space import choices
 from modules.settings import DistillSettings, RuntimeSettings
@@ -86,11 +88,13 @@ def places(output: Path, runtime: RuntimeSettings | None = None) -> Places:
 def preflight(config: PipelineConfig) -> None:
     """Find out in seconds what would otherwise fail after minutes.
 
-    Lists the data, builds the models and finds the layers.
+    Finds the file systems, lists the data, builds the models and finds the layers.
 
     Raises:
       UserError: What is wrong with the data or the models.
     """
+    if config.push.destination:
+        open_destination(config.push.destination)
     source = open_source(config.data)
     source.items()
     _check_slices(config, ("class_name", "label", *source.features))

@@ -13,15 +13,14 @@ import tensorflow_transform as tft
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as tfx_executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, path_utils, proto_utils
 
 from components.evaluator.tfma_config import slice_numbers, tfma_config
-from components.local_files import LocalFiles
 from components.run_parameters import overlay
 from modules.data.eval_split import EvalSplit
 from modules.data.preprocessing import class_names
+from modules.files import LocalCopies
 from modules.judge import evaluation, run_history
 from modules.judge.answers import JudgedModels
 from modules.judge.schema import ArtifactReference, Lineage
@@ -62,7 +61,7 @@ class Executor(tfx_executor.Executor):
                 for role in ("teacher", "student")
             }
 
-        with LocalFiles() as local:
+        with LocalCopies() as local:
             written = local.to_write(directory)
             judged, images = evaluation.evaluate(
                 _judged_models(input_dict, local),
@@ -75,9 +74,9 @@ class Executor(tfx_executor.Executor):
         _bless(input_dict, output_dict, judged.gate.blessed)
 
 
-def _judged_models(input_dict: Artifacts, files: LocalFiles) -> JudgedModels:
+def _judged_models(input_dict: Artifacts, copies: LocalCopies) -> JudgedModels:
     def local(key: str) -> str:
-        return files.to_read(artifact_utils.get_single_uri(input_dict[key]))
+        return copies.to_read(artifact_utils.get_single_uri(input_dict[key]))
 
     def saved_model(key: str) -> str:
         return str(path_utils.serving_model_path(local(key)))
@@ -148,7 +147,7 @@ def _record(
             code_digest=exec_properties["code_digest"],
         ),
         tuned=_tuned(artifact_utils.get_single_uri(tuned)) if tuned else {},
-        pushed=publish.last_pushed(pushed_to, remote=fileio) if pushed_to else None,
+        pushed=publish.last_pushed(pushed_to) if pushed_to else None,
         config=config,
         log_dir=os.path.join(directory, _LOADGEN_LOGS),
     )

@@ -42,7 +42,7 @@ def example_gen(
     """
     splits = [
         # Only the names matter: the executor splits by its own seeded hash, see
-        # `modules.data.sources.in_eval_split`.
+        # `modules.data.splits.in_eval_split`.
         example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=1)
         for name in ("train", "eval")
     ]

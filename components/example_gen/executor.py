@@ -18,15 +18,10 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
-from modules.data.sources import (
-    Item,
-    Source,
-    check_image,
-    example_id,
-    in_eval_split,
-    open_source,
-    read_metadata,
-)
+from modules.data.images import check_image
+from modules.data.sources.protocol import Item, Source
+from modules.data.sources.registry import open_source, unwatched
+from modules.data.splits import example_id, in_eval_split
 from modules.errors import DataError, UserError
 from modules.settings import DataSettings
 
@@ -49,10 +44,10 @@ def pack_settings(
         include={"source", "path", "channels", "eval_fraction", "split_seed"}
     )
     struct = struct_pb2.Struct()
-    # TFX notices changed images by itself, but not a file beside the class folders.
-    metadata = hashlib.sha256(read_metadata(settings)).hexdigest() if known_path else ""
+    # TFX notices changed images by itself, but not, for one, a file beside the class folders.
+    digest = hashlib.sha256(unwatched(settings)).hexdigest() if known_path else ""
     json_format.ParseDict(
-        {"data": relevant, "metadata": metadata, "code_digest": code_digest}, struct
+        {"data": relevant, "unwatched": digest, "code_digest": code_digest}, struct
     )
     config = example_gen_pb2.CustomConfig()
     config.custom_config.Pack(struct)
@@ -137,7 +132,9 @@ class _ReadExamples(beam.DoFn):
         try:
             image = self._source.read(item.name)
             labels, channels = self._source.labels, self._settings.channels
-            check_image(item.name, image, item.label, labels, channels)
+            if not 0 <= item.label < len(labels):
+                raise DataError(f"{item.name}: label {item.label} is outside 0..{len(labels) - 1}")
+            check_image(item.name, image, channels)
         except UserError as error:
             yield beam.pvalue.TaggedOutput("problem", ("problem", str(error)))
             return

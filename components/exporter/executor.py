@@ -10,10 +10,10 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from components.local_files import LocalFiles
 from modules.data.examples import ExampleData
 from modules.data.preprocessing import class_names
 from modules.export import tflite
+from modules.files import LocalCopies
 from modules.models import storage
 from modules.settings import DataSettings, ExportSettings
 
@@ -43,7 +43,7 @@ class Executor(base_executor.BaseExecutor):
         pixels = ExampleData(patterns, data).balanced_sample(
             settings.calibration_examples, exec_properties["seed"]
         )
-        with LocalFiles() as files:
+        with LocalCopies() as copies:
             tflite.export_models(
                 {
                     "student": (_load(input_dict, "model"), settings.tflite),
@@ -52,7 +52,7 @@ class Executor(base_executor.BaseExecutor):
                 },
                 pixels,
                 class_names(tft.TFTransformOutput(graph_dir)),
-                files.to_write(artifact_utils.get_single_uri(output_dict["tflite"])),
+                copies.to_write(artifact_utils.get_single_uri(output_dict["tflite"])),
             )
 
 

@@ -6,15 +6,14 @@ from typing import Any
 from absl import logging
 from tfx import types
 from tfx.components.pusher import executor as tfx_executor
-from tfx.dsl.io import fileio
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
 from modules.errors import ConfigError, UserError
+from modules.files import read_bytes
 from modules.push import publish, registry
 from modules.push.candidate import Candidate
-from modules.push.files import files_of, read_bytes
 from modules.settings import PushSettings
 
 TFLITE_KEY = "tflite"
@@ -65,7 +64,7 @@ class Executor(tfx_executor.Executor):
             pipeline=exec_properties[PIPELINE_KEY],
         )
         destination = exec_properties.get(DESTINATION_KEY) or _base_directory(exec_properties)
-        pushed = publish.push(candidate, destination, keep=settings.keep, remote=fileio)
+        pushed = publish.push(candidate, destination, keep=settings.keep)
         logging.info("Version %d %s", pushed.version, "pushed" if pushed.copied else "kept")
         if settings.vertex:
             name = registry.register(pushed.manifest, pushed.saved_model_dir, settings.vertex)
@@ -94,7 +93,7 @@ def _base_directory(exec_properties: dict[str, Any]) -> str:
 def _report(path: str) -> dict[str, Any]:
     """The Evaluator's report."""
     try:
-        return dict(json.loads(read_bytes(files_of(path, fileio), path)))
+        return dict(json.loads(read_bytes(path)))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{path} must be the Evaluator's report ({type(error).__name__}: {error}); "

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
-from scipy.special import softmax
+from numpy.typing import NDArray
 
-from modules.data.preprocessing import IMAGE, image_pixels
-from modules.errors import ModelError, UserError
+from modules.data.images import IMAGE_SUFFIXES, check_image
+from modules.errors import ConfigError, DataError, ModelError, UserError
 from modules.export import runtimes
+from modules.files import LocalCopies
 from modules.predict.pushed_models import PushedModel
 
+# TensorFlow is imported where it is first needed: wrong arguments are refused before it is loaded.
+
 BATCH_SIZE = 32  # images in memory at a time
+AS_IN_THE_FILE = 0  # channels
 # Encoded images to float logits `[n, classes]`.
-_Ask = Callable[[Sequence[bytes]], np.ndarray]
+_Ask = Callable[[Sequence[bytes]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -38,73 +42,136 @@ class Answer:
     top: tuple[Guess, ...]
 
 
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """The files among `paths`, and the images below the directories among them, in order.
+
+    A directory stands for its PNG and JPEG files at any depth, sorted; hidden ones are passed
+    over. Of a file that is named, the suffix does not matter.
+
+    Raises:
+      ConfigError: A path is not there, or a directory has no image; a line for each.
+    """
+    images: list[Path] = []
+    problems = []
+    for path in paths:
+        found = sorted(_below(path)) if path.is_dir() else [path]
+        if not found:
+            problems.append(f"IMAGE: {path} must have .png, .jpg or .jpeg files, but has none")
+        elif not path.exists():
+            problems.append(f"IMAGE: there is no file or directory {path}")
+        images += found
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return images
+
+
+def check_images(images: Sequence[Path], channels: int = AS_IN_THE_FILE) -> None:
+    """Decode every file, one at a time.
+
+    Args:
+      images: Files.
+      channels: What each of them must be decodable to.
+
+    Raises:
+      ConfigError: Some cannot be read or decoded; a line for each.
+    """
+    problems = []
+    for path in images:
+        try:
+            check_image(str(path), path.read_bytes(), channels)
+        except OSError as error:
+            problems.append(f"IMAGE: {path} cannot be read ({error.strerror})")
+        except DataError as error:
+            problems.append(f"IMAGE: {error}; leave it out, or give a PNG or JPEG file")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
 def predict(
     models: Sequence[PushedModel], images: Sequence[Path], top_k: int
 ) -> Iterator[list[Answer]]:
     """The models' answers, image by image, in batches of `BATCH_SIZE` images.
 
     Args:
-      models: From `pushed_models.find_models`.
-      images: PNG or JPEG files that `image_files.check_images` has passed.
+      models: From `pushed_models.find_models`; what is at a URL is copied first.
+      images: PNG or JPEG files that `check_images` has passed.
       top_k: Number of classes; no more are given than there are.
 
     Raises:
       ModelError: A model cannot be loaded, or its manifest names another number of classes.
       UserError: An image can no longer be read.
     """
-    opened = [(model, _open(model)) for model in models]
-    for start in range(0, len(images), BATCH_SIZE):
-        batch = images[start : start + BATCH_SIZE]
-        try:
-            encoded = [path.read_bytes() for path in batch]
-            tops = [_top(model, ask(encoded), top_k) for model, ask in opened]
-        except OSError as error:
-            raise UserError(f"{error}; see that the images stay where they are") from error
-        except tf.errors.OpError as error:
-            raise UserError(
-                f"one of the images from {batch[0]} to {batch[-1]} cannot be answered "
-                f"({_reason(error)}); ask for fewer of them to find it"
-            ) from error
-        yield [
-            Answer(image, model, top)
-            for image, *of_models in zip(batch, *tops, strict=True)
-            for model, top in zip(models, of_models, strict=True)
-        ]
+    import tensorflow as tf
+
+    with LocalCopies() as copies:
+        opened = [(model, _open(model, copies)) for model in models]
+        for start in range(0, len(images), BATCH_SIZE):
+            batch = images[start : start + BATCH_SIZE]
+            try:
+                encoded = [path.read_bytes() for path in batch]
+                tops = [_top(model, ask(encoded), top_k) for model, ask in opened]
+            except OSError as error:
+                raise UserError(f"{error}; leave the images where they are meanwhile") from error
+            except tf.errors.OpError as error:
+                raise UserError(
+                    f"one of the images from {batch[0]} to {batch[-1]} cannot be answered "
+                    f"({_reason(error)}); ask for fewer of them to find it"
+                ) from error
+            yield [
+                Answer(image, model, top)
+                for image, *of_models in zip(batch, *tops, strict=True)
+                for model, top in zip(models, of_models, strict=True)
+            ]
 
 
-def _open(model: PushedModel) -> _Ask:
+def _below(directory: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+                yield Path(folder, name)
+
+
+def _open(model: PushedModel, copies: LocalCopies) -> _Ask:
+    import tensorflow as tf
+
+    runtime = runtimes.SAVED_MODEL if model.file is None else runtimes.LITERT
     try:
-        return _open_saved_model(model) if model.file is None else _open_tflite(model)
+        loaded = runtimes.load(runtime, copies.to_read(model.path))
     except (OSError, ValueError, KeyError, RuntimeError, tf.errors.OpError) as error:
         raise ModelError(
             f"{model.path} cannot be loaded ({_reason(error)}); push the model again"
         ) from error
-
-
-def _open_saved_model(model: PushedModel) -> _Ask:
-    """Preprocessing is part of the graph: it is given the files' own bytes."""
-    loaded = runtimes.load(runtimes.SAVED_MODEL, str(model.path))
-    return lambda encoded: loaded.answer([_example(image) for image in encoded])
-
-
-def _open_tflite(model: PushedModel) -> _Ask:
-    """Takes pixels, which are made as Transform makes them."""
-    loaded, shape = runtimes.load(runtimes.LITERT, str(model.path)), model.input_shape
+    if model.file is None:
+        # Preprocessing is part of the graph: it is given the files' own bytes.
+        return lambda encoded: loaded.answer([_example(image) for image in encoded])
+    shape = model.input_shape
     assert shape is not None  # `find_models` has seen to it
-    return lambda encoded: loaded.answer(
-        np.stack([image_pixels(image, shape).numpy() for image in encoded])
-    )
+    return lambda encoded: loaded.answer(np.stack([_pixels(image, shape) for image in encoded]))
+
+
+def _pixels(image: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """The pixels as Transform makes them."""
+    from modules.data.preprocessing import image_pixels
+
+    return image_pixels(image, shape).numpy()
 
 
 def _example(image: bytes) -> bytes:
     """A serving request: a serialized `tf.train.Example` that holds the image alone."""
+    import tensorflow as tf
+
+    from modules.data.preprocessing import IMAGE
+
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
     features = tf.train.Features(feature={IMAGE: feature})
     return bytes(tf.train.Example(features=features).SerializeToString())
 
 
-def _top(model: PushedModel, logits: np.ndarray, top_k: int) -> list[tuple[Guess, ...]]:
+def _top(model: PushedModel, logits: NDArray[np.float32], top_k: int) -> list[tuple[Guess, ...]]:
     """The most probable classes of each image; of equal ones the lower index first."""
+    from scipy.special import softmax
+
     classes = logits.shape[1]
     labels = model.labels or tuple(str(index) for index in range(classes))
     if len(labels) != classes:

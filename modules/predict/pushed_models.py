@@ -1,39 +1,31 @@
 """Pushed models: which versions a directory means, and what the manifest says of their files.
 
-    <destination>/saved_model/<version>/saved_model.pb ...
-    <destination>/tflite/<version>/model.tflite, model_<variant>.tflite ..., manifest.json
-
 Nothing heavy is imported: a wrong directory is refused before TensorFlow is loaded.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
-from pydantic import ValidationError
-
+from modules import files
 from modules.errors import ConfigError, ModelError
-from modules.push.files import is_url
+from modules.push.destination import KINDS, PUSHED, SAVED_MODEL_FILE, read_manifest
 from modules.push.manifest import MANIFEST_FILE, SAVED_MODEL, TFLITE, Manifest, TFLiteFile
+from modules.push.publish import open_destination
 
-_SAVED_MODEL_FILE = "saved_model.pb"
 _IDENTITY = {"scale": 1.0, "zero_point": 0}
-_PUSHED = "pushed"  # in a run's output directory
 _WANTED = "give a run's output directory, the destination that it pushed to, or a version there"
 
 
 @dataclass(frozen=True)
 class PushedModel:
-    """One file, or one SavedModel, that can be asked.
+    """A SavedModel or a TFLite file to ask.
 
     Attributes:
       format: `saved_model` or `tflite`.
       version: Name of the version's directory.
-      path: The SavedModel's directory, or the TFLite file.
+      path: The SavedModel's directory, or the TFLite file; a local path or a URL.
       labels: Class names in the order of the logits; None if there is no manifest.
       file: What the manifest says of the TFLite file; None for a SavedModel.
       input_shape: `(height, width, channels)` of the pixels; None if there is no manifest.
@@ -41,7 +33,7 @@ class PushedModel:
 
     format: str
     version: str
-    path: Path
+    path: str
     labels: tuple[str, ...] | None
     file: TFLiteFile | None = None
     input_shape: tuple[int, int, int] | None = None
@@ -58,103 +50,95 @@ def find_models(
     """The newest version of each format at a destination, or the one version that is named.
 
     Args:
-      directory: A push destination, a version below it, or a run's output directory.
+      directory: A push destination, a version below it, or a run's output directory; local or a
+        URL.
       wanted: One format alone; None is every format that is there.
       variant: The TFLite variant; None is the one that is `model.tflite`.
 
     Raises:
       ConfigError: The directory holds no such model.
       ModelError: A manifest is damaged, or a file is not the one that its manifest describes.
+      UserError: The directory cannot be read.
     """
-    found = _newest_versions(directory)
-    if not found:
-        raise ConfigError(
-            f"--model must have a pushed version, but {directory} has none; {_WANTED} (nothing "
-            "is pushed of a student that was refused)"
-        )
-    if wanted and wanted not in found:
-        raise ConfigError(f"--format {wanted}: {directory} has only {', '.join(found)}")
-    if variant and TFLITE not in ([wanted] if wanted else found):
-        raise ConfigError(f"--variant {variant}: only TFLite has variants; ask for that format")
-    return [
-        _tflite(path, variant) if form == TFLITE else _saved_model(path)
-        for form, path in found.items()
-        if wanted in (None, form)
-    ]
+    with open_destination(directory).failures_explained():
+        found = _newest_versions(directory)
+        if not found:
+            raise ConfigError(
+                f"--model must have a pushed version, but {directory} has none; {_WANTED} (a "
+                "student that was refused is not pushed)"
+            )
+        if wanted and wanted not in found:
+            raise ConfigError(f"--format {wanted}: {directory} has only {', '.join(found)}")
+        if variant and TFLITE not in ([wanted] if wanted else found):
+            raise ConfigError(f"--variant {variant}: only TFLite has variants; ask for that format")
+        return [
+            _tflite(path, variant) if form == TFLITE else _saved_model(path)
+            for form, path in found.items()
+            if wanted in (None, form)
+        ]
 
 
-def _newest_versions(directory: str) -> dict[str, Path]:
+def _newest_versions(directory: str) -> dict[str, str]:
     """The version's directory by format."""
-    path = Path(directory)
-    if is_url(directory) or not path.is_dir():
-        raise ConfigError(f"--model must be a local directory, but {directory} is none; {_WANTED}")
-    # `..` and links would hide the version's name and its neighbours.
-    path = path.resolve()
-    if (path / _SAVED_MODEL_FILE).is_file():
-        return {SAVED_MODEL: path}
-    if (path / MANIFEST_FILE).is_file() or any(path.glob("*.tflite")):
-        return {TFLITE: path}
-    for destination in (path, path / _PUSHED):
-        found: dict[str, Path] = {}
-        for form in (SAVED_MODEL, TFLITE):
-            versions = list(_versions(destination / form))
-            if versions:
-                found[form] = max(versions, key=lambda version: int(version.name))
-        if found:
-            return found
+    if not files.is_url(directory):
+        if not os.path.isdir(directory):
+            raise ConfigError(
+                f"--model must be a directory or a URL, but {directory} is neither; {_WANTED}"
+            )
+        # `..` and links would hide the version's name and its neighbors.
+        directory = os.path.realpath(directory)
+    directory = directory.rstrip("/")
+    names = files.entries(directory)
+    if SAVED_MODEL_FILE in names:
+        return {SAVED_MODEL: directory}
+    if MANIFEST_FILE in names or any(name.endswith(".tflite") for name in names):
+        return {TFLITE: directory}
+    for base in (directory, f"{directory}/{PUSHED}"):
+        target = open_destination(base)
+        numbers = {kind: target.numbers(kind) for kind in KINDS}
+        if any(numbers.values()):
+            return {kind: target.directory(kind, of[-1]) for kind, of in numbers.items() if of}
     return {}
 
 
-def _versions(directory: Path) -> Iterator[Path]:
-    entries = directory.iterdir() if directory.is_dir() else ()
-    return (each for each in entries if each.name.isascii() and each.name.isdigit())
-
-
-def _saved_model(path: Path) -> PushedModel:
+def _saved_model(path: str) -> PushedModel:
     """With the class names of the manifest of the same version, if there is one."""
-    beside = path.parents[1] / TFLITE / path.name / MANIFEST_FILE
-    if not beside.is_file():
-        return PushedModel(SAVED_MODEL, path.name, path, labels=None)
-    manifest = read_manifest(beside)
+    base, _, version = path.rpartition("/")
+    beside = f"{base.rpartition('/')[0]}/{TFLITE}/{version}"
+    if not files.exists(f"{beside}/{MANIFEST_FILE}"):
+        return PushedModel(SAVED_MODEL, version, path, labels=None)
+    manifest = _manifest(beside)
     return PushedModel(
-        SAVED_MODEL, path.name, path, tuple(manifest.labels), input_shape=_image_shape(manifest)
+        SAVED_MODEL, version, path, tuple(manifest.labels), input_shape=_image_shape(manifest)
     )
 
 
-def _tflite(path: Path, variant: str | None) -> PushedModel:
-    manifest = read_manifest(path / MANIFEST_FILE)
-    files = {each.variant: each for each in manifest.tflite}
-    if variant is not None and variant not in files:
-        raise ConfigError(f"--variant must be one of {', '.join(files)} in {path}, got {variant!r}")
-    described = files[variant or manifest.variant]
-    file = path / described.file
+def _tflite(path: str, variant: str | None) -> PushedModel:
+    manifest = _manifest(path)
+    by_variant = {each.variant: each for each in manifest.tflite}
+    if variant is not None and variant not in by_variant:
+        raise ConfigError(
+            f"--variant must be one of {', '.join(by_variant)} in {path}, got {variant!r}"
+        )
+    described = by_variant[variant or manifest.variant]
+    file = f"{path}/{described.file}"
     _check_content(file, described.sha256)
     shape = _image_shape(described)
     if shape is None or described.output.get("shape") != [1, len(manifest.labels)]:
         raise ModelError(
-            f"{path / MANIFEST_FILE} must describe raw uint8 pixels in and a logit for each of "
+            f"{path}/{MANIFEST_FILE} must describe raw uint8 pixels in and a logit for each of "
             f"{len(manifest.labels)} labels out, but {described.file} has {described.input} and "
             f"{described.output}; push the model again"
         )
-    return PushedModel(TFLITE, path.name, file, tuple(manifest.labels), described, shape)
+    version = path.rpartition("/")[2]
+    return PushedModel(TFLITE, version, file, tuple(manifest.labels), described, shape)
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of a pushed TFLite version.
-
-    Raises:
-      ModelError: It is missing or damaged.
-    """
-    try:
-        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        reason = str(error)
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            reason = f"{'.'.join(map(str, first['loc'])) or 'all of it'}: {first['msg']}"
-        raise ModelError(
-            f"the manifest {path} cannot be read ({reason}); push the model again"
-        ) from error
+def _manifest(directory: str) -> Manifest:
+    manifest = read_manifest(directory)
+    if isinstance(manifest, str):
+        raise ModelError(f"{manifest.removesuffix('.')}; push the model again")
+    return manifest
 
 
 def _image_shape(described: TFLiteFile) -> tuple[int, int, int] | None:
@@ -167,14 +151,11 @@ def _image_shape(described: TFLiteFile) -> tuple[int, int, int] | None:
     return height, width, channels
 
 
-def _check_content(file: Path, sha256: str) -> None:
+def _check_content(file: str, sha256: str) -> None:
     try:
-        with file.open("rb") as stream:
-            actual = hashlib.file_digest(stream, "sha256").hexdigest()
+        actual = files.sha256(file)
     except OSError as error:
-        raise ModelError(
-            f"{file} cannot be read ({error.strerror}); push the model again"
-        ) from error
+        raise ModelError(f"{file} cannot be read ({error}); push the model again") from error
     if actual != sha256:
         raise ModelError(
             f"{file} must be the file that its manifest describes, but its sha256 is {actual} "

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from modules.errors import ModelError, UserError
-from modules.push.files import Files, file_names, files_of, read_bytes, sha256
+from modules.files import file_names, read_bytes, sha256
+from modules.push.destination import SAVED_MODEL_FILE, Paths
 from modules.push.manifest import (
     SAVED_MODEL,
     SCHEMA_VERSION,
@@ -44,25 +45,11 @@ class Candidate:
     pipeline: str
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where the files of a version are copied from.
-
-    Attributes:
-      paths: a local path or a URL, by format and name at the destination.
-      remote: what reads URLs.
-    """
-
-    paths: Mapping[str, Mapping[str, str]]
-    remote: Files | None
-
-
-def describe(candidate: Candidate, remote: Files | None) -> tuple[Manifest, Source]:
+def describe(candidate: Candidate) -> tuple[Manifest, Paths]:
     """The candidate's manifest but for version and time, and where its files are.
 
     Args:
       candidate: the model.
-      remote: what reads URLs.
 
     Raises:
       ModelError: the export is incomplete, or not what was measured.
@@ -70,13 +57,11 @@ def describe(candidate: Candidate, remote: Files | None) -> tuple[Manifest, Sour
     """
     measured = _shipping(candidate.report)
     saved_model_dir = candidate.saved_model_dir.rstrip("/")
-    files = files_of(saved_model_dir, remote)
     try:
-        specs = {name: _spec(candidate, name, remote) for name in measured}
-        entries = [
-            _entry(candidate, name, specs[name], measured[name], remote) for name in measured
-        ]
-        first, *more = _named(entries)
+        specs = {name: _spec(candidate, name) for name in measured}
+        first, *more = _named(
+            [_entry(candidate, name, specs[name], measured[name]) for name in measured]
+        )
         manifest = Manifest(
             **first.model_dump(),
             schema_version=SCHEMA_VERSION,
@@ -85,7 +70,7 @@ def describe(candidate: Candidate, remote: Files | None) -> tuple[Manifest, Sour
             pipeline=candidate.pipeline,
             labels=next(iter(specs.values()))["labels"],
             more=tuple(more),
-            saved_model=SavedModelFiles(path="", files=_hashes(files, saved_model_dir)),
+            saved_model=SavedModelFiles(path="", files=_hashes(saved_model_dir)),
             report=_judged(candidate.report),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -100,7 +85,7 @@ def describe(candidate: Candidate, remote: Files | None) -> tuple[Manifest, Sour
         SAVED_MODEL: {name: f"{saved_model_dir}/{name}" for name in manifest.saved_model.files},
         TFLITE: {entry.file: _path(candidate, entry.variant) for entry in manifest.tflite},
     }
-    return manifest, Source(paths, remote)
+    return manifest, paths
 
 
 def _shipping(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -124,21 +109,14 @@ def _path(candidate: Candidate, variant: str, name: str = TFLITE_FILE) -> str:
     return f"{candidate.tflite_dir.rstrip('/')}/{variant}/{name}"
 
 
-def _spec(candidate: Candidate, variant: str, remote: Files | None) -> dict[str, Any]:
-    path = _path(candidate, variant, SPEC_FILE)
-    return dict(json.loads(read_bytes(files_of(path, remote), path)))
+def _spec(candidate: Candidate, variant: str) -> dict[str, Any]:
+    return dict(json.loads(read_bytes(_path(candidate, variant, SPEC_FILE))))
 
 
 def _entry(
-    candidate: Candidate,
-    variant: str,
-    spec: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    remote: Files | None,
+    candidate: Candidate, variant: str, spec: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> TFLiteFile:
-    path = _path(candidate, variant)
-    files = files_of(path, remote)
-    content = read_bytes(files, path)
+    content = read_bytes(_path(candidate, variant))
     return TFLiteFile(
         variant=variant,
         file=TFLITE_FILE,
@@ -167,12 +145,12 @@ def _judged(report: Mapping[str, Any]) -> Judged:
     )
 
 
-def _hashes(files: Files, directory: str) -> dict[str, str]:
+def _hashes(directory: str) -> dict[str, str]:
     """SHA-256 of every file of a SavedModel, by its relative path."""
-    names = file_names(files, directory)
-    if "saved_model.pb" not in names:
-        raise FileNotFoundError(f"no saved_model.pb in {directory}")
-    return {name: sha256(files, f"{directory}/{name}") for name in names}
+    names = file_names(directory)
+    if SAVED_MODEL_FILE not in names:
+        raise FileNotFoundError(f"no {SAVED_MODEL_FILE} in {directory}")
+    return {name: sha256(f"{directory}/{name}") for name in names}
 
 
 def _check_measured(candidate: Candidate, entry: TFLiteFile, spec: Mapping[str, Any]) -> None:

@@ -12,38 +12,31 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from modules.errors import ModelError
-from modules.push.candidate import Source
-from modules.push.files import (
-    Files,
-    copy,
-    entries,
-    file_names,
-    files_of,
-    read_bytes,
-    sha256,
-)
+from modules import files
+from modules.errors import ModelError, UserError
 from modules.push.manifest import MANIFEST_FILE, SAVED_MODEL, TFLITE, Manifest
 
+# The files of a version: local paths or URLs by format and name at the destination.
+Paths = Mapping[str, Mapping[str, str]]
 KINDS = (SAVED_MODEL, TFLITE)
 SAVED_MODEL_FILE = "saved_model.pb"
 CLAIM_FILE = ".push.json"
 ROLLED_BACK = "rolled_back"
+PUSHED = "pushed"  # where a run pushes to in its output directory, unless told otherwise
 
 
 class Destination(ABC):
-    """Versions at a place; `files` is the file system that `base` is on."""
+    """Versions at a place, a local path or a URL."""
 
     # What its file system raises when it fails.
     failures: tuple[type[Exception], ...]
 
-    def __init__(self, base: str, files: Files):
+    def __init__(self, base: str):
         self.base = base
-        self.files = files
 
     @abstractmethod
     def exclusive(self, timeout_s: float) -> AbstractContextManager[None]:
@@ -54,7 +47,7 @@ class Destination(ABC):
         """
 
     @abstractmethod
-    def publish(self, manifest: Manifest, source: Source) -> None:
+    def publish(self, manifest: Manifest, sources: Paths) -> None:
         """Copies a new version, which becomes whole in one step."""
 
     @abstractmethod
@@ -71,32 +64,30 @@ class Destination(ABC):
 
     def numbers(self, kind: str) -> list[int]:
         """Every number in use in a format, whole version or not, in ascending order."""
-        names = entries(self.files, f"{self.base}/{kind}")
+        names = files.entries(f"{self.base}/{kind}")
         return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+    def highest(self) -> int:
+        """The highest number in use, which TF Serving serves, be it whole or not; 0 if none is."""
+        return max((number for kind in KINDS for number in self.numbers(kind)), default=0)
 
     def next_version(self, unix_s: float) -> int:
         """A number above all that are in use: the time, unless the clock is behind them."""
-        used = (number for kind in KINDS for number in self.numbers(kind))
-        return max(max(used, default=0) + 1, int(unix_s))
+        return max(self.highest() + 1, int(unix_s))
 
     def read_manifest(self, version: int) -> Manifest | str:
         """The manifest of a version, or a sentence that says what is wrong with it."""
-        path = f"{self.directory(TFLITE, version)}/{MANIFEST_FILE}"
-        try:
-            manifest = Manifest.model_validate_json(read_bytes(self.files, path))
-        except FileNotFoundError:
-            return f"{path} is missing."
-        except ValueError as error:
-            return f"{path} is not a manifest: {' '.join(str(error).split())}."
-        if manifest.version != version:
-            return f"{path} is that of version {manifest.version}."
+        directory = self.directory(TFLITE, version)
+        manifest = read_manifest(directory)
+        if isinstance(manifest, Manifest) and manifest.version != version:
+            return f"{directory}/{MANIFEST_FILE} is that of version {manifest.version}."
         return manifest
 
     def manifest(self, version: int) -> Manifest | None:
         """The manifest of a whole version, or None where there is none."""
         manifest = self.read_manifest(version)
         saved_model = f"{self.directory(SAVED_MODEL, version)}/{SAVED_MODEL_FILE}"
-        if isinstance(manifest, str) or not self.files.exists(saved_model):
+        if isinstance(manifest, str) or not files.exists(saved_model):
             return None
         return manifest
 
@@ -111,13 +102,13 @@ class Destination(ABC):
         found = []
         for kind, expected in manifest.files.items():
             directory = self.directory(kind, manifest.version)
-            names = set(file_names(self.files, directory))
+            names = set(files.file_names(directory))
             known = expected.keys() | ({MANIFEST_FILE, CLAIM_FILE} if kind == TFLITE else set())
             for name, digest in expected.items():
                 path = f"{directory}/{name}"
                 if name not in names:
                     found.append(f"{path} is missing.")
-                elif (actual := sha256(self.files, path)) != digest:
+                elif (actual := files.sha256(path)) != digest:
                     found.append(f"{path} has sha256 {actual}, its manifest says {digest}.")
             found += [
                 f"{directory}/{name} is not in the manifest." for name in sorted(names - known)
@@ -131,25 +122,52 @@ class Destination(ABC):
     def mark(self, content_digest: str) -> dict[str, Any] | None:
         """The mark of a content that was rolled back, or None."""
         try:
-            return dict(json.loads(read_bytes(self.files, self.mark_path(content_digest))))
+            return dict(json.loads(files.read_bytes(self.mark_path(content_digest))))
         except (FileNotFoundError, ValueError):
             return None  # half a mark is that of a rollback that has not gone on
 
-    def source(self, manifest: Manifest) -> Source:
+    def paths(self, manifest: Manifest) -> Paths:
         """The files of a version that is here."""
-        paths = {
+        return {
             kind: {name: f"{self.directory(kind, manifest.version)}/{name}" for name in names}
             for kind, names in manifest.files.items()
         }
-        return Source(paths, self.files)
 
-    def copy_file(self, source: Source, kind: str, name: str, target: str, digest: str) -> None:
-        """Copies one file; its directory is made.
+    @contextmanager
+    def failures_explained(self) -> Iterator[None]:
+        """Says in one line what the destination's file system raises meanwhile.
 
         Raises:
-          ModelError: it is not what its SHA-256 says.
+          UserError: with that line.
         """
-        path = source.paths[kind][name]
-        self.files.makedirs(target.rpartition("/")[0])
-        if copy(files_of(path, source.remote), path, self.files, target) != digest:
-            raise ModelError(f"{path} changed while it was being pushed; push again")
+        try:
+            yield
+        except UserError:
+            raise
+        except self.failures as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"push destination {self.base} cannot be used ({type(error).__name__}: {reason}); "
+                "fix that or choose another destination"
+            ) from error
+
+
+def read_manifest(directory: str) -> Manifest | str:
+    """The manifest in a version's TFLite directory, or a sentence that says what is wrong."""
+    path = f"{directory}/{MANIFEST_FILE}"
+    try:
+        return Manifest.model_validate_json(files.read_bytes(path))
+    except FileNotFoundError:
+        return f"{path} is missing."
+    except ValueError as error:
+        return f"{path} is not a manifest: {' '.join(str(error).split())}."
+
+
+def copy_file(source: str, target: str, digest: str) -> None:
+    """Copies one file of a version; its directory is made.
+
+    Raises:
+      ModelError: it is not what its SHA-256 says.
+    """
+    if files.copy(source, target) != digest:
+        raise ModelError(f"{source} changed while it was being pushed; push again")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,8 @@ from typing import Any
 import portalocker
 
 from modules.errors import UserError
-from modules.push.candidate import Source
-from modules.push.destination import KINDS, ROLLED_BACK, Destination
-from modules.push.files import LOCAL, entries, write_bytes
+from modules.files import entries, write_bytes
+from modules.push.destination import KINDS, ROLLED_BACK, Destination, Paths, copy_file
 from modules.push.manifest import MANIFEST_FILE, SAVED_MODEL, TFLITE, Manifest
 
 LOCK_FILE = ".push.lock"
@@ -34,7 +34,7 @@ class LocalDestination(Destination):
     failures = (OSError,)
 
     def __init__(self, directory: str):
-        super().__init__(str(Path(directory).absolute()), LOCAL)
+        super().__init__(str(Path(directory).absolute()))
 
     @contextlib.contextmanager
     def exclusive(self, timeout_s: float) -> Iterator[None]:
@@ -61,7 +61,7 @@ class LocalDestination(Destination):
         finally:
             lock.release()
 
-    def publish(self, manifest: Manifest, source: Source) -> None:
+    def publish(self, manifest: Manifest, sources: Paths) -> None:
         """See `Destination`."""
         version = manifest.version
         staged = {kind: self.directory(kind, f"{_STAGING_PREFIX}{version}") for kind in KINDS}
@@ -70,8 +70,8 @@ class LocalDestination(Destination):
                 # Not mkdtemp: a server that runs as another user must be able to read it.
                 os.mkdir(staged[kind])
                 for name, digest in names.items():
-                    self.copy_file(source, kind, name, f"{staged[kind]}/{name}", digest)
-            write_bytes(LOCAL, f"{staged[TFLITE]}/{MANIFEST_FILE}", manifest.to_json())
+                    copy_file(sources[kind][name], f"{staged[kind]}/{name}", digest)
+            write_bytes(f"{staged[TFLITE]}/{MANIFEST_FILE}", manifest.to_json())
             for staging in staged.values():
                 for entry in (Path(staging), *Path(staging).rglob("*")):
                     _flush(entry)
@@ -115,7 +115,7 @@ class LocalDestination(Destination):
         for kind in KINDS:
             for prefix in (_STAGING_PREFIX, _REMOVED_PREFIX):
                 for version in self._dotted(kind, prefix):
-                    LOCAL.rmtree(self.directory(kind, f"{prefix}{version}"))
+                    shutil.rmtree(self.directory(kind, f"{prefix}{version}"))
         for mark in self._dotted(ROLLED_BACK, _STAGING_PREFIX):
             os.remove(self.directory(ROLLED_BACK, f"{_STAGING_PREFIX}{mark}"))
 
@@ -123,7 +123,7 @@ class LocalDestination(Destination):
         return [str(number) for number in self.numbers(kind)]
 
     def _dotted(self, kind: str, prefix: str) -> list[str]:
-        names = entries(LOCAL, f"{self.base}/{kind}")
+        names = entries(f"{self.base}/{kind}")
         return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
 
     def _rename(self, kind: str, old: str, new: str) -> None:

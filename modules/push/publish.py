@@ -7,16 +7,15 @@ TF Serving does, is led back to a former model by publishing it once more under 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from modules import files
 from modules.errors import ConfigError, UserError
-from modules.push.candidate import Candidate, Source, describe
-from modules.push.destination import KINDS, Destination
-from modules.push.files import Files, files_of, is_url
+from modules.push.candidate import Candidate, describe
+from modules.push.destination import KINDS, Destination, Paths
 from modules.push.local import LocalDestination
 from modules.push.manifest import Manifest, Rollback
 from modules.push.remote import RemoteDestination
@@ -47,7 +46,6 @@ def push(
     destination: str,
     *,
     keep: int | None = None,
-    remote: Files | None = None,
     now: Callable[[], float] = time.time,
     lock_timeout_s: float = 600.0,
 ) -> Pushed:
@@ -58,12 +56,11 @@ def push(
       destination: a local directory, made when missing, or a URL.
       keep: whole versions to keep, 2 or more; None keeps all of them. What a rollback would go
         to is kept whatever its age.
-      remote: what reads and writes URLs, such as `tfx.dsl.io.fileio`.
       now: the clock, in Unix seconds.
       lock_timeout_s: how long to wait for another pusher, in seconds.
 
     Raises:
-      ConfigError: the destination is empty, or a URL without `remote`.
+      ConfigError: the destination is empty.
       ModelError: the candidate is incomplete or not what was measured.
       UserError: the candidate was rolled back; the destination is a file or not writable, or
         another pusher holds its lock.
@@ -72,9 +69,9 @@ def push(
         raise ConfigError(
             f"push.keep must be 2 or more, got {keep}; a rollback needs the one before"
         )
-    target = open_destination(destination, remote)
-    with one_line(target):
-        manifest, source = describe(candidate, remote)
+    target = open_destination(destination)
+    with target.failures_explained():
+        manifest, sources = describe(candidate)
         with target.exclusive(lock_timeout_s):
             newest = next(target.whole_versions(), None)
             # First this: a rollback that was killed has left its mark, but not gone back.
@@ -82,7 +79,7 @@ def push(
                 manifest, copied = newest, False
             else:
                 _check_not_rolled_back(target, manifest)
-                manifest, copied = _publish(target, manifest, source, now()), True
+                manifest, copied = _publish(target, manifest, sources, now()), True
             if keep is not None:
                 _remove_old(target, keep)
     version = manifest.version
@@ -93,7 +90,6 @@ def push(
 def rollback(
     destination: str,
     *,
-    remote: Files | None = None,
     now: Callable[[], float] = time.time,
     lock_timeout_s: float = 600.0,
 ) -> RolledBack:
@@ -104,18 +100,17 @@ def rollback(
 
     Args:
       destination: a local directory or a URL.
-      remote: what reads and writes URLs.
       now: the clock, in Unix seconds.
       lock_timeout_s: how long to wait for another pusher, in seconds.
 
     Raises:
-      ConfigError: the destination is empty, or a URL without `remote`.
+      ConfigError: the destination is empty.
       UserError: there is nothing to go back to, or it is damaged; the destination is not
         writable, or another pusher holds its lock.
     """
-    target = open_destination(destination, remote)
-    with one_line(target):
-        if not target.files.exists(target.base):
+    target = open_destination(destination)
+    with target.failures_explained():
+        if not files.exists(target.base):
             raise UserError(f"nothing has been pushed to {destination}, so nothing can go back")
         with target.exclusive(lock_timeout_s):
             versions = list(target.whole_versions())
@@ -138,56 +133,55 @@ def rollback(
                 newest.content_digest,
                 {"version": newest.version, "to": former.origin, "created": _iso(unix_s)},
             )
-            published = _publish(target, former, target.source(former), unix_s, back)
+            published = _publish(target, former, target.paths(former), unix_s, back)
     return RolledBack(published.version, back.to, back.from_version)
 
 
-def last_pushed(destination: str, *, remote: Files | None = None) -> dict[str, Any] | None:
+def last_pushed(destination: str) -> dict[str, Any] | None:
     """What was measured on the newest whole version, for a later student's gate.
 
     Args:
       destination: a local directory or a URL.
-      remote: what reads URLs.
 
     Returns:
       `version`, `student` (None in manifests of schema 1) and `variants` as report.json had
       them; None where nothing was pushed.
 
     Raises:
-      ConfigError: the destination is empty, or a URL without `remote`.
+      ConfigError: the destination is empty.
       UserError: the destination cannot be read.
     """
-    target = open_destination(destination, remote)
-    with one_line(target):
+    target = open_destination(destination)
+    with target.failures_explained():
         newest = next(target.whole_versions(), None)
     return newest.judged() if newest else None
 
 
-def open_destination(destination: str, remote: Files | None) -> Destination:
+def open_destination(destination: str) -> Destination:
     """A destination, which need not exist yet.
 
     Raises:
-      ConfigError: the destination is empty, or a URL without `remote`.
+      ConfigError: the destination is empty.
+      UserError: there is no file system for the URL.
     """
     if not destination.strip():
         raise ConfigError(
             "push destination must be a directory or a URL, got an empty text; "
             "give a path such as /srv/models"
         )
-    if is_url(destination):
-        return RemoteDestination(destination, files_of(destination, remote))
-    return LocalDestination(destination)
+    local = files.local_path(destination)
+    return RemoteDestination(destination) if local is None else LocalDestination(local)
 
 
 def _publish(
     target: Destination,
     manifest: Manifest,
-    source: Source,
+    sources: Paths,
     unix_s: float,
     back: Rollback | None = None,
 ) -> Manifest:
     published = manifest.published(target.next_version(unix_s), _iso(unix_s), back)
-    target.publish(published, source)
+    target.publish(published, sources)
     return published
 
 
@@ -243,22 +237,3 @@ def _remove_old(target: Destination, keep: int) -> None:
 
 def _iso(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
-
-
-@contextmanager
-def one_line(target: Destination) -> Iterator[None]:
-    """Says in one line what the destination's file system has raised.
-
-    Raises:
-      UserError: with that line.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except target.failures as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"push destination {target.base} must be a writable directory with room for the "
-            f"model, but: {type(error).__name__}: {reason}; mend it or choose another destination"
-        ) from error

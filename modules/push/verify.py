@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 
 from modules.errors import UserError
+from modules.files import is_url
 from modules.push.destination import KINDS, Destination
-from modules.push.files import Files, is_url
 from modules.push.manifest import SAVED_MODEL, TFLITE
-from modules.push.publish import one_line, open_destination
+from modules.push.publish import open_destination
 
 
 @dataclass(frozen=True)
@@ -31,36 +31,30 @@ class Verification:
     problems: tuple[str, ...]
 
 
-def verify(path: str, *, remote: Files | None = None) -> Verification:
+def verify(path: str) -> Verification:
     """Checks the SHA-256 of every file of a version, in both formats.
 
     Args:
       path: a destination, of which the newest version is checked, or the directory of a version
         in either format; local or a URL.
-      remote: what reads URLs, such as `tfx.dsl.io.fileio`.
 
     Raises:
-      ConfigError: the path is empty, or a URL without `remote`.
+      ConfigError: the path is empty.
       UserError: the path is no destination and no version, or cannot be read.
     """
     given, path = path, path if is_url(path) or not path else os.path.abspath(path)
     parent, _, name = path.rstrip("/").rpartition("/")
     base, _, kind = parent.rpartition("/")
     asked = int(name) if kind in KINDS and name.isascii() and name.isdigit() else None
-    target = open_destination(path if asked is None else base or "/", remote)
-    with one_line(target):
-        version = _newest(target) if asked is None else asked
-        if version is None or not any(version in target.numbers(kind) for kind in KINDS):
+    target = open_destination(path if asked is None else base or "/")
+    with target.failures_explained():
+        version = target.highest() if asked is None else asked
+        if not any(version in target.numbers(kind) for kind in KINDS):
             raise UserError(
                 f"{given} must be a destination of pushes or a version of one, but has neither "
                 f"{SAVED_MODEL}/ nor {TFLITE}/ with a version; give the directory pushed to"
             )
         return _verify(target, version)
-
-
-def _newest(target: Destination) -> int | None:
-    """The highest number: what TF Serving serves, be it whole or not."""
-    return max((number for kind in KINDS for number in target.numbers(kind)), default=None)
 
 
 def _verify(target: Destination, version: int) -> Verification:

@@ -11,9 +11,8 @@ from typing import Any
 import click
 
 from modules.errors import ConfigError, UserError
-from modules.push.files import is_url
+from modules.files import is_url
 from pipeline.terminal.exits import EXIT_FAILED, EXIT_USAGE, errors_explained, explain, fail
-from pipeline.terminal.quiet import native_messages
 
 REPORT_DIR, REPORT_JSON, REPORT_PAGE = "report", "report.json", "index.html"
 _PUSHED = "pushed"
@@ -138,7 +137,7 @@ def verify(directory: str) -> None:
         destination = _destination(directory)
         from modules.push.verify import verify as verify_files
 
-        result = verify_files(destination, remote=_remote(destination))
+        result = verify_files(destination)
     if result.problems:
         sys.exit(explain("\n".join(result.problems)))
     click.echo(f"version {result.version}: {result.files} files as in the manifest")
@@ -167,7 +166,7 @@ def push(directory: str, rollback: bool) -> None:
         destination = _destination(directory)
         from modules.push.publish import rollback as roll_back
 
-        back = roll_back(destination, remote=_remote(destination))
+        back = roll_back(destination)
     click.echo(
         f"{destination}: version {back.version} has the content of version {back.to}, "
         f"back from {back.from_version}"
@@ -185,15 +184,6 @@ def _destination(directory: str) -> str:
         )
     pushed = Path(directory, _PUSHED)
     return str(pushed.absolute() if pushed.is_dir() else Path(directory).absolute())
-
-
-def _remote(destination: str) -> Any:
-    """What reads and writes URLs."""
-    if not is_url(destination):
-        return None
-    with native_messages():
-        from tfx.dsl.io import fileio
-    return fileio
 
 
 def _report_file(run: str) -> Path:

@@ -11,7 +11,7 @@ import re
 from typing import Literal
 
 from modules.errors import ConfigError
-from modules.push.files import is_url
+from modules.files import is_url
 from modules.settings import ResourceSettings, Role
 from pipeline.config import PipelineConfig
 

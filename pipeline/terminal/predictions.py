@@ -6,17 +6,19 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from tabulate import tabulate
 
-from modules.predict.image_files import AS_IN_THE_FILE, check_images, find_images
+from modules.predict.prediction import (
+    AS_IN_THE_FILE,
+    Answer,
+    check_images,
+    find_images,
+    predict,
+)
 from modules.predict.pushed_models import find_models
 from pipeline.terminal.quiet import native_messages
-
-if TYPE_CHECKING:
-    from modules.predict.prediction import Answer
 
 _HEADERS = ("image", "format", "class", "probability")
 
@@ -43,8 +45,6 @@ def show_predictions(
     with native_messages(shown=debug):
         shape = models[-1].input_shape
         check_images(images, shape[-1] if shape else AS_IN_THE_FILE)
-        from modules.predict.prediction import predict
-
         for at, answers in enumerate(predict(models, images, top_k)):
             if not as_json and at == 0:
                 for model in models:

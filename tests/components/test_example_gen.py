@@ -20,7 +20,8 @@ from tfx.utils import proto_utils
 from components.example_gen import executor
 from components.example_gen.component import example_gen
 from components.example_gen.executor import Executor, check_summary, pack_settings, unpack_settings
-from modules.data.sources import Item, example_id, in_eval_split
+from modules.data.sources.protocol import Item
+from modules.data.splits import example_id, in_eval_split
 from modules.errors import DataError
 from modules.settings import DataSettings
 

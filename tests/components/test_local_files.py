@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from components.local_files import LocalFiles
+
 from modules.distill.checkpoint import TrainingState
 from modules.errors import ModelError
 from modules.models import storage, zoo

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from modules.data.sources import DigitsSource, example_id, in_eval_split
+from modules.data.sources.digits import Digits
+from modules.data.splits import example_id, in_eval_split
 from pipeline.config import load_config
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -58,7 +59,7 @@ def report(output):
 @pytest.fixture(scope="module")
 def eval_examples():
     """PNG files, raw pixels and labels of the eval split, straight from scikit-learn."""
-    source, settings, digits = DigitsSource(), load_config("digits").data, load_digits()
+    source, settings, digits = Digits(), load_config("digits").data, load_digits()
     images, pixels, labels = [], [], []
     for index, item in enumerate(source.items()):
         image = source.read(item.name)

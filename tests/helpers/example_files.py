@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from modules.data import sources
+from modules.data import splits
 
 
 def write_examples(directory, pixels, labels, numbers, files=1):
@@ -23,7 +23,7 @@ def write_examples(directory, pixels, labels, numbers, files=1):
 
 
 def example(pixels, label, number):
-    values = {"image": pixels.tobytes(), "example_id": sources.example_id(b"%d" % number)}
+    values = {"image": pixels.tobytes(), "example_id": splits.example_id(b"%d" % number)}
     features = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
         for name, value in values.items()

@@ -63,7 +63,7 @@ def make_candidate(
     )
 
 
-def push_all(work_dir: Path, destination: Path, tokens: str, **options: Any) -> list[int]:
+def push_all(work_dir: Path, destination: Path | str, tokens: str, **options: Any) -> list[int]:
     """Pushes one student for each letter; the versions."""
     candidates = (make_candidate(work_dir, token) for token in tokens)
     return [publish.push(c, str(destination), **options).version for c in candidates]

@@ -85,9 +85,10 @@ def run_transform():
 @pytest.fixture(scope="session")
 def transformed_digits(run_transform, tmp_path_factory):
     """The first 200 digits as ExampleGen writes them, through Transform."""
-    from modules.data.sources import DigitsSource, example_id
+    from modules.data.sources.digits import Digits
+    from modules.data.splits import example_id
 
-    source = DigitsSource()
+    source = Digits()
     rows = []
     for item in source.items()[:200]:
         image = source.read(item.name)

@@ -13,7 +13,7 @@ from checkout import HELPERS, ROOT
 from example_files import write_examples
 
 from modules.data import examples as data_module
-from modules.data import sources
+from modules.data import splits
 from modules.data.examples import ExampleData, Order, decode_pixels
 from modules.data.preprocessing import class_names
 from modules.settings import DataSettings
@@ -184,7 +184,7 @@ def test_validation_part_is_independent_of_the_eval_split(pattern):
     train = {
         number
         for number in range(COUNT)
-        if not sources.in_eval_split(sources.example_id(b"%d" % number), settings)
+        if not splits.in_eval_split(splits.example_id(b"%d" % number), settings)
     }
     assert abs(len(held_out & train) / len(train) - FRACTION) < 4 * (0.16 / len(train)) ** 0.5
 
@@ -272,7 +272,7 @@ def test_everything_keeps_the_order_of_the_sorted_files(pattern):
 def test_everything_brings_the_ids(pattern):
     data = ExampleData([pattern], SETTINGS)
     ids = [identity for _, _, ids in data.everything(100) for identity in ids.numpy()]
-    assert ids == [sources.example_id(b"%d" % number) for number in range(COUNT)]
+    assert ids == [splits.example_id(b"%d" % number) for number in range(COUNT)]
     _, labels, _ = next(iter(data.of_files(data.files[1:2], 1000)))
     assert labels.numpy().tolist() == list(range(COUNT // 3, 2 * COUNT // 3))
 

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from click.testing import CliRunner
+from modules.predict.image_files import check_images, find_images
 from PIL import Image
 from scipy.special import softmax
 
@@ -21,7 +22,6 @@ from modules.errors import ConfigError, UserError
 from modules.export import saved_model
 from modules.export.tflite import export_models, sha256
 from modules.models import zoo
-from modules.predict.image_files import check_images, find_images
 from modules.predict.prediction import BATCH_SIZE, predict
 from modules.predict.pushed_models import find_models
 from modules.push import publish

@@ -11,7 +11,7 @@ from example_files import write_examples
 from scipy.special import softmax
 
 from modules.data.examples import ExampleData, Order, View
-from modules.data.sources import example_id
+from modules.data.splits import example_id
 from modules.distill import training
 from modules.distill.distiller import TEACHER_LOGITS, Distiller
 from modules.errors import DataError
