@@ -38,7 +38,7 @@ def operation_name(model: Any, operator: Any) -> str:
 
 
 def finish(content: bytes) -> bytes:
-    """Mend a file as the converter writes it, in two ways.
+    """Repair a file as the converter writes it, in two ways.
 
     Every tensor's shape becomes fixed, as the interpreter allocates it: one example. A model that
     was converted with an open batch answers any batch once `resize_tensor_input` has asked for
