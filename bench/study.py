@@ -165,8 +165,8 @@ def distillation(choice: Choice) -> DistillSettings | None:
     if name == ALONE:
         return None
     method = MethodSettings(name=name, **FIXED.get(name, {}), **options)
-    knowledge = "online" if METHODS[name].features else "cached"
-    return DistillSettings(alpha=ALPHA, knowledge=knowledge, methods=(method,))
+    soft_targets = "online" if METHODS[name].features else "cached"
+    return DistillSettings(alpha=ALPHA, soft_targets=soft_targets, methods=(method,))
 
 
 def describe(task: Task) -> str:

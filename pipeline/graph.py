@@ -121,7 +121,7 @@ def _training_nodes(
         nodes.append(another.with_id(f"TeacherTrainer-{index + 2}"))
     teachers = [teacher.outputs["model"] for teacher in nodes]
     soft_targets = None
-    if config.distill.knowledge == "cached":
+    if config.distill.soft_targets == "cached":
         nodes.append(_soft_targets(config, channels["examples"], teachers, digest))
         soft_targets = nodes[-1].outputs["soft_targets"]
     student = _training_config(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from modules.errors import ConfigError, ModelError, did_you_mean, raise_problems
 from modules.models.image import Shape, cnn_small, cnn_tutorial, resnet50, resnet_small
+from modules.models.outputs import check_logits
 from modules.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def build_model(settings: ModelSettings, input_shape: Shape, classes: int) -> ke
             f"model {settings.model!r} with parameters {settings.parameters} cannot be built for "
             f"input {input_shape} and {classes} classes: {reason}"
         ) from error
-    output = tuple(getattr(model, "output_shape", ()))
+    check_logits(model, f"model {settings.model!r}")
+    output = tuple(getattr(model, "output_shape", None) or ())
     if output != (None, classes):
         raise ModelError(
             f"model {settings.model!r} must return logits of shape (None, {classes}), one for "

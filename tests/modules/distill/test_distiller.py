@@ -8,8 +8,9 @@ import tensorflow as tf
 from keras import layers
 from scipy.special import log_softmax, softmax
 
-from modules.distill.distiller import LABEL, TEACHER_LOGITS, Distiller
+from modules.distill.distiller import Distiller
 from modules.distill.ensemble import Ensemble
+from modules.distill.targets import LABEL, TEACHER_LOGITS
 from modules.errors import ModelError
 from modules.models.zoo import build_model
 from modules.settings import ModelSettings

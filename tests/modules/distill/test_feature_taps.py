@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from modules.distill.distiller import LABEL, Distiller
+from modules.distill.distiller import Distiller
 from modules.distill.feature_taps import call_with_features, find_layer, projector
 from modules.distill.keras_hooks import recorded
+from modules.distill.targets import LABEL
 from modules.errors import ConfigError
 
 

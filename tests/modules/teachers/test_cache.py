@@ -13,7 +13,8 @@ from scipy.special import softmax
 from modules.data.examples import ExampleData, Order, View
 from modules.data.splits import example_id
 from modules.distill import training
-from modules.distill.distiller import TEACHER_LOGITS, Distiller
+from modules.distill.distiller import Distiller
+from modules.distill.targets import TEACHER_LOGITS
 from modules.errors import DataError
 from modules.settings import AugmentSettings, DataSettings, TrainSettings
 from modules.teachers.cache import Layout, SoftTargetCache, Writer, pack, unpack
