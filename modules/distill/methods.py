@@ -125,7 +125,7 @@ def parse_methods(
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(["methods", str(index), *map(str, first["loc"])])
-            message = first["msg"].replace("Input should be", "must be")
+            message = first["msg"].replace("Input should", "must").replace("Field", "field")
             raise ConfigError(f"{key}: {message}, got {first['input']!r}") from error
         raise_problems(_problems_of(parsed[-1], f"methods.{index}"))
     return tuple(parsed)

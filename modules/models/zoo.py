@@ -70,13 +70,13 @@ def build_model(settings: ModelSettings, input_shape: Shape, classes: int) -> ke
             f"model {settings.model!r} with parameters {settings.parameters} cannot be built for "
             f"input {input_shape} and {classes} classes: {reason}"
         ) from error
-    check_logits(model, f"model {settings.model!r}")
-    output = tuple(getattr(model, "output_shape", None) or ())
+    output = tuple(getattr(model, "output_shape", ()))
     if output != (None, classes):
         raise ModelError(
             f"model {settings.model!r} must return logits of shape (None, {classes}), one for "
             f"each class of the data, but returns {output}; end it with Dense(classes)"
         )
+    check_logits(model, f"model {settings.model!r}")
     if tuple(model.input_shape) != (None, *input_shape):
         raise ModelError(
             f"model {settings.model!r} must take pixels of shape {(None, *input_shape)}, "
