@@ -50,7 +50,7 @@ class Places:
 def create_pipeline(
     config: PipelineConfig, places: Places, parameters: Parameters = MappingProxyType({})
 ) -> Pipeline:
-    """The graph of an experiment: data, teacher, student, control, judgement, push.
+    """The graph of an experiment: data, teacher, student, control, judgment, push.
 
     Args:
       config: The experiment.
@@ -185,7 +185,7 @@ def _shipping_nodes(
     digest: str,
     parameters: Parameters,
 ) -> list[BaseComponent]:
-    """TFLite files, the judgement, the push."""
+    """TFLite files, the judgment, the push."""
     transform = data["Transform"].outputs
     student, teacher = taught["Distiller"].outputs, taught["TeacherTrainer"].outputs
     control = taught["Control"].outputs if "Control" in taught else {}

@@ -80,14 +80,15 @@ class Distiller(HookedModel):
         teacher_weights: Sequence[float] | None = None,
     ):
         super().__init__(name="distiller")
-        if not (isinstance(alpha, Real) and 0 <= alpha <= 1):
+        if not (_is_number(alpha) and 0 <= alpha <= 1):
             raise ConfigError(
                 f"alpha must lie in [0, 1], the weight of the labels, got {alpha!r}; 0.1 is usual"
             )
-        if not (isinstance(temperature, Real) and temperature > 0):
+        if not (_is_number(temperature) and temperature > 0):
             raise ConfigError(f"temperature must be above 0, got {temperature!r}; 4 is usual")
-        several = isinstance(teacher, list | tuple)
-        teachers = list(teacher) if several else [] if teacher is None else [teacher]
+        teachers: list[Any] = [] if teacher is None else [teacher]
+        if isinstance(teacher, list | tuple):
+            teachers = list(teacher)
         for name, model in [("student", student), *(("teacher", each) for each in teachers)]:
             check_logits(model, name)
         self.student = student
@@ -254,3 +255,7 @@ class Distiller(HookedModel):
             return ops.mean(values)
         weights = ops.cast(sample_weight, values.dtype)
         return ops.sum(values * weights) / ops.maximum(ops.sum(weights), keras.config.epsilon())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real)

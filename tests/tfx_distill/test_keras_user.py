@@ -49,8 +49,8 @@ def _soft_loss(student, teacher, labels, alpha=0.1, temperature=4.0):
     """The objective per example, in NumPy."""
     hard = -log_softmax(student.astype(float), axis=1)[np.arange(len(labels)), labels]
     taught = softmax(teacher.astype(float) / temperature, axis=1)
-    learnt = log_softmax(student.astype(float) / temperature, axis=1)
-    divergence = (taught * (np.log(taught) - learnt)).sum(axis=1)
+    learned = log_softmax(student.astype(float) / temperature, axis=1)
+    divergence = (taught * (np.log(taught) - learned)).sum(axis=1)
     return alpha * hard + (1 - alpha) * temperature**2 * divergence
 
 
