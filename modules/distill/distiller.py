@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from modules.distill.arguments import check_models, check_objective
 from modules.distill.ensemble import Ensemble
 from modules.distill.feature_taps import FeaturePairs, call_with_features
 from modules.distill.keras_hooks import HookedModel
 from modules.distill.losses import Tensor
-from modules.distill.methods import METHODS, Inputs, Term, objective, parse_methods
+from modules.distill.methods import Inputs, Term, objective, parse_methods
 from modules.distill.targets import (
     TEACHER_LOGITS,
     check_classes,
@@ -28,7 +28,6 @@ from modules.distill.targets import (
     weights_of,
 )
 from modules.errors import ConfigError
-from modules.models.outputs import check_logits
 from modules.settings import MethodSettings
 from modules.tasks import classification
 
@@ -80,25 +79,14 @@ class Distiller(HookedModel):
         teacher_weights: Sequence[float] | None = None,
     ):
         super().__init__(name="distiller")
-        if not (_is_number(alpha) and 0 <= alpha <= 1):
-            raise ConfigError(
-                f"alpha must lie in [0, 1], the weight of the labels, got {alpha!r}; 0.1 is usual"
-            )
-        if not (_is_number(temperature) and temperature > 0):
-            raise ConfigError(f"temperature must be above 0, got {temperature!r}; 4 is usual")
         teachers: list[Any] = [] if teacher is None else [teacher]
         if isinstance(teacher, list | tuple):
             teachers = list(teacher)
-        for name, model in [("student", student), *(("teacher", each) for each in teachers)]:
-            check_logits(model, name)
+        check_models(teachers, student)
         self.student = student
         self._alpha, self._temperature = alpha, temperature
         self._objective: list[Term] = objective(parse_methods(methods))
-        if teachers and alpha < 1 and not self._objective:
-            raise ConfigError(
-                f"methods must name at least one of {', '.join(METHODS)}, got none; to learn from "
-                "the labels alone, leave the teacher out or set alpha to 1"
-            )
+        check_objective(self._objective, alpha, temperature, taught=bool(teachers))
         self._epochs = 1
         self._epoch = keras.Variable(0.0, trainable=False, name="epoch", dtype="float32")
         self._teachers = Ensemble(teachers, teacher_weights)
@@ -109,7 +97,6 @@ class Distiller(HookedModel):
         names = ["hard_loss", *(f"{term.name}_loss" for term in self._objective)]
         self._terms = {name: keras.metrics.Mean(name=name) for name in names}
         self._accuracy = keras.metrics.Mean(name="accuracy")
-        self._teachers.check_classes(student)
         self.built = True  # There is nothing of its own to build.
 
     def compile(
@@ -255,7 +242,3 @@ class Distiller(HookedModel):
             return ops.mean(values)
         weights = ops.cast(sample_weight, values.dtype)
         return ops.sum(values * weights) / ops.maximum(ops.sum(weights), keras.config.epsilon())
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real)
