@@ -61,7 +61,7 @@ def main() -> None:
             official = measure(files, pixels, settings, 2 * arguments.pairs, directory)
         else:
             official = None
-    results = summarise(runs, official) | {
+    results = summarize(runs, official) | {
         "busy_core": not arguments.no_load,
         "settings": LatencySettings().model_dump(),
         "confidence": CONFIDENCE,
@@ -119,7 +119,7 @@ def measure(
     }
 
 
-def summarise(runs: list[dict[str, Any]], official: dict[str, Any] | None) -> dict[str, Any]:
+def summarize(runs: list[dict[str, Any]], official: dict[str, Any] | None) -> dict[str, Any]:
     """How many pairs agree, by way, and what LoadGen says."""
     medians = [run["speedup"][WAY]["median"] for run in runs]
     result: dict[str, Any] = {"pairs": len(runs) // 2, "agreeing_pairs": {}}

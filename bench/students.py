@@ -25,7 +25,7 @@ from modules.teachers import cache, soft_targets
 # A larger validation part than usual: options are chosen on it.
 DATA = DataSettings(validation_fraction=0.25)
 CLASSES = 10
-_EXAMPLES, _EVALUATION, _TEACHER, _KNOWLEDGE = "train.gz", "eval.npz", "teacher", "knowledge"
+_EXAMPLES, _EVALUATION, _TEACHER, _SOFT_TARGETS = "train.gz", "eval.npz", "teacher", "soft_targets"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,10 @@ def prepare(directory: Path, teacher_settings: ModelSettings) -> dict[str, Any]:
     teacher = _train(Task(teacher_settings, None, seed=7), data, [])
     storage.save_model(teacher, teacher_settings, DATA.input_shape, str(directory / _TEACHER))
     soft_targets.compute(
-        [teacher], data, soft_targets.Request(0, AugmentSettings(), 0), str(directory / _KNOWLEDGE)
+        [teacher],
+        data,
+        soft_targets.Request(0, AugmentSettings(), 0),
+        str(directory / _SOFT_TARGETS),
     )
     validation = _validation(data)
     return {
@@ -83,7 +86,8 @@ class _Bench:
     def __init__(self, directory: Path):
         files = [str(directory / _EXAMPLES)]
         self.plain = ExampleData(files, DATA)
-        self.cached = ExampleData(files, DATA, cache.SoftTargetCache(str(directory / _KNOWLEDGE)))
+        answers = cache.SoftTargetCache(str(directory / _SOFT_TARGETS))
+        self.cached = ExampleData(files, DATA, answers)
         self.teacher = storage.load_model(str(directory / _TEACHER))
         self.validation = _validation(self.plain)
         self.evaluation_file = directory / _EVALUATION
@@ -105,7 +109,7 @@ def run(task: Task) -> float:
     """The accuracy of one trained student."""
     if _BENCH is None:
         raise RuntimeError("begin must be called first")
-    online = task.distill is not None and task.distill.knowledge == "online"
+    online = task.distill is not None and task.distill.soft_targets == "online"
     data = _BENCH.cached if task.distill and not online else _BENCH.plain
     student = _train(task, data, [_BENCH.teacher] if online else [])
     if not task.evaluate:

@@ -34,7 +34,7 @@ import numpy as np
 import students
 from sections import replace_section
 from students import Task
-from study_report import ALONE, draw, summarise, table
+from study_report import ALONE, draw, summarize, table
 
 from modules.distill.methods import METHODS
 from modules.models import zoo
@@ -111,7 +111,7 @@ def main() -> None:
             results |= choose(train, results["teacher_validation_accuracy"])
             results |= measure(train, results["chosen"], list(range(arguments.seeds)))
     results |= {"epochs": arguments.epochs, "alpha": ALPHA, "fixed": FIXED}
-    results["summary"] = summarise(results["accuracy"])
+    results["summary"] = summarize(results["accuracy"])
     results["minutes"] = (time.monotonic() - started) / 60
     text = table(results)
     (arguments.output or ROOT / "study.json").write_text(json.dumps(results, indent=2) + "\n")
@@ -165,8 +165,8 @@ def distillation(choice: Choice) -> DistillSettings | None:
     if name == ALONE:
         return None
     method = MethodSettings(name=name, **FIXED.get(name, {}), **options)
-    knowledge = "online" if METHODS[name].features else "cached"
-    return DistillSettings(alpha=ALPHA, knowledge=knowledge, methods=(method,))
+    soft_targets = "online" if METHODS[name].features else "cached"
+    return DistillSettings(alpha=ALPHA, soft_targets=soft_targets, methods=(method,))
 
 
 def describe(task: Task) -> str:

@@ -14,7 +14,7 @@ ALONE = "alone"
 LEVEL = 0.05
 
 
-def summarise(accuracy: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+def summarize(accuracy: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """Mean and standard deviation over seeds, paired difference from the student alone.
 
     Args:
@@ -110,7 +110,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(7, 0.4 * len(names) + 1), layout="constrained")
     axes = figure.subplots()
     axes.errorbar(middle, range(len(names)), xerr=[middle - low, high - middle], fmt="o", capsize=3)
-    axes.axvline(0, color="grey", linewidth=1)
+    axes.axvline(0, color="gray", linewidth=1)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("accuracy minus the student alone, points (95 % interval, not adjusted)")

@@ -19,7 +19,7 @@ class Executor(tfx_executor.Executor):
     """Infers as TFX does, then takes off all domains but the class names'.
 
     In a small data set every id is among the "values seen"; every id of eval would be an anomaly.
-    Features that only slice the judgement may have values in eval that train never had.
+    Features that only slice the judgment may have values in eval that train never had.
     """
 
     def Do(

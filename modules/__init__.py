@@ -1,1 +1,1 @@
-"""Distillation, models, data and judgement: everything that knows nothing of TFX's pipelines."""
+"""Distillation, models, data and judgment: everything that knows nothing of TFX's pipelines."""

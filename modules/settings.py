@@ -150,7 +150,7 @@ class DistillSettings(Settings):
         validate_default=True,
         description="the distillation losses, added with their weights",
     )
-    knowledge: Literal["cached", "online"] = Field(
+    soft_targets: Literal["cached", "online"] = Field(
         "cached",
         description="`cached`: the teacher's logits are computed once and shared by all students; "
         "`online`: in every step, which feature methods and mixup need",

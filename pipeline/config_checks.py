@@ -52,10 +52,10 @@ def _is_wrong(need: str, failed: set[str]) -> bool:
 
 def _check_mixup(augment: AugmentSettings, distill: DistillSettings) -> None:
     problems = []
-    if augment.mixup and distill.knowledge == "cached":
+    if augment.mixup and distill.soft_targets == "cached":
         problems.append(
-            "distill.knowledge must be online with augment.mixup, whose images depend on "
-            "their neighbors in the batch; set distill.knowledge: online"
+            "distill.soft_targets must be online with augment.mixup, whose images depend on "
+            "their neighbors in the batch; set distill.soft_targets: online"
         )
     if augment.mixup and any(method.name == "decoupled" for method in distill.methods):
         problems.append(
@@ -103,8 +103,8 @@ def _check_tune(
 
 # A check and what it needs, the first of which it checks. It is given the sections.
 _CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
-    (check_source, ("data",)),
-    (_check_mixup, ("augment.mixup", "distill.knowledge", "distill.methods")),
+    (check_source, ("data.source", "data.path")),
+    (_check_mixup, ("augment.mixup", "distill.soft_targets", "distill.methods")),
     (_check_views, ("augment", "distill.views")),
     (_check_pushed_variants, ("push.tflite", "export.tflite")),
     (check_push, ("push.destination", "push.vertex")),
@@ -121,6 +121,6 @@ _CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
     (lambda model: check_model(model, "teacher"), ("teacher.model", "teacher.parameters")),
     (_check_more_teachers, ("more_teachers",)),
     (lambda model: check_model(model, "student"), ("student.model", "student.parameters")),
-    (check_methods, ("distill.methods", "distill.knowledge")),
+    (check_methods, ("distill.methods", "distill.soft_targets")),
     (_check_tune, ("tune", "student.model", "student.train", "distill.methods")),
 )

@@ -50,7 +50,7 @@ class Places:
 def create_pipeline(
     config: PipelineConfig, places: Places, parameters: Parameters = MappingProxyType({})
 ) -> Pipeline:
-    """The graph of an experiment: data, teacher, student, control, judgement, push.
+    """The graph of an experiment: data, teacher, student, control, judgment, push.
 
     Args:
       config: The experiment.
@@ -121,7 +121,7 @@ def _training_nodes(
         nodes.append(another.with_id(f"TeacherTrainer-{index + 2}"))
     teachers = [teacher.outputs["model"] for teacher in nodes]
     soft_targets = None
-    if config.distill.knowledge == "cached":
+    if config.distill.soft_targets == "cached":
         nodes.append(_soft_targets(config, channels["examples"], teachers, digest))
         soft_targets = nodes[-1].outputs["soft_targets"]
     student = _training_config(
@@ -185,7 +185,7 @@ def _shipping_nodes(
     digest: str,
     parameters: Parameters,
 ) -> list[BaseComponent]:
-    """TFLite files, the judgement, the push."""
+    """TFLite files, the judgment, the push."""
     transform = data["Transform"].outputs
     student, teacher = taught["Distiller"].outputs, taught["TeacherTrainer"].outputs
     control = taught["Control"].outputs if "Control" in taught else {}

@@ -106,7 +106,7 @@ def preflight(config: PipelineConfig) -> None:
     soft_targets.check_top_k(config.distill.top_k, classes)
     variants = choices(config.tune, config.student) if config.tune else []
     for model in (student, *(zoo.build_model(each, shape, classes) for each in variants)):
-        if config.distill.knowledge == "online":
+        if config.distill.soft_targets == "online":
             # Finds the layers of feature methods; a later generation learns from a student.
             _check_layers(config.distill, teacher, model)
             if config.distill.generations > 1:

@@ -8,6 +8,7 @@ import click
 import pytest
 import yaml
 from checkout import ROOT
+from pages import PAGES, blocks
 
 from modules.distill.methods import METHODS
 from modules.models.zoo import BUILDERS
@@ -17,7 +18,6 @@ from pipeline.clusters.engines import check_engine
 from pipeline.config import load_config
 from pipeline.config_reference import reference
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # A configuration has these; the excerpts in the docs say what comes besides.
 REST = {
     "name": "flowers",
@@ -27,11 +27,6 @@ REST = {
     "gate": {"min_accuracy": 0.5},
 }
 NAMES = {"REGION": "europe-west4", "PROJECT": "acme", "BUCKET": "bucket", "COMMIT": "0123abc"}
-
-
-def blocks(page, language=""):
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-    return [text for name, text in found if name == language]
 
 
 def commands():
@@ -95,13 +90,6 @@ def test_configurations_of_the_guides_are_valid(name, tmp_path):
     assert excerpts
     for excerpt in excerpts:
         configuration(excerpt, tmp_path)
-
-
-def test_python_of_all_pages_compiles():
-    excerpts = [each for page in PAGES for each in blocks(page, "python")]
-    for excerpt in excerpts:
-        compile(excerpt, "page", "exec")
-    assert len(excerpts) >= 5
 
 
 def test_the_reference_is_what_the_settings_say():

@@ -12,6 +12,10 @@ A whole pipeline, and what it leaves behind:
     report = td.load_report(outcome.report_dir / "report.json")
     answers = td.predict(td.find_models("runs/digits"), images, top_k=3)
 
+A loss by itself, as a function of logits:
+
+    td.losses.soft_target_loss(student_logits, teacher_logits, temperature=4)
+
 `td` stands for `import tfx_distill as td`.
 """
 
@@ -23,19 +27,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modules.distill import losses
     from modules.distill.distiller import Distiller
-    from modules.distill.losses import (
-        attention_transfer_loss,
-        decoupled_loss,
-        dist_loss,
-        hint_loss,
-        logit_mse_loss,
-        relational_angle_loss,
-        relational_distance_loss,
-        similarity_preserving_loss,
-        soft_target_loss,
-        standardize_logits,
-        temperature_softmax,
-    )
     from modules.distill.methods import METHODS
     from modules.errors import UserError
     from modules.predict.prediction import predict
@@ -49,28 +40,16 @@ __all__ = [
     "METHODS",
     "Distiller",
     "UserError",
-    "attention_transfer_loss",
-    "decoupled_loss",
-    "dist_loss",
     "find_models",
-    "hint_loss",
     "load_config",
     "load_report",
-    "logit_mse_loss",
     "losses",
     "predict",
-    "relational_angle_loss",
-    "relational_distance_loss",
     "run",
-    "similarity_preserving_loss",
-    "soft_target_loss",
-    "standardize_logits",
-    "temperature_softmax",
     "verify",
 ]
 
-# Where a name is defined, and what it is called there; the losses are all in one module.
-_LOSSES = "modules.distill.losses"
+# Where a name is defined, and what it is called there.
 _DEFINED_IN = {
     "METHODS": "modules.distill.methods:METHODS",
     "Distiller": "modules.distill.distiller:Distiller",
@@ -78,7 +57,7 @@ _DEFINED_IN = {
     "find_models": "modules.predict.pushed_models:find_models",
     "load_config": "pipeline.config:load_config",
     "load_report": "modules.report.files:read_report",
-    "losses": _LOSSES,
+    "losses": "modules.distill.losses:",
     "predict": "modules.predict.prediction:predict",
     "run": "pipeline.local_runner:run",
     "verify": "modules.push.verify:verify",
@@ -90,8 +69,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(
             f"tfx_distill has no {name!r}; it offers {', '.join(sorted(__all__, key=str.lower))}"
         )
-    place = _DEFINED_IN.get(name, f"{_LOSSES}:{name}")
-    module, _, attribute = place.partition(":")
+    module, _, attribute = _DEFINED_IN[name].partition(":")
     value: Any = importlib.import_module(module)
     if attribute:
         value = getattr(value, attribute)

@@ -43,7 +43,7 @@ def runtime_lock(requirements: str, lock: str) -> str:
 
 
 def _name(line: str) -> str:
-    """The package's normalised name at the start of a line."""
+    """The package's normalized name at the start of a line."""
     found = _NAME.match(line)
     return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 

@@ -82,7 +82,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         (
             (read.problem, read.count)
             | "Findings" >> beam.Flatten()
-            | "Summarise" >> beam.CombineGlobally(_Summary())
+            | "Summarize" >> beam.CombineGlobally(_Summary())
             | "WriteSummary" >> beam.Map(_write_summary, path=exec_properties[_SUMMARY])
         )
         return {"train": read.train, "eval": read.eval}

@@ -14,16 +14,22 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from modules.distill.arguments import check_models, check_objective
 from modules.distill.ensemble import Ensemble
 from modules.distill.feature_taps import FeaturePairs, call_with_features
 from modules.distill.keras_hooks import HookedModel
 from modules.distill.losses import Tensor
 from modules.distill.methods import Inputs, Term, objective, parse_methods
-from modules.errors import ConfigError, ModelError
+from modules.distill.targets import (
+    TEACHER_LOGITS,
+    check_classes,
+    checked_labels,
+    labels_of,
+    weights_of,
+)
+from modules.errors import ConfigError
 from modules.settings import MethodSettings
 from modules.tasks import classification
-
-LABEL, TEACHER_LOGITS = "label", "teacher_logits"
 
 
 class Distiller(HookedModel):
@@ -73,14 +79,14 @@ class Distiller(HookedModel):
         teacher_weights: Sequence[float] | None = None,
     ):
         super().__init__(name="distiller")
-        if not 0 <= alpha <= 1:
-            raise ConfigError(f"alpha must lie in [0, 1], the weight of the labels, got {alpha}")
-        if not temperature > 0:
-            raise ConfigError(f"temperature must be above 0, got {temperature}; 4 is customary")
-        teachers = [teacher] if isinstance(teacher, keras.Model) else list(teacher or ())
+        teachers: list[Any] = [] if teacher is None else [teacher]
+        if isinstance(teacher, list | tuple):
+            teachers = list(teacher)
+        check_models(teachers, student)
         self.student = student
         self._alpha, self._temperature = alpha, temperature
         self._objective: list[Term] = objective(parse_methods(methods))
+        check_objective(self._objective, alpha, temperature, taught=bool(teachers))
         self._epochs = 1
         self._epoch = keras.Variable(0.0, trainable=False, name="epoch", dtype="float32")
         self._teachers = Ensemble(teachers, teacher_weights)
@@ -91,7 +97,6 @@ class Distiller(HookedModel):
         names = ["hard_loss", *(f"{term.name}_loss" for term in self._objective)]
         self._terms = {name: keras.metrics.Mean(name=name) for name in names}
         self._accuracy = keras.metrics.Mean(name="accuracy")
-        self._teachers.check_classes(student)
         self.built = True  # There is nothing of its own to build.
 
     def compile(
@@ -139,7 +144,13 @@ class Distiller(HookedModel):
             on_epoch_begin=lambda epoch, logs: self._epoch.assign(float(epoch))
         )
         own = [schedule, *keras.tree.flatten(callbacks or [])]
-        return super().fit(x, y, batch_size, epochs, verbose, own, **arguments)
+        with checked_labels(x, y, self.student):
+            return super().fit(x, y, batch_size, epochs, verbose, own, **arguments)
+
+    def evaluate(self, x: Any = None, y: Any = None, *arguments: Any, **more: Any) -> Any:
+        """Keras' `evaluate`; see there."""
+        with checked_labels(x, y, self.student):
+            return super().evaluate(x, y, *arguments, **more)
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         """The student's logits."""
@@ -166,13 +177,16 @@ class Distiller(HookedModel):
           sample_weight: `[b]`, or None.
           training: Whether projectors are to learn.
         """
-        labels, sample_weight = _labels(y), _weights(sample_weight)
+        labels, sample_weight = labels_of(y), weights_of(sample_weight)
+        if len(labels.shape) == 2:
+            check_classes("y", labels, y_pred)
         loss = self._mean("hard_loss", classification.hard_loss(labels, y_pred), sample_weight)
         if self._objective:
             distilled: Any = 0.0
             cached = y.get(TEACHER_LOGITS) if isinstance(y, Mapping) else None
             layers = self._features.teacher
             teacher_logits, outputs = self._teachers.answer(x, cached, list(layers.values()))
+            check_classes(TEACHER_LOGITS, teacher_logits, y_pred)
             features = dict(zip(layers, outputs, strict=True))
             for term in self._objective:
                 if term.method.features:
@@ -195,7 +209,7 @@ class Distiller(HookedModel):
         Every metric's result in every step would cost a small model a good part of its time.
         Keras wants one value at least; of several workers' ones it reduces the first axis.
         """
-        labels, sample_weight = _labels(y), _weights(sample_weight)
+        labels, sample_weight = labels_of(y), weights_of(sample_weight)
         self._accuracy.update_state(classification.hits(labels, y_pred), sample_weight)
         self.update_compiled_metrics(labels, y_pred, sample_weight)
         strategy = self.distribute_strategy
@@ -228,22 +242,3 @@ class Distiller(HookedModel):
             return ops.mean(values)
         weights = ops.cast(sample_weight, values.dtype)
         return ops.sum(values * weights) / ops.maximum(ops.sum(weights), keras.config.epsilon())
-
-
-def _labels(y: Any) -> Tensor:
-    """Class ids `[b]` or probabilities `[b, c]`; some Keras data sets have ids as `[b, 1]`."""
-    labels = y.get(LABEL) if isinstance(y, Mapping) else y
-    if labels is None:
-        raise ModelError(
-            "labels are needed: give fit and evaluate class ids or probabilities as y, or as "
-            f"y[{LABEL!r}]"
-        )
-    has_column = len(labels.shape) == 2 and labels.shape[-1] == 1
-    return ops.reshape(labels, [-1]) if has_column else labels
-
-
-def _weights(sample_weight: Any) -> Tensor:
-    """`[b]`, or None: Keras also has weights as `[b, 1]`, and shapes them like `y`."""
-    if isinstance(sample_weight, Mapping):
-        sample_weight = sample_weight.get(LABEL)
-    return None if sample_weight is None else ops.reshape(sample_weight, [-1])

@@ -42,20 +42,6 @@ class Ensemble:
                 f"{self._weights}"
             )
 
-    def check_classes(self, student: keras.Model) -> None:
-        """Hold teachers to the student; models that Keras knows no graph of have no shape yet.
-
-        Raises:
-          ModelError: They distinguish different numbers of classes.
-        """
-        for teacher in self.models:
-            theirs, ours = (getattr(model, "output_shape", None) for model in (teacher, student))
-            if theirs and ours and theirs[-1] != ours[-1]:
-                raise ModelError(
-                    f"the teacher {teacher.name} distinguishes {theirs[-1]} classes, the student "
-                    f"{ours[-1]}; train both on the same data"
-                )
-
     def answer(
         self, x: Any, cached: Tensor, layers: Sequence[keras.Layer]
     ) -> tuple[Tensor, list[Tensor]]:

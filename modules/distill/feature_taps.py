@@ -143,7 +143,7 @@ def _feature_shapes(
 def projector(student_shape: Sequence[int | None], teacher_shape: Sequence[int | None]) -> Any:
     """A learned map from the student's features to the teacher's shape; None where they agree.
 
-    A 1x1 convolution (or dense layer) with batch normalisation, after a resize to the teacher's
+    A 1x1 convolution (or dense layer) with batch normalization, after a resize to the teacher's
     height and width; Romero et al. 2015 (1412.6550).
 
     Args:

@@ -59,7 +59,7 @@ def soft_target_loss(
     r"""Soft targets, :math:`T^2 \cdot \mathrm{KL}(p^T_t \,\|\, p^T_s)`.
 
     The factor T² keeps the gradient on the scale of the hard loss whatever the temperature; as T
-    grows it tends to :math:`(z_s - z_t)/c`, both centred. The divergence includes the teacher's
+    grows it tends to :math:`(z_s - z_t)/c`, both centered. The divergence includes the teacher's
     entropy: it is zero where both agree.
 
     Args:
@@ -83,7 +83,7 @@ def soft_target_loss(
 def logit_mse_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     r"""Regression on logits, :math:`\tfrac12 \sum_i (z_{s,i} - z_{t,i})^2`.
 
-    For centred logits this is `c` times the limit of `soft_target_loss` as T grows.
+    For centered logits this is `c` times the limit of `soft_target_loss` as T grows.
 
     Args:
       student_logits: `[b, c]`.
@@ -120,12 +120,12 @@ def standardize_logits(logits: Tensor) -> Tensor:
     T = 2, weight 9.
     """
     logits = _floating(logits)
-    centred, rounding = _centred(logits, axis=-1)
+    centered, rounding = _centered(logits, axis=-1)
     degrees = max(logits.shape[-1] - 1, 1)
-    variance = ops.sum(ops.square(centred), axis=-1, keepdims=True) / degrees
+    variance = ops.sum(ops.square(centered), axis=-1, keepdims=True) / degrees
     varies = variance > ops.square(rounding)
     deviation = ops.sqrt(ops.where(varies, variance, 1.0))
-    return centred / ops.where(varies, deviation + 1e-7, 1.0)
+    return centered / ops.where(varies, deviation + 1e-7, 1.0)
 
 
 def decoupled_loss(
@@ -139,7 +139,7 @@ def decoupled_loss(
     r"""Decoupled distillation (DKD), :math:`T^2 (a \cdot \mathrm{TCKD} + b \cdot \mathrm{NCKD})`.
 
     With `y` the label, TCKD is the divergence of the two-way distributions :math:`(p_y, 1-p_y)`
-    and NCKD that of the other classes, renormalised; both of the teacher from the student at
+    and NCKD that of the other classes, renormalized; both of the teacher from the student at
     temperature T. Per example :math:`\mathrm{KL} = \mathrm{TCKD} + (1-p_{t,y}) \mathrm{NCKD}`:
     the soft target silences NCKD just where the teacher is sure.
 
@@ -241,7 +241,7 @@ def attention_transfer_loss(student_features: Tensor, teacher_features: Tensor) 
 
     :math:`Q = A / \|A\|_2`, where the attention map :math:`A = \mathrm{mean}_{channels} F^2` is
     flattened. Along each spatial axis the larger map is average-pooled to the size of the smaller,
-    before it is normalised. Sizes need not divide each other: cell `i` of `n` is the mean of the
+    before it is normalized. Sizes need not divide each other: cell `i` of `n` is the mean of the
     positions from :math:`\lfloor i h/n \rfloor` up to :math:`\lceil (i+1) h/n \rceil`. An example
     whose features are all zero has Q = 0.
 
@@ -412,7 +412,7 @@ def _one_minus_correlation(student: Tensor, teacher: Tensor, axis: int) -> Tenso
 
     A constant vector stays what rounding left of it; the length tells it from a unit vector.
     """
-    student, teacher = [_unit(*_centred(values, axis), axis) for values in (student, teacher)]
+    student, teacher = [_unit(*_centered(values, axis), axis) for values in (student, teacher)]
     gap = 0.5 * ops.sum(ops.square(student - teacher), axis=axis)
     student_varies, teacher_varies = [
         ops.sum(ops.square(values), axis=axis) > 0.5 for values in (student, teacher)
@@ -420,7 +420,7 @@ def _one_minus_correlation(student: Tensor, teacher: Tensor, axis: int) -> Tenso
     return gap + 0.5 * ops.cast(ops.not_equal(student_varies, teacher_varies), gap.dtype)
 
 
-def _centred(values: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+def _centered(values: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     """Values less their mean, and the spread that rounding gives to a constant vector."""
     rounding = _RELATIVE_SPREAD * ops.max(ops.abs(values), axis=axis, keepdims=True)
     return values - ops.mean(values, axis=axis, keepdims=True), ops.stop_gradient(rounding)
@@ -448,7 +448,7 @@ def _flat(features: Tensor) -> Tensor:
 
 
 def _attention(features: Tensor, sizes: list[int]) -> Tensor:
-    """The normalised attention map, `[b, h, w, channels] -> [b, n * m]`."""
+    """The normalized attention map, `[b, h, w, channels] -> [b, n * m]`."""
     energy = ops.mean(ops.square(features), axis=-1, keepdims=True)
     if list(features.shape[1:3]) != sizes:
         energy = ops.adaptive_average_pool(energy, tuple(sizes), data_format="channels_last")
@@ -473,10 +473,10 @@ def _huber(difference: Tensor) -> Tensor:
 def _distances(features: Tensor) -> Tensor:
     """Euclidean distances `[b, b]` in float64, exactly zero and without gradient at one point.
 
-    They come from the Gram matrix of the centred features, so `[b, b, d]` is never built. That
+    They come from the Gram matrix of the centered features, so `[b, b, d]` is never built. That
     subtracts nearly equal numbers where points are close, which costs half the digits (in the
     TF32 of recent GPUs nearly all); in float64 what remains is the precision of float32 inputs.
-    Points nearer than 10⁻⁶ of their distance from the centre of the batch count as coincident.
+    Points nearer than 10⁻⁶ of their distance from the center of the batch count as coincident.
     """
     points = ops.cast(_flat(features), "float64")
     points = points - ops.mean(points, axis=0, keepdims=True)

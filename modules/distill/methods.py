@@ -116,16 +116,17 @@ def parse_methods(
     Raises:
       ConfigError: What is wrong, and with which method.
     """
-    one = isinstance(methods, str | MethodSettings | Mapping)
+    several = isinstance(methods, Sequence) and not isinstance(methods, str)
     parsed = []
-    for index, method in enumerate([methods] if one else methods):
+    for index, method in enumerate(methods if several else [methods]):
         given = {"name": method} if isinstance(method, str) else method
         try:
             parsed.append(MethodSettings.model_validate(given))
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(["methods", str(index), *map(str, first["loc"])])
-            raise ConfigError(f"{key}: {first['msg'].lower()}, got {first['input']!r}") from error
+            message = first["msg"].replace("Input should", "must").replace("Field", "field")
+            raise ConfigError(f"{key}: {message}, got {first['input']!r}") from error
         raise_problems(_problems_of(parsed[-1], f"methods.{index}"))
     return tuple(parsed)
 
@@ -148,10 +149,10 @@ def _problems(settings: DistillSettings, argument: str) -> Iterator[str]:
     for index, method in enumerate(settings.methods):
         yield from _problems_of(method, f"{argument}.methods.{index}")
         entry = METHODS.get(method.name)
-        if entry and entry.features and settings.knowledge == "cached":
+        if entry and entry.features and settings.soft_targets == "cached":
             yield (
-                f"{argument}.knowledge must be online for {method.name}, which compares features: "
-                "only logits are cached; set distill.knowledge: online"
+                f"{argument}.soft_targets must be online for {method.name}, which compares "
+                "features: only logits are cached; set distill.soft_targets: online"
             )
 
 

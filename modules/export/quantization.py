@@ -1,4 +1,4 @@
-"""Where a quantised TFLite file departs from the float32 file of the same model."""
+"""Where a quantized TFLite file departs from the float32 file of the same model."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class _Layer:
     name: str
     operation: str
     reference: int
-    quantised: int
+    quantized: int
 
 
 def layer_errors(
-    float32_path: str, quantised_path: str, pixels: np.ndarray, limit: int = 5
+    float32_path: str, quantized_path: str, pixels: np.ndarray, limit: int = 5
 ) -> list[dict[str, Any]]:
-    """The layers that lose most by quantisation, each judged for itself.
+    """The layers that lose most by quantization, each judged for itself.
 
     Both files are run without delegates on the same examples. Every layer of the float32 file is
-    given what that layer was given in the quantised file, dequantised: a layer does not answer
+    given what that layer was given in the quantized file, dequantized: a layer does not answer
     for those before it. The error of a layer that answers `q`, where the float32 file's answers
     `f`, is `sqrt(sum (q - f)^2 / sum f^2)` over all examples.
 
     Args:
       float32_path: The reference.
-      quantised_path: Another variant of the same model.
+      quantized_path: Another variant of the same model.
       pixels: `uint8 [n, height, width, channels]`, n >= 1.
       limit: How many layers.
 
@@ -54,11 +54,11 @@ def layer_errors(
       ModelError: The files have no layer in common.
     """
     model = flatbuffer.read(Path(float32_path).read_bytes())
-    content = Path(quantised_path).read_bytes()
+    content = Path(quantized_path).read_bytes()
     layers = _common_layers(model, flatbuffer.read(content))
     if {layer.name for layer in layers} <= {OUTPUT_NAME}:
         raise ModelError(
-            f"{quantised_path} and {float32_path} must be variants of one model, but no layer "
+            f"{quantized_path} and {float32_path} must be variants of one model, but no layer "
             "of one has a counterpart in the other; export both again"
         )
     givens = _separate(model, layers)
@@ -66,7 +66,7 @@ def layer_errors(
     lost, whole = np.zeros(len(layers)), np.zeros(len(layers))
     for example in pixels:
         shipped.invoke(example, {})
-        answers = [shipped.value(layer.quantised) for layer in layers]
+        answers = [shipped.value(layer.quantized) for layer in layers]
         reference.invoke(example, dict(zip(givens, answers, strict=True)))
         expected = [reference.value(layer.reference) for layer in layers]
         lost += [np.sum((q - f) ** 2) for q, f in zip(answers, expected, strict=True)]
@@ -108,9 +108,9 @@ class _Run:
         return dequantize(self._interpreter.get_tensor(index), self._quantization[index])
 
 
-def _common_layers(reference: Any, quantised: Any) -> list[_Layer]:
+def _common_layers(reference: Any, quantized: Any) -> list[_Layer]:
     """The float32 file's layers that the other file has too."""
-    counterparts = _outputs(quantised)
+    counterparts = _outputs(quantized)
     tensors = reference.subgraphs[0].tensors
     return [
         _Layer(_layer_name(tensors[index].name.decode()), key[0], index, counterparts[key])

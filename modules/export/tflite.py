@@ -1,4 +1,4 @@
-"""TFLite files: conversion, quantisation, and the check against the Keras original.
+"""TFLite files: conversion, quantization, and the check against the Keras original.
 
 Every file has the signature `serving_default` with one input, `image`, raw `uint8` pixels
 `[1, height, width, channels]`, and one output, `logits` `[1, classes]`. It consists of builtin
@@ -217,7 +217,7 @@ def _representative(calibration: np.ndarray) -> Iterator[list[np.ndarray]]:
 
 
 def _describe_pixels(height: int, width: int, channels: int) -> str:
-    values = "one grey value" if channels == 1 else "red, green and blue"
+    values = "one gray value" if channels == 1 else "red, green and blue"
     return (
         f"One image as raw pixels, not scaled: {height} rows of {width} pixels from the top left, "
         f"each {values} from 0 to 255."

@@ -1,1 +1,1 @@
-"""The judgement: the report's schema, the evidence that fills it, the limits and the gate."""
+"""The judgment: the report's schema, the evidence that fills it, the limits and the gate."""

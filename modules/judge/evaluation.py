@@ -1,4 +1,4 @@
-"""The judgement: teacher, student, control and TFLite files measured on the same eval split."""
+"""The judgment: teacher, student, control and TFLite files measured on the same eval split."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SliceNumbers = Mapping[tuple[tuple[str, str], ...], Mapping[str, float]]
 
 
 class Rules(BaseModel, frozen=True):
-    """How the judgement is made: the parts of the configuration that it obeys."""
+    """How the judgment is made: the parts of the configuration that it obeys."""
 
     name: str
     seed: int
@@ -316,7 +316,7 @@ def _slices(
 def _explain(
     evidence: Evidence, judged: Report, models: JudgedModels, pixels: np.ndarray
 ) -> Evidence:
-    """The evidence with the worst layers of every quantised variant that has not passed."""
+    """The evidence with the worst layers of every quantized variant that has not passed."""
     blamed = {
         check.variant
         for check in judged.gate.checks

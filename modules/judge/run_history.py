@@ -1,4 +1,4 @@
-"""What the nodes before the judgement left behind: training curves, and the data's statistics."""
+"""What the nodes before the judgment left behind: training curves, and the data's statistics."""
 
 from __future__ import annotations
 

@@ -267,7 +267,7 @@ class DataSummary(Part):
 
 
 class ArtifactReference(Part):
-    """An artifact that the judgement rests on."""
+    """An artifact that the judgment rests on."""
 
     role: str
     type: str
@@ -276,7 +276,7 @@ class ArtifactReference(Part):
 
 
 class Lineage(Part):
-    """What the judgement rests on; `code_digest` is of this project's code."""
+    """What the judgment rests on; `code_digest` is of this project's code."""
 
     artifacts: list[ArtifactReference]
     code_digest: str

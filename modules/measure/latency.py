@@ -1,7 +1,7 @@
 """Times models against each other, and says how much faster one is.
 
 A machine's speed drifts while one measures, so models take turns in short blocks and only blocks
-of the same round are compared. A process has luck of its own (memory layout, core, neighbours), so
+of the same round are compared. A process has luck of its own (memory layout, core, neighbors), so
 everything is timed in several fresh processes, and the intervals are those of `repetition`. The
 models run in `latency_worker`; here only its numbers are read, with NumPy alone.
 """

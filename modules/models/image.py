@@ -149,7 +149,7 @@ def _pixels(input_shape: Shape, scale: float, offset: float = 0.0) -> tuple[Any,
 
 
 def _conv_bn_relu(x: Any, filters: int, strides: int = 1, name: str | None = None) -> Any:
-    """Convolution, normalisation, ReLU; `name` is the ReLU's, by which features are found."""
+    """Convolution, normalization, ReLU; `name` is the ReLU's, by which features are found."""
     from keras import layers
 
     x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from modules.errors import ConfigError, ModelError, did_you_mean, raise_problems
 from modules.models.image import Shape, cnn_small, cnn_tutorial, resnet50, resnet_small
+from modules.models.outputs import check_logits
 from modules.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def build_model(settings: ModelSettings, input_shape: Shape, classes: int) -> ke
             f"model {settings.model!r} must return logits of shape (None, {classes}), one for "
             f"each class of the data, but returns {output}; end it with Dense(classes)"
         )
+    check_logits(model, f"model {settings.model!r}")
     if tuple(model.input_shape) != (None, *input_shape):
         raise ModelError(
             f"model {settings.model!r} must take pixels of shape {(None, *input_shape)}, "

@@ -1,6 +1,6 @@
 """Figures of matplotlib as SVG that belongs to its page: the page's colors and its font.
 
-Colours are drawn with stand-ins, for which the page's CSS variables are put in afterwards, so
+Colors are drawn with stand-ins, for which the page's CSS variables are put in afterwards, so
 that one chart suits a light page, a dark one and paper. The same figure has the same bytes.
 """
 

@@ -86,7 +86,7 @@ class Executor(base_executor.BaseExecutor):
         """Returns when the job has succeeded.
 
         Raises:
-          RuntimeError: The job failed or was cancelled.
+          RuntimeError: The job failed or was canceled.
         """
         # Google's client takes ten seconds of CPU time to load; the compiler needs only our name.
         from tfx.extensions.google_cloud_ai_platform import runner

@@ -162,10 +162,10 @@ def test_two_runs_write_the_same_records_in_the_same_order(
 
 FILES = {
     "zebra/wide.png": png(5, 40),
-    "zebra/grey.PNG": png(9, 9, channels=1),
+    "zebra/gray.PNG": png(9, 9, channels=1),
     "zebra/transparent.png": png(7, 3, channels=4),
     "ant/photo.jpg": jpeg(33, 17),
-    "ant/grey.jpeg": jpeg(8, 8, channels=1),
+    "ant/gray.jpeg": jpeg(8, 8, channels=1),
     "ant/UPPER.JPG": jpeg(64, 48),
 } | {f"{name}/{index}.png": png(4 + index, 8) for name in ("ant", "zebra") for index in range(8)}
 COPIES = {f"ant/copy{index}.png": FILES[f"ant/{index}.png"] for index in range(8)}

@@ -96,7 +96,7 @@ def test_a_folder_that_a_run_will_name_is_not_looked_for_now() -> None:
     assert component.exec_properties["input_base"] is later
 
 
-def test_the_judgement_is_by_the_values_and_shows_them() -> None:
+def test_the_judgment_is_by_the_values_and_shows_them() -> None:
     config = load_config("digits")
     properties = {"config": config.model_dump_json(), "compare_with_pushed": "gs://bucket/a"}
     values = {**VALUES, "push_destination": "gs://bucket/b"}

@@ -18,7 +18,7 @@ from modules.data.augmentation import augment
 from modules.errors import ConfigError
 from modules.models import storage
 from modules.settings import AugmentSettings, DataSettings, DistillSettings, MethodSettings
-from modules.teachers.cache import SoftTargetCache as Knowledge
+from modules.teachers.cache import SoftTargetCache
 
 INPUTS = {"examples": standard_artifacts.Examples, "teachers": standard_artifacts.Model}
 FLIP = AugmentSettings(flip=True, pad_crop=1)
@@ -135,14 +135,14 @@ def load(miniature_run: Any, node: str) -> Any:
 
 
 def records_of(directory: Path | str) -> list[bytes]:
-    return list(Knowledge(str(directory)).records().as_numpy_iterator())
+    return list(SoftTargetCache(str(directory)).records().as_numpy_iterator())
 
 
 def logits_of(directory: Path | str, ids: np.ndarray, view: int) -> np.ndarray:
     """`[n, teachers, classes]` of the first n records."""
     records = tf.constant(records_of(directory)[: len(ids)])
     views = tf.fill([len(ids)], tf.constant(view, tf.int64))
-    return Knowledge(str(directory)).logits(records, tf.constant(ids), views).numpy()
+    return SoftTargetCache(str(directory)).logits(records, tf.constant(ids), views).numpy()
 
 
 def assert_alike(logits: np.ndarray, expected: np.ndarray) -> None:
@@ -177,7 +177,7 @@ def test_there_is_one_record_for_every_training_example(
     directory = miniature_run.uris["SoftTargets.soft_targets"]
     ids = [record[:64] for record in records_of(directory)]
     assert ids == list(train_split["ids"])
-    layout = Knowledge(directory).layout
+    layout = SoftTargetCache(directory).layout
     assert (layout.classes, layout.teachers, layout.views, layout.top_k) == (10, 1, 0, None)
 
 

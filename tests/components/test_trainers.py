@@ -207,7 +207,7 @@ def graph(*overrides: str) -> dict[str, Trainer]:
         ("distill", DistillSettings(methods=(MethodSettings(name="dist"),))),
         ("distill", DistillSettings(methods=(MethodSettings(name="soft_target", weight=2),))),
         ("distill", DistillSettings(generations=2)),
-        ("distill", DistillSettings(knowledge="online")),
+        ("distill", DistillSettings(soft_targets="online")),
         ("teacher_weights", (1.0, 2.0)),
     ],
 )
@@ -224,7 +224,7 @@ def test_what_changes_the_distillation_changes_the_students_cache_key(
         "distill.temperature=9",
         "distill.methods=[{name: dist}]",
         "distill.generations=2",
-        "distill.knowledge=online",
+        "distill.soft_targets=online",
         "teacher.weight=2",
     ],
 )

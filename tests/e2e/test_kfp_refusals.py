@@ -37,7 +37,7 @@ def test_a_parameter_without_value_must_be_submitted(execute: Any) -> None:
 
 
 BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
-    "unknown key": ("root", {"colour": "red"}, "no field named .colour."),
+    "unknown key": ("root", {"color": "red"}, "no field named .color."),
     "schema": ("", {"schemaVersion": "2.0.0"}, "schemaVersion must be 2.1.0"),
     "iterator": (
         f"{TASKS}/join",

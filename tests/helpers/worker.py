@@ -22,7 +22,7 @@ def main(pattern, directory, epochs, seconds_between_saves):
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = ModelSettings(
-        # No batch normalisation, whose statistics are of a worker's own share of the batch.
+        # No batch normalization, whose statistics are of a worker's own share of the batch.
         model="cnn_tutorial",
         parameters={"filters": [4, 8], "units": 8},
         train=TrainSettings(epochs=int(epochs), learning_rate=0.003, patience=1000),

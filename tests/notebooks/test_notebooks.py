@@ -118,6 +118,9 @@ def test_distillation_is_explained_with_numbers_that_are_right(run):
         gradient = temperature * (softmax(untrained, temperature) - softmax(teacher, temperature))
         assert length == pytest.approx(np.linalg.norm(gradient, axis=-1).mean(), rel=1e-3)
 
+    for name in ("accuracy", "top2", "hard_loss", "soft_target_loss", "hint_loss"):
+        assert name in shown(cells["keras"])
+
     sweep = dict(map(tuple, found["sweep"]))
     assert list(sweep) == [0, 0.25, 0.5, 0.75, 1]
     assert sweep[1]["accuracy"] == pytest.approx((alone.argmax(-1) == labels).mean())

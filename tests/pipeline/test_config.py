@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from modules.distill import methods
 from modules.errors import ConfigError
 from pipeline.config import PRESETS_DIR, check_local_paths, find_config, load_config
 
@@ -16,10 +17,7 @@ SECTIONS = (
     "name, seed, data, augment, teacher, more_teachers, student, distill, tune, export, "
     "evaluate, latency, gate, push, runtime"
 )
-METHODS = (
-    "soft_target, standardized, logit_mse, decoupled, dist, hint, attention_transfer, "
-    "similarity_preserving, relational_distance, relational_angle"
-)
+METHODS = ", ".join(methods.METHODS)
 LAYERS = "student_layer: block1, teacher_layer: stage1_block1"
 
 
@@ -85,7 +83,7 @@ def test_defaults_of_a_minimal_file(file: Path) -> None:
         True,
     )
     assert [method.name for method in config.distill.methods] == ["soft_target"]
-    assert (config.distill.knowledge, config.distill.views, config.distill.top_k) == (
+    assert (config.distill.soft_targets, config.distill.views, config.distill.top_k) == (
         "cached",
         1,
         None,
@@ -150,15 +148,17 @@ WRONG_VALUES = {
     "distill.temperature=.nan": "distill.temperature: must be a finite number, got nan",
     "distill.top_k=0": "distill.top_k: must be greater than or equal to 1, got 0",
     "distill.generations=0": ("distill.generations: must be greater than or equal to 1, got 0"),
-    "distill.knowledge=offline": ("distill.knowledge: must be 'cached' or 'online', got 'offline'"),
+    "distill.soft_targets=offline": (
+        "distill.soft_targets: must be 'cached' or 'online', got 'offline'"
+    ),
     "distill.views=2": (
         "distill.views must be 1 without augment, since all views of an example are then the "
         "same, got 2; set augment or remove distill.views"
     ),
     "augment.mixup=0.7": "augment.mixup: must be less than or equal to 0.5, got 0.7",
     "augment.mixup=0.2": (
-        "distill.knowledge must be online with augment.mixup, whose images depend on their "
-        "neighbors in the batch; set distill.knowledge: online"
+        "distill.soft_targets must be online with augment.mixup, whose images depend on their "
+        "neighbors in the batch; set distill.soft_targets: online"
     ),
     "more_teachers=[{model: cnn_small, weight: 0}]": (
         "more_teachers.0.weight: must be greater than 0, got 0"
@@ -171,7 +171,7 @@ WRONG_VALUES = {
     "seed=4294967296": "seed: must be less than 4294967296, got 4294967296",
     "data.eval_fraction=1": "data.eval_fraction: must be less than 1, got 1",
     "data.channels=2": "data.channels: must be 1 or 3, got 2",
-    "data.source=mnist": "data.source: must be 'digits' or 'image_folder', got 'mnist'",
+    "data.source=mnist": "data.source must be one of digits, image_folder, got 'mnist'",
     "student.train.epochs=many": (
         "student.train.epochs: must be a valid integer, unable to parse string as an "
         "integer, got 'many'"
@@ -184,11 +184,11 @@ WRONG_VALUES = {
         "name: must match pattern '^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$', got 'Big Name'"
     ),
     "data.source=image_folder": (
-        "data.path: must be set when data.source is image_folder; set it to a directory with one "
+        "data.path must be set when data.source is image_folder; set it to a directory with one "
         "sub-folder of PNG or JPEG files per class"
     ),
     "data.path=pictures": (
-        "data.path: must not be set when data.source is digits, got 'pictures'; set "
+        "data.path must not be set when data.source is digits, got 'pictures'; set "
         "data.source: image_folder or remove data.path"
     ),
     "gate={}": (
@@ -238,7 +238,7 @@ def test_wrong_value(file: Path, override: str) -> None:
 
 
 def test_mixup_leaves_decoupled_no_label_to_go_by(file: Path) -> None:
-    overrides = ["augment.mixup=0.2", "distill.knowledge=online"]
+    overrides = ["augment.mixup=0.2", "distill.soft_targets=online"]
     assert load_config(str(file), overrides).augment.mixup == 0.2
     assert error_of(file, *overrides, "distill.methods=[{name: decoupled}]") == (
         "--set distill.methods=[{name: decoupled}]: augment.mixup must be 0 with the method "
@@ -261,13 +261,13 @@ def test_views_are_of_augmented_images(file: Path) -> None:
         ("name: zzz", f"distill.methods.0.name must be one of {METHODS}, got 'zzz'"),
         (
             f"name: hint, {LAYERS}",
-            "distill.knowledge must be online for hint, which compares features: only logits are "
-            "cached; set distill.knowledge: online",
+            "distill.soft_targets must be online for hint, which compares features: only logits "
+            "are cached; set distill.soft_targets: online",
         ),
         (
             f"name: relational_angle, {LAYERS}",
-            "distill.knowledge must be online for relational_angle, which compares features: only "
-            "logits are cached; set distill.knowledge: online",
+            "distill.soft_targets must be online for relational_angle, which compares features: "
+            "only logits are cached; set distill.soft_targets: online",
         ),
         (
             "name: hint, student_layer: block1",  # and the logits are cached
@@ -318,7 +318,7 @@ def test_methods_with_their_settings(file: Path) -> None:
     hint = f"{{name: hint, weight: 2, {LAYERS}}}"
     decoupled = "{name: decoupled, non_target_weight: 4, temperature: 2, warmup_epochs: 5}"
     config = load_config(
-        str(file), [f"distill.methods=[{hint}, {decoupled}]", "distill.knowledge=online"]
+        str(file), [f"distill.methods=[{hint}, {decoupled}]", "distill.soft_targets=online"]
     )
     first, second = config.distill.methods
     assert (first.name, first.weight, first.student_layer) == ("hint", 2.0, "block1")
@@ -336,7 +336,7 @@ def test_methods_with_their_settings(file: Path) -> None:
         (
             "distill.temprature=1",
             "distill.temprature: no such key; did you mean 'temperature'?; keys here: alpha, "
-            "temperature, methods, knowledge, views, top_k, generations, control",
+            "temperature, methods, soft_targets, views, top_k, generations, control",
         ),
         (
             "student.train.learning_rat=1",
@@ -437,7 +437,6 @@ def test_all_mistakes_are_told_at_once_each_with_where_it_comes_from(file: Path)
         "--set latency:",
         f"{file}: name:",
         "--set seed=-1: seed:",
-        f"{file}: data.path:",
         f"{file}: data.channels:",
         f"{file}: student.train.epochs:",
         f"{file}: distill.alpha:",
@@ -445,7 +444,8 @@ def test_all_mistakes_are_told_at_once_each_with_where_it_comes_from(file: Path)
         f"{file}: gate.limits.0.max:",
         f"{file}: push.keep:",
         "--set distil.alpha=1: distil: no such key",
-        f"{file}: distill.knowledge",
+        f"{file}: data.path",
+        f"{file}: distill.soft_targets",
         f"{file}: augment.mixup",
         f"{file}: push.tflite",
         f"{file}: teacher.model",

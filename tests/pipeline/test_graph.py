@@ -135,8 +135,8 @@ def test_without_control_there_is_no_such_node_nor_input(tmp_path: Path) -> None
     assert "control_model" in compiled(graph(tmp_path))["Evaluator"].inputs.inputs
 
 
-def test_online_knowledge_is_not_computed_before(tmp_path: Path) -> None:
-    pipeline = graph(tmp_path, "distill.knowledge=online")
+def test_online_soft_targets_are_not_computed_before(tmp_path: Path) -> None:
+    pipeline = graph(tmp_path, "distill.soft_targets=online")
     expected = {name: dict(inputs) for name, inputs in EDGES.items() if name != "SoftTargets"}
     del expected["Distiller"]["soft_targets"]
     assert edges(pipeline) == expected
@@ -153,17 +153,17 @@ MORE_TEACHERS = (
 TEACHERS = ["TeacherTrainer", "TeacherTrainer-2", "TeacherTrainer-3"]
 
 
-@pytest.mark.parametrize("knowledge", ["cached", "online"])
-def test_all_teachers_reach_the_student_in_order(tmp_path: Path, knowledge: str) -> None:
-    nodes = compiled(graph(tmp_path, MORE_TEACHERS, f"distill.knowledge={knowledge}"))
+@pytest.mark.parametrize("soft_targets", ["cached", "online"])
+def test_all_teachers_reach_the_student_in_order(tmp_path: Path, soft_targets: str) -> None:
+    nodes = compiled(graph(tmp_path, MORE_TEACHERS, f"distill.soft_targets={soft_targets}"))
     assert [name for name in nodes if name.startswith("TeacherTrainer")] == TEACHERS
-    takers = {"Distiller", "SoftTargets"} if knowledge == "cached" else {"Distiller"}
+    takers = {"Distiller", "SoftTargets"} if soft_targets == "cached" else {"Distiller"}
     for name in takers:
         for key, teacher in zip(("teachers", "teachers_2", "teachers_3"), TEACHERS, strict=True):
             assert given_by(nodes[name], key) == [(teacher, "model")]
         assert "teachers_4" not in nodes[name].inputs.inputs
         assert set(TEACHERS) <= set(nodes[name].upstream_nodes)
-    assert ("SoftTargets" in nodes) == (knowledge == "cached")
+    assert ("SoftTargets" in nodes) == (soft_targets == "cached")
 
 
 def test_every_teacher_has_its_own_settings_and_its_share(tmp_path: Path) -> None:

@@ -198,11 +198,11 @@ def test_an_interrupted_evaluation_leaves_the_report_as_it_was(
 
 @pytest.mark.thorough
 @pytest.mark.slow
-def test_online_knowledge_with_features_ends_in_the_student_alone(miniature_run: Any) -> None:
+def test_online_soft_targets_with_features_ends_in_the_student_alone(miniature_run: Any) -> None:
     """`features` is 24 wide in the student and 16 in the teacher, so that there is a projector."""
     hint = "{name: hint, student_layer: features, teacher_layer: features, weight: 1}"
     outcome = miniature_run.run(
-        "distill.knowledge=online", f"distill.methods=[{{name: soft_target}}, {hint}]"
+        "distill.soft_targets=online", f"distill.methods=[{{name: soft_target}}, {hint}]"
     )
     expected = expect({"Distiller", "Exporter", "Evaluator", "Pusher"})
     del expected["SoftTargets"]
@@ -276,10 +276,10 @@ def test_two_teachers_reach_the_student_in_order(taught_by_two: Any, read_exampl
     features = [example.features.feature for example in read_examples(str(split))[:20]]
     raw = b"".join(feature["image"].bytes_list.value[0] for feature in features)
     pixels = np.frombuffer(raw, np.uint8).reshape(-1, 8, 8, 1)
-    knowledge = SoftTargetCache(uris["SoftTargets.soft_targets"])
-    records = tf.constant(list(knowledge.records().take(20).as_numpy_iterator()))
+    cache = SoftTargetCache(uris["SoftTargets.soft_targets"])
+    records = tf.constant(list(cache.records().take(20).as_numpy_iterator()))
     ids = tf.constant([feature["example_id"].bytes_list.value[0] for feature in features])
-    logits = knowledge.logits(records, ids, tf.fill([20], tf.constant(-1, tf.int64))).numpy()
+    logits = cache.logits(records, ids, tf.fill([20], tf.constant(-1, tf.int64))).numpy()
     for index, teacher in enumerate(teachers):
         model = storage.load_model(str(Path(teacher, "Format-Keras")))
         expected = model.predict(pixels, verbose=0)
@@ -457,7 +457,7 @@ def test_an_unknown_layer_ends_the_run_before_it_begins(
     tmp_path: Path, student_layer: str, teacher_layer: str, message: str
 ) -> None:
     hint = HINT.format(student_layer, teacher_layer)
-    config = load_config("digits", ["distill.knowledge=online", f"distill.methods=[{{{hint}}}]"])
+    config = load_config("digits", ["distill.soft_targets=online", f"distill.methods=[{{{hint}}}]"])
     with pytest.raises(ConfigError) as caught:
         local_runner.run(config, tmp_path / "run")
     found = str(caught.value)
@@ -472,7 +472,7 @@ def test_an_unknown_layer_ends_the_run_before_it_begins(
 
 def test_features_of_different_rank_end_the_run_before_it_begins(tmp_path: Path) -> None:
     hint = HINT.format("features", "stage1_block1")
-    config = load_config("digits", ["distill.knowledge=online", f"distill.methods=[{{{hint}}}]"])
+    config = load_config("digits", ["distill.soft_targets=online", f"distill.methods=[{{{hint}}}]"])
     with pytest.raises(ConfigError, match="cannot be projected to teacher features"):
         local_runner.run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -481,7 +481,7 @@ def test_features_of_different_rank_end_the_run_before_it_begins(tmp_path: Path)
 def test_the_next_generation_must_have_the_teachers_layers(tmp_path: Path) -> None:
     """The student teaches then, and has no `stage1_block1`."""
     hint = HINT.format("block1", "stage1_block1")
-    online = ["distill.knowledge=online", f"distill.methods=[{{{hint}}}]"]
+    online = ["distill.soft_targets=online", f"distill.methods=[{{{hint}}}]"]
     preflight(load_config("digits", online))
     with pytest.raises(ConfigError) as caught:
         preflight(load_config("digits", [*online, "distill.generations=2"]))

@@ -124,8 +124,8 @@ def test_the_tuner_is_tfxs_with_our_module_and_the_students_configuration() -> N
     assert config | {"tune": None} == student
 
 
-def test_with_online_knowledge_the_teachers_come_alone() -> None:
-    nodes = graph("tune.alpha=[0.1, 0.9]", "distill.knowledge=online", "distill.control=false")
+def test_with_online_soft_targets_the_teachers_come_alone() -> None:
+    nodes = graph("tune.alpha=[0.1, 0.9]", "distill.soft_targets=online", "distill.control=false")
     assert "soft_targets" not in nodes["Tuner"].inputs
     assert inputs(nodes["Tuner"])["teachers"] == ("TeacherTrainer", "model")
 

@@ -1,6 +1,6 @@
 """The runtimes that a model is shipped for: the only code that runs a shipped file.
 
-A new runtime is a file beside this one with a class that fulfils `Runtime`, and an entry in
+A new runtime is a file beside this one with a class that fulfills `Runtime`, and an entry in
 `RUNTIMES`. NumPy is all that is imported with this package: the processes that time a file load
 nothing of what trained the model.
 """

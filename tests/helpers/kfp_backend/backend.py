@@ -40,7 +40,7 @@ class Backend:
     Args:
       home: A directory for the containers' disks, and for the buckets in `buckets`.
       image: What every image stands for.
-      dialect: Whose behaviour is followed where the two known backends differ.
+      dialect: Whose behavior is followed where the two known backends differ.
       workers: Containers that run at a time.
       observer: Called with the task's name and the attempt's number (from 1) before each attempt.
       sleep: Waits between attempts.

@@ -47,7 +47,7 @@ class Platform:
     Attributes:
       image: What every image stands for.
       storage: Of the artifacts.
-      dialect: Whose behaviour is followed.
+      dialect: Whose behavior is followed.
     """
 
     image: Image

@@ -8,8 +8,9 @@ import tensorflow as tf
 from keras import layers
 from scipy.special import log_softmax, softmax
 
-from modules.distill.distiller import LABEL, TEACHER_LOGITS, Distiller
+from modules.distill.distiller import Distiller
 from modules.distill.ensemble import Ensemble
+from modules.distill.targets import LABEL, TEACHER_LOGITS
 from modules.errors import ModelError
 from modules.models.zoo import build_model
 from modules.settings import ModelSettings
@@ -45,9 +46,11 @@ def _objective(student, teacher, labels, alpha, temperature, weights=None):
     student, teacher = np.asarray(student, np.float64), np.asarray(teacher, np.float64)
     hard = -log_softmax(student, axis=1)[np.arange(len(labels)), labels]
     log_taught = log_softmax(teacher / temperature, axis=1)
-    log_learnt = log_softmax(student / temperature, axis=1)
+    log_learned = log_softmax(student / temperature, axis=1)
     taught = np.exp(log_taught)
-    soft = temperature**2 * (-(taught * log_learnt).sum(axis=1) + (taught * log_taught).sum(axis=1))
+    soft = temperature**2 * (
+        -(taught * log_learned).sum(axis=1) + (taught * log_taught).sum(axis=1)
+    )
     terms = alpha * hard + (1 - alpha) * soft
     return np.average(terms, weights=weights)
 
@@ -109,9 +112,9 @@ def test_an_example_of_weight_zero_has_no_influence(batch, taught):
         result,
         _loss_and_gradients(distiller, np.delete(pixels, 3, axis=0), np.delete(labels, 3)),
     )
-    changed, relabelled = pixels.copy(), labels.copy()
-    changed[3], relabelled[3] = 255 - changed[3], (labels[3] + 1) % CLASSES
-    _assert_all_close(result, _loss_and_gradients(distiller, changed, relabelled, weights))
+    changed, relabeled = pixels.copy(), labels.copy()
+    changed[3], relabeled[3] = 255 - changed[3], (labels[3] + 1) % CLASSES
+    _assert_all_close(result, _loss_and_gradients(distiller, changed, relabeled, weights))
     # And a weight of two counts twice.
     weights[3] = 2
     twice = np.append(np.arange(BATCH), 3)

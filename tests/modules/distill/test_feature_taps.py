@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from modules.distill.distiller import LABEL, Distiller
+from modules.distill.distiller import Distiller
 from modules.distill.feature_taps import call_with_features, find_layer, projector
 from modules.distill.keras_hooks import recorded
+from modules.distill.targets import LABEL
 from modules.errors import ConfigError
 
 
@@ -164,7 +165,7 @@ def test_a_projector_gives_the_teachers_shape(student, teacher):
     features = np.random.default_rng(0).normal(size=(3, *student[1:])).astype(np.float32)
     projected = model(features, training=True)
     assert projected.shape == (3, *teacher[1:])
-    # Normalised over the batch: mean 0 and variance 1 of every channel.
+    # Normalized over the batch: mean 0 and variance 1 of every channel.
     axes = tuple(range(len(teacher) - 1))
     np.testing.assert_allclose(np.mean(projected, axis=axes), 0, atol=1e-5)
     assert (np.var(projected, axis=axes) < 1.01).all()

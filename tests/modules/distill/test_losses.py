@@ -168,7 +168,7 @@ def test_decoupled_of_the_utterly_sure_by_hand() -> None:
 
 
 def test_dist_by_hand() -> None:
-    # Row 1: (2, -1, -1) and (-1, 2, -1), centred and times 12: correlation -3/6. Row 2: equal.
+    # Row 1: (2, -1, -1) and (-1, 2, -1), centered and times 12: correlation -3/6. Row 2: equal.
     # Columns: 1/2 to 3/8 against 1/4 to 3/8: -1. The second likewise. The third: both constant, 0.
     teacher = _log([1 / 2, 1 / 4, 1 / 4], [3 / 8, 3 / 8, 1 / 4])
     student = _log([1 / 4, 1 / 2, 1 / 4], [3 / 8, 3 / 8, 1 / 4])
@@ -507,9 +507,9 @@ def test_soft_target_tends_to_the_regression_on_logits() -> None:
     student, teacher, labels = LOSSES["soft_target"].batch()
     hot = Case(lambda s, t, y: losses.soft_target_loss(s, t, 1e4), plain.hint_loss)
     loss, gradient = _gradient(hot, student, teacher, labels)
-    centred = [logits - logits.mean(axis=1, keepdims=True) for logits in (student, teacher)]
-    np.testing.assert_allclose(gradient, np.subtract(*centred) / CLASSES, atol=1e-4)
-    np.testing.assert_allclose(loss, _value(losses.logit_mse_loss(*centred)) / CLASSES, rtol=1e-3)
+    centered = [logits - logits.mean(axis=1, keepdims=True) for logits in (student, teacher)]
+    np.testing.assert_allclose(gradient, np.subtract(*centered) / CLASSES, atol=1e-4)
+    np.testing.assert_allclose(loss, _value(losses.logit_mse_loss(*centered)) / CLASSES, rtol=1e-3)
 
 
 @softened

@@ -13,8 +13,9 @@ from keras import layers
 from scipy.special import log_softmax
 
 from modules.distill import losses
-from modules.distill.distiller import LABEL, TEACHER_LOGITS, Distiller
+from modules.distill.distiller import Distiller
 from modules.distill.methods import METHODS, Inputs, Term, check_methods, objective, parse_methods
+from modules.distill.targets import LABEL, TEACHER_LOGITS
 from modules.errors import ConfigError
 from modules.settings import DistillSettings, MethodSettings
 
@@ -51,7 +52,7 @@ def _settings(*methods, **changes):
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
 def test_what_is_wrong_with_a_method_is_one_line(method, words):
-    settings = _settings({"name": "soft_target"}, method, knowledge="online")
+    settings = _settings({"name": "soft_target"}, method, soft_targets="online")
     with pytest.raises(ConfigError) as caught:
         check_methods(settings)
     message = str(caught.value)
@@ -67,16 +68,16 @@ def test_the_argument_is_named_as_asked():
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.features])
 def test_feature_methods_need_the_teacher_itself(name):
     method = {"name": name, **LAYERS}
-    with pytest.raises(ConfigError, match=f"knowledge must be online for {name}.*: online"):
-        check_methods(_settings(method, knowledge="cached"))
-    check_methods(_settings(method, knowledge="online"))
+    with pytest.raises(ConfigError, match=f"soft_targets must be online for {name}.*: online"):
+        check_methods(_settings(method, soft_targets="cached"))
+    check_methods(_settings(method, soft_targets="online"))
 
 
-@pytest.mark.parametrize("knowledge", ["cached", "online"])
+@pytest.mark.parametrize("soft_targets", ["cached", "online"])
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.features])
-def test_logit_methods_work_cached_and_online(name, knowledge):
+def test_logit_methods_work_cached_and_online(name, soft_targets):
     own = dict.fromkeys(METHODS[name].settings, 0)
-    check_methods(_settings({"name": name, "weight": 0.5, **own}, knowledge=knowledge))
+    check_methods(_settings({"name": name, "weight": 0.5, **own}, soft_targets=soft_targets))
 
 
 def test_a_configuration_is_checked_without_keras():

@@ -13,7 +13,7 @@ from modules.models import zoo
 from modules.settings import ModelSettings
 
 QUANTISED = ("float16", "dynamic_range", "int8")
-# Every layer's weights are many enough to be quantised by dynamic_range.
+# Every layer's weights are many enough to be quantized by dynamic_range.
 PARAMETERS = {
     "cnn_small": {"filters": [32, 32, 32]},
     "resnet_small": {"widths": [32, 40], "blocks": 1},
@@ -114,9 +114,9 @@ def test_the_layer_with_outlying_weights_comes_first(pixels, tmp_path, variant, 
     # zero: the float32 file answers as before, but the others' weights now are below one step.
     model = _model()
     layers = {"conv2d_1": "block1", "conv2d_2": "block2", "logits": "block3"}
-    normalisation = model.layers[model.layers.index(model.get_layer(layers[bad])) - 1]
-    assert isinstance(normalisation, keras.layers.BatchNormalization)
-    normalisation.beta.assign([-1e3, *normalisation.beta.numpy()[1:]])
+    normalization = model.layers[model.layers.index(model.get_layer(layers[bad])) - 1]
+    assert isinstance(normalization, keras.layers.BatchNormalization)
+    normalization.beta.assign([-1e3, *normalization.beta.numpy()[1:]])
     kernel = model.get_layer(bad).kernel
     values = kernel.numpy()
     values[..., 0, :] *= 1000
@@ -133,9 +133,9 @@ def test_one_channel_a_thousand_times_the_others(pixels, tmp_path):
     model = _model()
     factors = np.ones(32, np.float32)
     factors[3] = 1000
-    normalisation = model.layers[model.layers.index(model.get_layer("block2")) - 1]
-    normalisation.gamma.assign(normalisation.gamma.numpy() * factors)
-    normalisation.beta.assign(normalisation.beta.numpy() * factors)
+    normalization = model.layers[model.layers.index(model.get_layer("block2")) - 1]
+    normalization.gamma.assign(normalization.gamma.numpy() * factors)
+    normalization.beta.assign(normalization.beta.numpy() * factors)
     following = model.get_layer("conv2d_2").kernel
     following.assign(following.numpy() / factors[:, None])
     files = _files(model, pixels, tmp_path, ["int8"])

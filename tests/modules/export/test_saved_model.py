@@ -203,7 +203,7 @@ def test_warmup_requests_leave_the_saved_model_as_it_is(warm, exported):
     assert after == files(exported[1])
 
 
-def test_colour_images_are_sent_losslessly(tmp_path):
+def test_color_images_are_sent_losslessly(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3), dtype=np.uint8)
     saved_model.write_warmup_requests(pixels, str(tmp_path))
     for log, image in zip(requests_of(str(tmp_path)), pixels, strict=True):

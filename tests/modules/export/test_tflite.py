@@ -79,7 +79,7 @@ def test_signature_and_raw_pixels_in(files, variant):
     assert takes["shape_signature"].tolist() == [1, 8, 8, 1]  # -1 would be any batch
     assert gives["dtype"] == (np.int8 if variant == "int8" else np.float32)
     assert gives["shape"].tolist() == [1, 10]
-    # 0.0 means: not quantised.
+    # 0.0 means: not quantized.
     assert takes["quantization"] == ((1.0, 0) if variant == "int8" else (0.0, 0))
 
 
@@ -115,11 +115,11 @@ def test_float16_file_holds_float16_and_is_smaller(model, files):
 
 def test_dynamic_range_file_holds_int8_weights_of_one_scale_per_channel(files):
     parameters = _parameters(files["dynamic_range"])
-    quantised = [each for each in parameters if each.dtype == "INT8"]
+    quantized = [each for each in parameters if each.dtype == "INT8"]
     # The converter leaves weights of fewer than 1024 values as they are.
-    assert quantised and {each.size >= 1024 for each in quantised} == {True}
+    assert quantized and {each.size >= 1024 for each in quantized} == {True}
     assert all(each.size < 1024 for each in parameters if each.dtype == "FLOAT32")
-    for each in quantised:
+    for each in quantized:
         assert len(each.scales) == each.shape[each.axis] > 1 and len(set(each.scales)) > 1
     answer = _interpreter(files["dynamic_range"]).get_output_details()[0]
     assert answer["dtype"] == np.float32
@@ -189,7 +189,7 @@ def test_spec(files):
             "dtype": "uint8",
             "quantization": None,
             "description": "One image as raw pixels, not scaled: 8 rows of 8 pixels from the top "
-            "left, each one grey value from 0 to 255.",
+            "left, each one gray value from 0 to 255.",
         },
         "output": {
             "name": "logits",
@@ -222,7 +222,7 @@ def test_integers_agree_with_keras(model, files, digit_pixels, digit_labels, var
     pixels = digit_pixels[OTHERS]
     expected = model.predict(pixels, verbose=0)
     accuracy = np.mean(expected.argmax(1) == digit_labels[OTHERS])
-    assert accuracy > 0.8  # it has learnt something, so that its choices mean something
+    assert accuracy > 0.8  # it has learned something, so that its choices mean something
     actual = runtimes.load("litert", files[variant]).answer(pixels)
     assert np.mean(actual.argmax(1) == expected.argmax(1)) > 0.97
     assert 0 < np.abs(actual - expected).mean() < 0.02 * np.ptp(expected)
@@ -247,14 +247,14 @@ def test_what_int8_reverses_keeps_its_scale(tmp_path):
     assert error < 0.05 * np.abs(expected).max()
 
 
-def test_int8_logits_dequantised_by_hand(files, digit_pixels):
+def test_int8_logits_dequantized_by_hand(files, digit_pixels):
     interpreter = _interpreter(files["int8"])
     runner = interpreter.get_signature_runner("serving_default")
     (details,) = interpreter.get_output_details()
     scale, zero_point = details["quantization"]
     for example in digit_pixels[OTHERS][:5]:
-        quantised = runner(image=example[None])["logits"][0]
-        by_hand = [scale * (int(value) - zero_point) for value in quantised]
+        quantized = runner(image=example[None])["logits"][0]
+        by_hand = [scale * (int(value) - zero_point) for value in quantized]
         logits = runtimes.load("litert", files["int8"]).answer(example[None])
         assert logits.dtype == np.float32
         np.testing.assert_allclose(logits[0], by_hand, rtol=1e-5, atol=1e-7)

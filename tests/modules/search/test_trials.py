@@ -292,7 +292,7 @@ def fn_args(transformed_digits, tmp_path):
         custom_config=TrainingConfig(
             model=STUDENT,
             data=DATA,
-            distill=DistillSettings(knowledge="online"),
+            distill=DistillSettings(soft_targets="online"),
             tune=space,
             seed=3,
             checkpoint_seconds=0,

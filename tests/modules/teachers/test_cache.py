@@ -13,7 +13,8 @@ from scipy.special import softmax
 from modules.data.examples import ExampleData, Order, View
 from modules.data.splits import example_id
 from modules.distill import training
-from modules.distill.distiller import TEACHER_LOGITS, Distiller
+from modules.distill.distiller import Distiller
+from modules.distill.targets import TEACHER_LOGITS
 from modules.errors import DataError
 from modules.settings import AugmentSettings, DataSettings, TrainSettings
 from modules.teachers.cache import Layout, SoftTargetCache, Writer, pack, unpack
@@ -181,7 +182,7 @@ def test_every_example_gets_its_own_answer(pattern, files, tmp_path, layout):
     for epoch in range(4):
         order.epoch.assign(epoch)
         for pixels, y in data.training(order, view):
-            # One pixel is grey, most are the number.
+            # One pixel is gray, most are the number.
             numbers = np.median(pixels.numpy().reshape(-1, 12), axis=1).astype(int)
             for number, answer in zip(numbers, y[TEACHER_LOGITS].numpy(), strict=True):
                 alike = (views[number] == answer).all(axis=(1, 2))
@@ -241,7 +242,7 @@ def test_a_flipped_bit_is_found(pattern, files, tmp_path):
     _one_line(caught, "damaged")
 
 
-def test_sound_soft_targets_are_learnt_from(pattern, files, tmp_path):
+def test_sound_soft_targets_are_learned_from(pattern, files, tmp_path):
     _fit(pattern, _artifact(tmp_path / "soft", files), tmp_path)
 
 

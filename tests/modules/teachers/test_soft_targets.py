@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from modules.data.augmentation import augment
 from modules.data.examples import ExampleData, Order, View
-from modules.distill.distiller import TEACHER_LOGITS
+from modules.distill.targets import TEACHER_LOGITS
 from modules.errors import ConfigError, DataError
 from modules.models.zoo import build_model
 from modules.settings import AugmentSettings, DataSettings, ModelSettings
