@@ -117,7 +117,7 @@ def test_the_tuner_is_tfxs_with_our_module_and_the_students_configuration() -> N
     nodes = graph("tune={alpha: [0.1, 0.9], trials: 4}")
     tuner = nodes["Tuner"]
     assert isinstance(tuner, Tuner)
-    assert tuner.exec_properties["tuner_fn"] == "modules.tuner.tuner_fn"
+    assert tuner.exec_properties["module_path"] == "modules.tuner"
     config = json.loads(tuner.exec_properties["custom_config"])
     assert TuneSettings(**config["tune"]) == TuneSettings(alpha=(0.1, 0.9), trials=4)
     student = json.loads(nodes["Distiller"].exec_properties["custom_config"])
