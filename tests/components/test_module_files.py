@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import modules.distill_trainer
 import modules.preprocessing
 import modules.teacher_trainer
 import modules.tuner
@@ -123,14 +124,16 @@ def make_nodes(channels: Any, configs: dict[str, TrainingConfig], directory: Pat
 
     users = directory / "users_module.py"
     users.write_text(USERS)
+    by_path = Trainer(**told("labels"), run_fn="modules.teacher_trainer.run_fn")
     by_file = Trainer(**told("labels"), module_file=file_of(modules.teacher_trainer))
-    by_path = Trainer(**told("distill"), run_fn="modules.distill_trainer.run_fn")
+    student = Trainer(**told("distill"), module_file=file_of(modules.distill_trainer))
     tuner = Tuner(**told("search"), module_file=file_of(modules.tuner))
     own = {**transformed, "module_file": str(users)}
     return [
         transform,
-        by_file.with_id("ByFile"),
         by_path.with_id("ByPath"),
+        by_file.with_id("ByFile"),
+        student.with_id("Student"),
         tuner,
         TeacherTrainer(**own, config=configs["labels"]),
         Distiller(
@@ -148,7 +151,7 @@ def test_transform_makes_what_ours_makes(
     assert made == read_examples(f"{ours}/Split-eval")
 
 
-@pytest.mark.parametrize("node", ["ByFile", "ByPath"])
+@pytest.mark.parametrize("node", ["ByPath", "ByFile", "Student"])
 def test_trainers_leave_a_model_that_answers(
     outputs: Any, miniature_run: Any, read_examples: Any, node: str
 ) -> None:
