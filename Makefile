@@ -20,8 +20,8 @@ setup: $(READY) ## the environment in .venv; PYTHON=/path/to/python chooses anot
 run: $(READY) ## train, distill, export, judge and push: PRESET=digits ARGS='--set distill.alpha=0.5'
 	@$(BIN)/tfx-distill run $(PRESET) $(ARGS)
 
-# Tests that share a pipeline run are of one group, which one worker runs.
-PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
+# tests/conftest.py says which tests have to be in one worker.
+PYTEST := $(BIN)/pytest -n 2
 
 test: $(READY) ## proves the product, in minutes; ARGS='-m "not slow"' narrows it
 	@$(PYTEST) -m 'not thorough' $(ARGS)

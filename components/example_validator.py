@@ -48,9 +48,19 @@ class Executor(tfx_executor.Executor):
 
 
 class ExampleValidator(component.ExampleValidator):
-    """Compares the statistics of each split with the schema; any anomaly ends the run."""
+    """Compares the statistics of each split with the schema; any anomaly ends the run.
+
+    Args:
+      code_digest: Of the project.
+      **arguments: TFX's.
+    """
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(self, *, code_digest: str, **arguments: Any):
+        super().__init__(**arguments)
+        # Part of the cache's key, which knows the executor's name alone.
+        self.exec_properties["code_digest"] = code_digest
 
 
 def describe_anomalies(split: str, anomalies: anomalies_pb2.Anomalies) -> list[str]:

@@ -44,6 +44,16 @@ class Executor(tfx_executor.Executor):
 
 
 class SchemaGen(component.SchemaGen):
-    """Infers the schema of the training split."""
+    """TFX's SchemaGen with our executor.
+
+    Args:
+      code_digest: Of the project.
+      **arguments: TFX's.
+    """
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(self, *, code_digest: str, **arguments: Any):
+        super().__init__(**arguments)
+        # Part of the cache's key, which knows the executor's name alone.
+        self.exec_properties["code_digest"] = code_digest

@@ -65,12 +65,12 @@ class TeacherTrainer(Trainer):
 
 
 def run_module(ours: str, module_file: str | None) -> dict[str, str]:
-    """The execution property that names the module with `run_fn`."""
+    """The execution property that names the module with `run_fn` or `tuner_fn`."""
     return {"module_file": module_file} if module_file else {"module_path": ours}
 
 
-def init_trainer(trainer: Trainer, spec: standard_component_specs.TrainerSpec) -> None:
-    """What TFX's constructor does, which would build TFX's own specification."""
-    base_component.BaseComponent.__init__(trainer, spec=spec)
+def init_trainer(component: base_component.BaseComponent, spec: types.ComponentSpec) -> None:
+    """What the constructors of TFX's Trainer and Tuner do, which would build TFX's own spec."""
+    base_component.BaseComponent.__init__(component, spec=spec)
     if spec.exec_properties.get("module_file"):
-        udf_utils.add_user_module_dependency(trainer, "module_file", "module_path")
+        udf_utils.add_user_module_dependency(component, "module_file", "module_path")

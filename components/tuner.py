@@ -9,13 +9,15 @@ from typing import Any
 from tfx import types
 from tfx.components.tuner import component as tfx_component
 from tfx.components.tuner import executor as tfx_executor
-from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.components.base import executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ExecutionParameter
 from tfx.utils import json_utils
 
 from components.distiller import STUDENT_PARAMETERS, TEACHING_INPUTS
 from components.run_parameters import Parameters, declared, given
+from components.teacher_trainer import init_trainer, run_module
 from components.teachers import teacher_channels
 from components.training import Artifacts, config_of_run
 from modules.distill.training_config import TrainingConfig
@@ -45,7 +47,11 @@ class Executor(tfx_executor.Executor):
 class TunerSpec(standard_component_specs.TunerSpec):
     """TFX's TunerSpec, with the teachers and their logits."""
 
-    PARAMETERS = {**standard_component_specs.TunerSpec.PARAMETERS, **declared(*STUDENT_PARAMETERS)}
+    PARAMETERS = {
+        **standard_component_specs.TunerSpec.PARAMETERS,
+        **declared(*STUDENT_PARAMETERS),
+        "module_path": ExecutionParameter(type=str, optional=True),
+    }
     INPUTS = {**standard_component_specs.TunerSpec.INPUTS, **TEACHING_INPUTS}
 
 
@@ -61,6 +67,8 @@ class Tuner(tfx_component.Tuner):
       teachers: One or more models to learn from, in the order of their weights.
       soft_targets: Their logits, computed before; None runs them in every step.
       parameters: What is left open until a run begins.
+      module_file: A TFX module file whose `tuner_fn` searches instead; its
+        `fn_args.custom_config` is a dumped TrainingConfig.
     """
 
     SPEC_CLASS = TunerSpec
@@ -75,6 +83,7 @@ class Tuner(tfx_component.Tuner):
         teachers: Sequence[types.BaseChannel],
         soft_targets: types.BaseChannel | None,
         parameters: Parameters = MappingProxyType({}),
+        module_file: str | None = None,
     ):
         spec = TunerSpec(
             examples=examples,
@@ -83,11 +92,10 @@ class Tuner(tfx_component.Tuner):
             soft_targets=soft_targets,
             train_args=trainer_pb2.TrainArgs(),
             eval_args=trainer_pb2.EvalArgs(),
-            tuner_fn="modules.tuner.tuner_fn",
+            **run_module("modules.tuner", module_file),
             custom_config=config.to_json(),
             best_hyperparameters=types.Channel(type=standard_artifacts.HyperParameters),
             tuner_results=types.Channel(type=standard_artifacts.TunerResults),
             **given(parameters, *STUDENT_PARAMETERS),
         )
-        # TFX's own constructor would build TFX's own spec.
-        base_component.BaseComponent.__init__(self, spec=spec)
+        init_trainer(self, spec)

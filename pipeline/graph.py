@@ -13,7 +13,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import BaseChannel
 
 from components.distiller import Distiller
-from components.evaluator.component import Evaluator, Judged
+from components.evaluator.component import Evaluator, EvaluatorInputs
 from components.example_gen.component import example_gen
 from components.example_validator import ExampleValidator
 from components.exporter.component import Exporter
@@ -83,9 +83,12 @@ def _data_nodes(
         infer_feature_shape=True,
         # What is odd in eval alone must not become part of what is expected.
         exclude_splits=["eval"],
+        code_digest=digest,
     )
     validator = ExampleValidator(
-        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+        statistics=statistics.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        code_digest=digest,
     )
     transform = Transform(
         examples=examples.outputs["examples"],
@@ -201,7 +204,7 @@ def _shipping_nodes(
     )
     destination = config.push.destination or places.push_destination
     evaluator = Evaluator(
-        judged=Judged(
+        inputs=EvaluatorInputs(
             examples=data["ExampleGen"].outputs["examples"],
             transformed_examples=transform["transformed_examples"],
             transform_graph=transform["transform_graph"],

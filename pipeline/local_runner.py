@@ -41,7 +41,7 @@ _LOG = logging.getLogger("tfx_distill.run")
 _FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
 
-class Runner(LocalDagRunner):
+class LocalRunner(LocalDagRunner):
     """LocalDagRunner that never answers the nodes of `uncached_nodes` from the cache."""
 
     def __init__(self, config: PipelineConfig):
@@ -146,7 +146,7 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
     preflight(config)
     where = places(output, config.runtime)
     os.makedirs(where.pipeline_root, exist_ok=True)
-    Runner(config).run(create_pipeline(config, where))
+    LocalRunner(config).run(create_pipeline(config, where))
     return collect_outcome(config.name, output)
 
 
@@ -195,4 +195,4 @@ if __name__ == "__main__":
     OUTPUT = Path("runs") / CONFIG.name
     OUTPUT.mkdir(parents=True, exist_ok=True)
     with run_console(OUTPUT / "run.log", debug=False):
-        Runner(CONFIG).run(create_pipeline(CONFIG, places(OUTPUT, CONFIG.runtime)))
+        LocalRunner(CONFIG).run(create_pipeline(CONFIG, places(OUTPUT, CONFIG.runtime)))

@@ -5,22 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
     from pipeline.local_runner import Outcome
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one worker, and all that share the miniature run in another."""
-    for item in items:
-        shares = "miniature_run" in getattr(item, "fixturenames", ())
-        group = "miniature_run" if shares else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+class OneWorkerPerFile(LoadScopeScheduling):
+    """Gives a worker whole files, and one worker all files that share the miniature run.
+
+    The marks of `--dist loadgroup` have no effect under pytest 9.2 with xdist 3.8.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _scope(self.config.rootpath / nodeid.partition("::")[0])
+
+
+@cache
+def _scope(file: Path) -> str:
+    return "miniature_run" if "miniature_run" in file.read_text() else str(file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerPerFile:
+    """How `make test` distributes the tests."""
+    return OneWorkerPerFile(config, log)
 
 
 @dataclass

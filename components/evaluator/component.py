@@ -45,7 +45,7 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatorInputs:
     """The artifacts that the Evaluator is given.
 
     Attributes:
@@ -83,7 +83,7 @@ class Evaluator(tfx_evaluator.Evaluator):
     """Outputs `evaluation` (TFMA's results and the report's files) and the usual `blessing`.
 
     Args:
-      judged: What it is given.
+      inputs: What it is given.
       evaluate: Slices and top-k, for TFMA.
       config: The PipelineConfig as JSON; `evaluate`, `latency`, `gate`, `push` and `seed` are
         obeyed, the whole of it goes into the report.
@@ -99,14 +99,14 @@ class Evaluator(tfx_evaluator.Evaluator):
     def __init__(
         self,
         *,
-        judged: Judged,
+        inputs: EvaluatorInputs,
         evaluate: EvaluateSettings,
         config: str,
         compare_with_pushed: str,
         code_digest: str,
         parameters: Parameters = MappingProxyType({}),
     ):
-        channels = {name: channel for name, channel in vars(judged).items() if channel is not None}
+        channels = {name: channel for name, channel in vars(inputs).items() if channel is not None}
         spec = EvaluatorSpec(
             **channels,
             eval_config=tfma_config(evaluate),

@@ -123,9 +123,7 @@ def _record(
             for name in artifact_utils.decode_split_names(artifact.split_names)
         }
 
-    pushed_to = exec_properties["compare_with_pushed"] and (
-        exec_properties.get("push_destination") or exec_properties["compare_with_pushed"]
-    )
+    pushed_to = _pushed_to(exec_properties)
     tuned = input_dict.get("hyperparameters")
     return evaluation.Record(
         curves={
@@ -151,6 +149,12 @@ def _record(
         config=config,
         log_dir=os.path.join(directory, _LOADGEN_LOGS),
     )
+
+
+def _pushed_to(exec_properties: dict[str, Any]) -> str:
+    """Where the last pushed student is that the gate compares with; "" if it does not."""
+    configured: str = exec_properties["compare_with_pushed"]
+    return configured and (exec_properties.get("push_destination") or configured)
 
 
 def _tuned(directory: str) -> dict[str, Any]:

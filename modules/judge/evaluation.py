@@ -262,7 +262,7 @@ def _evidence(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         confidence=confidence,
         labels=list(split.labels),
-        examples=schema.Examples(eval=len(both["student"])),
+        examples=schema.ExampleCount(eval=len(both["student"])),
         teacher=entries["teacher"],
         student=entries["student"],
         control=entries.get("control"),

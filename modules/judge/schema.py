@@ -282,7 +282,7 @@ class Lineage(Part):
     code_digest: str
 
 
-class Examples(Part):
+class ExampleCount(Part):
     """Number of examples that judged."""
 
     eval: int = Field(ge=1)
@@ -304,7 +304,7 @@ class Environment(Part):
     accelerators: list[str]
 
 
-class Pushed(Part):
+class PushedStudent(Part):
     """The last pushed student as its manifest has it; its entries may be of an older schema."""
 
     version: int
@@ -330,7 +330,7 @@ class Evidence(Part):
     created: str
     confidence: Share
     labels: list[str]
-    examples: Examples
+    examples: ExampleCount
     teacher: Entry
     student: Entry
     control: Entry | None
@@ -338,7 +338,7 @@ class Evidence(Part):
     per_class: list[ClassAccuracy]
     slices: list[Slice] = []
     comparison: Comparison
-    pushed: Pushed | None = None
+    pushed: PushedStudent | None = None
     confusion: dict[str, list[ConfusionCell]] = {}
     reliability: dict[str, list[ReliabilityBin]] = {}
     disagreements: list[Disagreement] = []

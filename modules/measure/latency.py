@@ -64,7 +64,7 @@ class Measurements:
         return found
 
     def summaries(self, confidence: float) -> dict[str, dict[str, dict[str, Any]]]:
-        """By role and way, what `report_schema.Latency` holds."""
+        """By role and way, what the report's `Latency` holds."""
         found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
         for way, models in self.timings.items():
             for role, timing in models.items():
@@ -73,7 +73,7 @@ class Measurements:
         return dict(found)
 
     def speedups(self, confidence: float) -> dict[str, dict[str, dict[str, Any]]]:
-        """By way and role, how many times faster than the teacher: `report_schema.Speedup`."""
+        """By way and role, how many times faster than the teacher: the report's `Speedup`."""
         return {
             way: {
                 role: self._speedup(way, role, confidence)

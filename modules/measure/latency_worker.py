@@ -33,7 +33,7 @@ HARNESS = "harness"
 
 
 @dataclass(frozen=True)
-class Plan:
+class TimingPlan:
     """How often everything is timed in a process, as the first process finds it feasible.
 
     Attributes:
@@ -46,7 +46,7 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class TimedModel:
     """A model with the batches it is timed on."""
 
     query: Query
@@ -61,15 +61,15 @@ def main(directory: str) -> None:
     task |= parent.wait_for_turn()
     examples = runtimes.taken_by(task["runtime"], Examples.unpack(arrays))
     skipped: dict[str, dict[str, str]] = {}
-    candidates: dict[int, dict[str, Candidate]] = {}
+    timed: dict[int, dict[str, TimedModel]] = {}
     loaded: dict[str, LoadedModel] = {}
     for size in task["batch_sizes"]:
-        candidates[size] = {}
+        timed[size] = {}
         for name, path in task["models"].items():
             parent.note(path)
             try:
                 model = loaded[name] = _load(task, path, size, loaded.get(name))
-                candidates[size][name] = _candidate(model, examples)
+                timed[size][name] = _timed_model(model, examples)
             # Whatever a runtime raises, its file is the one that cannot be timed this way.
             except Exception as error:  # noqa: BLE001
                 if size == 1:
@@ -78,7 +78,7 @@ def main(directory: str) -> None:
     parent.note("")
     plans: dict[str, Any] = {}
     latencies: dict[str, NDArray[np.int64]] = {}
-    for size, models in candidates.items():
+    for size, models in timed.items():
         if not models:
             continue
         plan, blocks = _time_way(task, size, models)
@@ -94,11 +94,11 @@ def _load(task: dict[str, Any], path: str, size: int, loaded: LoadedModel | None
     return runtimes.load(task["runtime"], path, task["threads"], size)
 
 
-def _candidate(model: LoadedModel, examples: Any) -> Candidate:
+def _timed_model(model: LoadedModel, examples: Any) -> TimedModel:
     """The model with its batches, asked once: it may load and still refuse."""
     batches = model.batches(examples)
     model.query(batches[0])
-    return Candidate(model.query, batches)
+    return TimedModel(model.query, batches)
 
 
 def _affinity() -> list[int]:
@@ -109,8 +109,8 @@ def _affinity() -> list[int]:
 
 
 def _time_way(
-    task: dict[str, Any], size: int, models: dict[str, Candidate]
-) -> tuple[Plan, dict[str, list[NDArray[np.int64]]]]:
+    task: dict[str, Any], size: int, models: dict[str, TimedModel]
+) -> tuple[TimingPlan, dict[str, list[NDArray[np.int64]]]]:
     """Warms up, then runs the rounds; nanoseconds of `[queries]` by model and round."""
     rounds, queries, block_seconds = task["blocks"], task["queries"], BLOCK_SECONDS
     logs: Path | None = None
@@ -122,12 +122,12 @@ def _time_way(
             BLOCK_SECONDS * longer,
         )
         batches = next(iter(models.values())).batches
-        models = models | {HARNESS: Candidate(_answer_nothing, batches)}
+        models = models | {HARNESS: TimedModel(_answer_nothing, batches)}
         logs = Path(task["log_dir"]) / f"process_{task['process']}"
     seconds = {name: _warm_up(model, task["warmup"]) for name, model in models.items()}
     plan = make_plan(seconds, rounds, queries, block_seconds)
     if str(size) in task["plans"]:
-        plan = Plan(**task["plans"][str(size)])
+        plan = TimingPlan(**task["plans"][str(size)])
         models = {name: model for name, model in models.items() if name in plan.queries}
     rng = np.random.default_rng([task["seed"], task["process"], size])
     names = list(models)
@@ -149,7 +149,7 @@ def _answer_nothing(_: Any) -> Any:
     return None
 
 
-def _warm_up(model: Candidate, queries: int) -> float:
+def _warm_up(model: TimedModel, queries: int) -> float:
     """Seconds of a query, its fastest: it must not depend on who else runs on this machine.
 
     The warm-up ends early where queries are slow.
@@ -168,7 +168,7 @@ def _warm_up(model: Candidate, queries: int) -> float:
 
 def make_plan(
     seconds: dict[str, float], rounds: int, queries: int, block_seconds: float = BLOCK_SECONDS
-) -> Plan:
+) -> TimingPlan:
     """As much as was asked for, or what fits the time.
 
     Args:
@@ -180,7 +180,7 @@ def make_plan(
     """
     fitting = {name: block_seconds / max(one, 1e-9) for name, one in seconds.items()}
     share = min(1.0, *fitting.values())
-    return Plan(
+    return TimingPlan(
         min(rounds, max(MIN_ROUNDS, int(rounds * share))),
         {name: int(np.clip(fit, 1, queries)) for name, fit in fitting.items()},
     )

@@ -27,7 +27,7 @@ def require() -> None:
     """Refuses the engine where the package is missing.
 
     Raises:
-        ConfigError: it is.
+      ConfigError: it is.
     """
     if importlib.util.find_spec(MODULE) is None:
         raise ConfigError(
@@ -46,13 +46,13 @@ def run_test(
     test has ended, so that nothing writes beside it.
 
     Args:
-        query: answers one of the batches, each of a single example.
-        batches: LoadGen's sample library.
-        queries: number of queries.
-        log_dir: a directory for `mlperf_log_summary.txt` and `mlperf_log_detail.txt`.
+      query: answers one of the batches, each of a single example.
+      batches: LoadGen's sample library.
+      queries: number of queries.
+      log_dir: a directory for `mlperf_log_summary.txt` and `mlperf_log_detail.txt`.
 
     Returns:
-        Nanoseconds of each query, `[queries]`, in the order they were issued.
+      Nanoseconds of each query, `[queries]`, in the order they were issued.
     """
     loadgen = importlib.import_module(MODULE)
     log_dir.mkdir(parents=True, exist_ok=True)

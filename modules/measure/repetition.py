@@ -25,8 +25,8 @@ class Resampling:
     """Equal runs that might have been, each with as many processes and rounds as the real one.
 
     Attributes:
-        counts: `[resamples, processes * rounds]`, how often a round of a process occurs.
-        processes: number of processes.
+      counts: `[resamples, processes * rounds]`, how often a round of a process occurs.
+      processes: number of processes.
     """
 
     counts: NDArray[np.int32]
@@ -37,7 +37,7 @@ class Resampling:
         """Processes with replacement, then for each as many of its rounds, with replacement.
 
         Raises:
-            ValueError: fewer than two processes.
+          ValueError: fewer than two processes.
         """
         if processes < 2:
             raise ValueError(f"an interval needs at least two processes, got {processes}")
@@ -52,11 +52,11 @@ class Resampling:
         """Percentiles of every resample, by the rule of `percentile`.
 
         Args:
-            values: `[processes, rounds, n]`.
-            percents: integers in `[0, 100)`.
+          values: `[processes, rounds, n]`.
+          percents: integers in `[0, 100)`.
 
         Returns:
-            `[len(percents), resamples]`.
+          `[len(percents), resamples]`.
         """
         per_round = values.shape[-1]
         order = np.argsort(values, axis=None)
@@ -80,8 +80,8 @@ def percentile(values: Floats, percent: int) -> float:
     above the textbook's nearest rank: the careful side for a latency.
 
     Args:
-        values: at least one, of any shape.
-        percent: an integer in `[0, 100)`, so that the rank is computed without rounding.
+      values: at least one, of any shape.
+      percent: an integer in `[0, 100)`, so that the rank is computed without rounding.
     """
     if not 0 <= percent < 100:
         raise ValueError(f"percent must be in [0, 100), got {percent}")
@@ -108,10 +108,10 @@ def interval(
     (2015, "What Teachers Should Know About the Bootstrap", The American Statistician 69).
 
     Args:
-        estimate: of this run, positive.
-        resampled: `[resamples]`, estimates of resampled runs, positive.
-        processes: number of processes, at least two.
-        confidence: level, in (0, 1).
+      estimate: of this run, positive.
+      resampled: `[resamples]`, estimates of resampled runs, positive.
+      processes: number of processes, at least two.
+      confidence: level, in (0, 1).
     """
     # A quarter of a second to import, and the processes that do the timing import this file too.
     from scipy.special import ndtri, stdtrit

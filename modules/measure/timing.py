@@ -19,14 +19,14 @@ class Timing:
     """One model, timed in one way.
 
     Attributes:
-        latencies_ms: `[processes, rounds, queries]` float64, milliseconds per query; round `i` of
-            a process is one block of each model.
-        runtime: what ran the model.
-        threads: threads the runtime was given.
-        batch_size: examples in a query.
+      latencies_ms: `[processes, rounds, queries]` float64, milliseconds per query; round `i` of
+          a process is one block of each model.
+      runtime: what ran the model.
+      threads: threads the runtime was given.
+      batch_size: examples in a query.
 
     Raises:
-        ValueError: there is no latency, or one is not a positive number.
+      ValueError: there is no latency, or one is not a positive number.
     """
 
     latencies_ms: NDArray[np.float64]
@@ -44,7 +44,7 @@ class Timing:
             raise ValueError("latencies_ms must be positive and finite")
 
     def summary(self, resampling: Resampling, confidence: float) -> dict[str, Any]:
-        """Latency over all queries, as `report_schema.Latency` has it.
+        """Latency over all queries, as the report's `Latency` has it.
 
         Throughput is of one stream, in examples per second. An interval is where a repeated
         measurement is expected, see `repetition.interval`.
@@ -78,7 +78,7 @@ def speedup(
     confidence: float,
     harness: Timing | None = None,
 ) -> dict[str, Any]:
-    """How many times faster one model is than another, as `report_schema.Speedup` has it.
+    """How many times faster one model is than another, as the report's `Speedup` has it.
 
     The ratio `median(slower block) / median(faster block)` is taken per round, since both blocks
     of a round met the same state of the machine. The result is the median ratio over all rounds
@@ -86,16 +86,16 @@ def speedup(
     `repetition.interval`, which is wider than a confidence interval, the careful side for a gate.
 
     Args:
-        slower: the numerator, usually the teacher.
-        faster: timed in the same rounds.
-        resampling: of these processes and rounds.
-        confidence: level of the interval, in (0, 1).
-        harness: what the stopwatch itself takes for a query, taken off both medians. LoadGen's is
-            0.7 microseconds, a sixth of the smallest models' latency; our own is within a tenth
-            of that and counts.
+      slower: the numerator, usually the teacher.
+      faster: timed in the same rounds.
+      resampling: of these processes and rounds.
+      confidence: level of the interval, in (0, 1).
+      harness: what the stopwatch itself takes for a query, taken off both medians. LoadGen's is
+          0.7 microseconds, a sixth of the smallest models' latency; our own is within a tenth
+          of that and counts.
 
     Raises:
-        ValueError: the two were not timed alike.
+      ValueError: the two were not timed alike.
     """
     first, second = (
         (t.runtime, t.threads, t.batch_size, t.latencies_ms.shape[:2]) for t in (slower, faster)

@@ -14,7 +14,7 @@ import click
 
 from modules.errors import ConfigError, UserError
 from modules.settings import KubeflowSettings, VertexSettings
-from pipeline.clusters.definitions import Definition, Source
+from pipeline.clusters.definitions import Definition, PipelinePath
 from pipeline.clusters.engines import Engine
 from pipeline.clusters.image_build import build_image
 from pipeline.clusters.remote import RemotePipeline, RemoteRun, Server, sentence
@@ -52,18 +52,20 @@ def connect(options: Options) -> Server:
 
 def send(options: Options, *, new: bool) -> RemotePipeline:
     """Compiles, and creates or updates a pipeline."""
-    source = _source(options)
-    config = source.config()
+    pipeline_path = _pipeline_path(options)
+    config = pipeline_path.config()
     engine = _engine(options, config or _config(options))
-    source.check(engine, image_follows=options["build_image"])
+    pipeline_path.check(engine, image_follows=options["build_image"])
     # Whether the server answers, and has the name, is soon known; compiling takes long.
     server = _server(engine, options, config or _config(options))
     if config:
         server.check_name(config.name, new=new)
     if options["build_image"]:
         image = build_image(config)
-        source = replace(source, overrides=(*source.overrides, f"runtime.image={image}"))
-    definition = source.definition(engine)
+        pipeline_path = replace(
+            pipeline_path, overrides=(*pipeline_path.overrides, f"runtime.image={image}")
+        )
+    definition = pipeline_path.definition(engine)
     definition.check_sendable()
     if options["package_path"]:
         _write(definition, options["package_path"])
@@ -72,10 +74,10 @@ def send(options: Options, *, new: bool) -> RemotePipeline:
 
 def compile_only(options: Options) -> tuple[str, Path]:
     """Compiles into a file; returns the pipeline's name and the file."""
-    source = _source(options)
-    engine = _engine(options, source.config() or _config(options))
-    source.check(engine)
-    definition = source.definition(engine)
+    pipeline_path = _pipeline_path(options)
+    engine = _engine(options, pipeline_path.config() or _config(options))
+    pipeline_path.check(engine)
+    definition = pipeline_path.definition(engine)
     path = options["package_path"] or definition.written or definition.default_path(engine)
     if path != definition.written:
         _write(definition, path)
@@ -109,8 +111,8 @@ def _config(options: Options) -> PipelineConfig | None:
     return load_config(options["config"]) if options["config"] else None
 
 
-def _source(options: Options) -> Source:
-    return Source(
+def _pipeline_path(options: Options) -> PipelinePath:
+    return PipelinePath(
         options["pipeline_path"], options["set"], options["force"], runner_config=options["config"]
     )
 

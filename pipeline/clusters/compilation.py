@@ -54,7 +54,7 @@ def compile_pipeline(
       ConfigError: What the engine cannot run.
     """
     check_engine(config, engine, allow_mutable_image=allow_mutable_image)
-    runner = Runner(config, engine)
+    runner = ClusterRunner(config, engine)
     runner.run(engine_pipeline(config, engine), write_out=False)
     return runner.text
 
@@ -69,7 +69,7 @@ def engine_pipeline(config: PipelineConfig, engine: Engine) -> Pipeline:
     return create_pipeline(config, places, parameters)
 
 
-class Runner(KubeflowV2DagRunner):
+class ClusterRunner(KubeflowV2DagRunner):
     """TFX's runner for both engines, which completes what TFX compiles.
 
     Attributes:

@@ -55,7 +55,7 @@ class Definition:
 
 
 @dataclass(frozen=True)
-class Source:
+class PipelinePath:
     """What `--pipeline_path` and the options beside it name.
 
     Attributes:

@@ -23,8 +23,8 @@ from pipeline.clusters.remote import (
     RemoteTask,
     libraries_silent,
     sentence,
+    typed_parameters,
 )
-from pipeline.clusters.runtime_parameters import typed_parameters
 
 _PAGE = 100
 _EQUALS = 1  # of the API's filters

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+from modules.errors import ConfigError
 from pipeline.clusters.definitions import Definition
 
 # A server that is up answers the slowest request, an upload, well within the second.
@@ -108,3 +111,79 @@ def libraries_silent(shown: bool) -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
+
+
+def typed_parameters(spec: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Runtime parameters in the types of a pipeline spec's root inputs.
+
+    Args:
+      spec: The pipeline spec.
+      assignments: `NAME=VALUE` each; of two with one name the last counts.
+
+    Raises:
+      ConfigError: There is no such parameter, or the value is of another type.
+    """
+    known = spec.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
+    values = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator or not name:
+            raise ConfigError(
+                f"--runtime_parameter needs NAME=VALUE, got {assignment!r}; for example "
+                "--runtime_parameter temperature=4"
+            )
+        if name not in known:
+            raise ConfigError(
+                f"--runtime_parameter: {name!r} must be one of the pipeline's parameters, which "
+                f"are {', '.join(sorted(known)) or 'none'}"
+            )
+        kind = known[name].get("parameterType") or known[name].get("type", "STRING")
+        values[name] = _typed(name, text, kind)
+    return values
+
+
+def _typed(name: str, text: str, kind: str) -> Any:
+    try:
+        return _PARSERS[kind](text)
+    except ValueError as error:
+        raise ConfigError(
+            f"--runtime_parameter {name}: must be {_WORDS[kind]}, got {text!r}"
+        ) from error
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _structure(kind: type) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        value = json.loads(text)
+        if not isinstance(value, kind):
+            raise ValueError(text)
+        return value
+
+    return parse
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "STRING": str,
+    "INT": int,
+    "NUMBER_INTEGER": int,
+    "DOUBLE": _finite,
+    "NUMBER_DOUBLE": _finite,
+    "BOOLEAN": _structure(bool),
+    "LIST": _structure(list),
+    "STRUCT": _structure(dict),
+}
+_WORDS = {
+    "INT": "a whole number",
+    "NUMBER_INTEGER": "a whole number",
+    "DOUBLE": "a number",
+    "NUMBER_DOUBLE": "a number",
+    "BOOLEAN": "true or false",
+    "LIST": "a JSON list",
+    "STRUCT": "a JSON object",
+}

@@ -52,6 +52,6 @@ def compile_here(engine: Engine) -> None:
     """Compile where the `tfx` command says, or in the working directory."""
     with errors_explained():
         config = runner_config(engine)
-        from pipeline.clusters.compilation import Runner, engine_pipeline
+        from pipeline.clusters.compilation import ClusterRunner, engine_pipeline
 
-        Runner(config, engine).run(engine_pipeline(config, engine))
+        ClusterRunner(config, engine).run(engine_pipeline(config, engine))

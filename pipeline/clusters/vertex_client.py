@@ -19,8 +19,8 @@ from pipeline.clusters.remote import (
     RemoteTask,
     libraries_silent,
     sentence,
+    typed_parameters,
 )
-from pipeline.clusters.runtime_parameters import typed_parameters
 
 _REMEDIES = {
     401: "sign in with `gcloud auth application-default login`",

@@ -11,16 +11,18 @@ import pytest
 
 @pytest.fixture(scope="session")
 def beam_executor(tmp_path_factory: pytest.TempPathFactory) -> Callable[[type], Any]:
-    """A function that makes an executor with the Beam options of a local run."""
+    """A function that makes an executor with the Beam arguments of a local run."""
 
     def make(executor_class: type) -> Any:
         from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 
-        from pipeline.config import RuntimeSettings
+        from modules.settings import RuntimeSettings
+        from pipeline.beam_arguments import beam_arguments
 
+        directory = str(tmp_path_factory.mktemp("executor"))
         context = BaseBeamExecutor.Context(
-            beam_pipeline_args=list(RuntimeSettings().beam),
-            tmp_dir=str(tmp_path_factory.mktemp("executor")),
+            beam_pipeline_args=beam_arguments(RuntimeSettings(), "local", directory),
+            tmp_dir=directory,
             unique_id="1",
         )
         return executor_class(context)

@@ -15,7 +15,7 @@ from tfx.components.evaluator import component as tfx_component
 from tfx.types import standard_artifacts
 
 from components.artifacts import TFLiteModels
-from components.evaluator.component import Evaluator, Judged
+from components.evaluator.component import Evaluator, EvaluatorInputs
 from components.evaluator.executor import Executor
 from components.evaluator.tfma_config import slice_numbers, tfma_config
 from modules.judge import evaluation
@@ -358,7 +358,7 @@ def test_another_number_by_tfma_is_an_error(role: str, theirs: dict[str, float])
 def make_component(**replaced: Any) -> Evaluator:
     channels = {name: types.Channel(type=kind) for name, kind in INPUTS.items()}
     return Evaluator(
-        judged=Judged(**{**channels, **replaced}),
+        inputs=EvaluatorInputs(**{**channels, **replaced}),
         evaluate=EvaluateSettings(),
         config="{}",
         compare_with_pushed="",

@@ -170,7 +170,9 @@ def test_component_is_tfxs_with_our_executor() -> None:
     component = ExampleValidator(
         statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
         schema=types.Channel(type=standard_artifacts.Schema),
+        code_digest="abc",
     )
+    assert component.exec_properties["code_digest"] == "abc"
     assert isinstance(component, tfx_component.ExampleValidator)
     assert component.id == "ExampleValidator"
     assert component.executor_spec.executor_class is Executor

@@ -96,18 +96,10 @@ def test_a_folder_that_a_run_will_name_is_not_looked_for_now() -> None:
     assert component.exec_properties["input_base"] is later
 
 
-def test_the_judgment_is_by_the_values_and_shows_them() -> None:
-    config = load_config("digits")
-    properties = {"config": config.model_dump_json(), "compare_with_pushed": "gs://bucket/a"}
+def test_the_gate_compares_with_what_is_pushed_where_the_run_says() -> None:
+    compiled = {"compare_with_pushed": "gs://bucket/a"}
     values = {**VALUES, "push_destination": "gs://bucket/b"}
-    shown = evaluator._of_this_run({**properties, **values})
-    used = json.loads(shown["config"])
-    assert used["distill"] | {"temperature": 2.0, "alpha": 0.25} == used["distill"]
-    assert used["student"]["train"]["epochs"] == 3
-    assert used["push"]["destination"] == shown["compare_with_pushed"] == "gs://bucket/b"
+    assert evaluator._pushed_to({**compiled, **values}) == "gs://bucket/b"
+    assert evaluator._pushed_to(compiled) == "gs://bucket/a"
     # A gate that compares with nothing does not begin to.
-    nothing = evaluator._of_this_run({**properties, **values, "compare_with_pushed": ""})
-    assert nothing["compare_with_pushed"] == ""
-    unchanged = evaluator._of_this_run(properties)
-    assert json.loads(unchanged["config"]) == json.loads(properties["config"])
-    assert unchanged["compare_with_pushed"] == "gs://bucket/a"
+    assert evaluator._pushed_to({**values, "compare_with_pushed": ""}) == ""

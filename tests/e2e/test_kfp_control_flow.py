@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kfp import dsl
 from kfp_backend import Backend
-from kfp_components import TASKS, at, branches, compiled, join, managed, measure, sh, shell, write
+from kfp_components import TASKS, at, compiled, join, managed, measure, sh, shell, write
 
 
 def counting(counter: Path, fails: int) -> str:
@@ -93,34 +93,6 @@ def test_a_failure_is_logged_and_what_follows_is_skipped(execute: Any) -> None:
     assert attempt.returncode == 7
     assert attempt.log.read_text() == "to the log\n"
     assert "to the log" in run.problems()
-
-
-def test_conditions_decide_what_runs(execute: Any) -> None:
-    assert execute(branches).states == {
-        "write": "SUCCEEDED",
-        "measure": "SUCCEEDED",
-        "condition-1": "SUCCEEDED",
-        "condition-1/shell": "SUCCEEDED",
-        "condition-2": "NOT_TRIGGERED",
-    }
-    run = execute(branches, kind="short", limit=4)
-    assert run.state == "SUCCEEDED"
-    assert run.states["condition-1"] == "NOT_TRIGGERED"
-    assert run.states["condition-2/shell-3"] == "SUCCEEDED"
-
-
-def test_what_depends_on_a_task_that_was_not_triggered_is_skipped(execute: Any) -> None:
-    @dsl.pipeline(name="omitted")
-    def pipeline(go: bool = False):
-        with dsl.If(go == True):  # noqa: E712
-            shell(script="true")
-        shell(script="true")
-
-    def wait_for_condition(spec: dict) -> None:
-        at(spec, f"{TASKS}/shell-2")["dependentTasks"] = ["condition-1"]
-
-    run = execute(pipeline, wait_for_condition)
-    assert run.states == {"condition-1": "NOT_TRIGGERED", "shell-2": "SKIPPED"}
 
 
 def test_a_pipeline_within_a_pipeline_hands_its_outputs_on(execute: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kfp import dsl
 from kfp_backend import SpecError
-from kfp_components import EXECUTORS, TASKS, at, branches, output_text, words, write
+from kfp_components import EXECUTORS, TASKS, at, output_text, show, words, write
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,12 @@ from kfp_components import EXECUTORS, TASKS, at, branches, output_text, words, w
 def test_submitted_parameters_are_checked(
     execute: Any, parameters: dict[str, Any], message: str
 ) -> None:
+    @dsl.pipeline(name="typed")
+    def pipeline(kind: str = "long", limit: int = 3):
+        show(text=kind, number=0.5, whole=limit, flag=True, several=[], mapping={})
+
     with pytest.raises(SpecError, match=message):
-        execute(branches, **parameters)
+        execute(pipeline, **parameters)
 
 
 def test_a_parameter_without_value_must_be_submitted(execute: Any) -> None:
@@ -39,6 +43,11 @@ def test_a_parameter_without_value_must_be_submitted(execute: Any) -> None:
 BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
     "unknown key": ("root", {"color": "red"}, "no field named .color."),
     "schema": ("", {"schemaVersion": "2.0.0"}, "schemaVersion must be 2.1.0"),
+    "condition": (
+        f"{TASKS}/join",
+        {"triggerPolicy": {"condition": "1 == 1"}},
+        r"tasks\['join'\].*: condition is set, which this package does not execute",
+    ),
     "iterator": (
         f"{TASKS}/join",
         {"parameterIterator": {"itemInput": "x", "items": {"raw": "[1]"}}},

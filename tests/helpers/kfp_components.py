@@ -110,16 +110,6 @@ def managed(job: Job, **runtime: Any) -> Job:
     return kfp_backend.parse(json.dumps(content))
 
 
-@dsl.pipeline(name="branches")
-def branches(kind: str = "long", limit: int = 3):
-    length = measure(data=write(text="four").outputs["data"]).outputs["length"]
-    with dsl.If(length > limit):
-        shell(script="echo long")
-    with dsl.If(kind == "short", name="asked"):
-        nested = shell(script="echo short")
-        shell(script="true").after(nested)
-
-
 def at(spec: dict, path: str) -> Any:
     for key in path.split("/"):
         spec = spec[key]

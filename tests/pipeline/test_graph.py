@@ -9,6 +9,7 @@ from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 
+from modules.code_digest import code_digest
 from pipeline.config import load_config
 from pipeline.graph import Places, create_pipeline
 
@@ -205,21 +206,24 @@ def test_pipeline_is_the_configurations(tmp_path: Path) -> None:
     assert pipeline.beam_pipeline_args == ["--direct_num_workers=2"]
 
 
-@pytest.mark.parametrize("node", ["ExampleGen", "SoftTargets", "Exporter", "Evaluator", "Pusher"])
-def test_own_executors_know_the_code_they_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: str
+def test_all_nodes_that_run_the_project_s_code_know_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TFX's cache knows an executor by its name alone."""
+    """TFX's cache knows executors and module files by their names alone."""
 
-    def properties() -> dict[str, Any]:
-        (found,) = (each for each in graph(tmp_path).components if each.id == node)
-        return found.exec_properties
+    def properties() -> dict[str, str]:
+        nodes = graph(tmp_path, "tune={trials: 2, alpha: [0.1, 0.9]}", MORE_TEACHERS).components
+        return {node.id: json.dumps(node.exec_properties) for node in nodes}
 
     before = properties()
-    monkeypatch.setattr("pipeline.graph.code_digest", lambda: "0" * 64)
-    after = properties()
-    assert before != after
-    assert "0" * 64 in json.dumps(after)
+    assert set(before) == {*EDGES, *TEACHERS, "Tuner"}
+    # As if a file had changed.
+    monkeypatch.setattr("modules.code_digest._SUFFIXES", (".py",))
+    after, digest = properties(), code_digest()
+    changed = {name for name in before if before[name] != after[name]}
+    # The executor of StatisticsGen is TFX's own.
+    assert changed == set(before) - {"StatisticsGen"}
+    assert all(digest in after[name] for name in changed)
 
 
 def test_the_evaluator_gets_the_whole_configuration(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from pipeline import local_runner
 from pipeline.cli.main import main
 from pipeline.config import PipelineConfig, load_config
 from pipeline.graph import create_pipeline
-from pipeline.local_runner import Outcome, Runner, collect_outcome, places, preflight
+from pipeline.local_runner import LocalRunner, Outcome, collect_outcome, places, preflight
 
 COMMAND = Path(sys.executable).with_name("tfx-distill")
 
@@ -245,7 +245,7 @@ def taught_by_two(miniature_run: Any) -> dict[str, Any]:
     )
     preflight(config)
     pipeline = create_pipeline(config, places(miniature_run.output))
-    Runner(config).run(pipeline, run_options=RunOptions(to_nodes=["Distiller"]))
+    LocalRunner(config).run(pipeline, run_options=RunOptions(to_nodes=["Distiller"]))
     return {
         "states": miniature_run.states(),
         "uris": {name: item.uri for name, item in miniature_run.artifacts().items()},

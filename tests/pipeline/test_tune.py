@@ -24,17 +24,17 @@ KEYS = "trials, epochs, temperature, alpha, learning_rate, method_weights, param
     [
         (
             "{trials: 3}",
-            "tune must search something, or every trial would be the same; set one of "
+            "tune: must search something, or every trial would be the same; set one of "
             "temperature, alpha, learning_rate, method_weights, parameters",
         ),
         (
             "{alpha: [0.9, 0.1]}",
-            "tune.alpha must be [low, high] with low below high, got [0.9, 0.1]",
+            "tune.alpha: must be [low, high] with low below high, got [0.9, 0.1]",
         ),
-        ("{alpha: [0, 2]}", "tune.alpha must lie in [0, 1], got [0, 2]"),
+        ("{alpha: [0, 2]}", "tune.alpha: must lie in [0, 1], got [0, 2]"),
         (
             "{temperature: [0, 2]}",
-            "tune.temperature must lie above 0, got [0, 2]; raise its low end",
+            "tune.temperature: must lie above 0, got [0, 2]; raise its low end",
         ),
         (
             "{alpha: [0, 1], temprature: [1, 2]}",
@@ -45,7 +45,7 @@ KEYS = "trials, epochs, temperature, alpha, learning_rate, method_weights, param
             "{method_weights: {hint: [1, 2]}}",
             "tune.method_weights: must name methods of distill.methods (soft_target), got 'hint'",
         ),
-        ("{alpha: [0, 1], trials: 0}", "tune.trials: input should be greater than or equal to 1"),
+        ("{alpha: [0, 1], trials: 0}", "tune.trials: must be greater than or equal to 1, got 0"),
         ("{alpha: 0.5}", "tune.alpha: "),
     ],
 )
@@ -117,7 +117,7 @@ def test_the_tuner_is_tfxs_with_our_module_and_the_students_configuration() -> N
     nodes = graph("tune={alpha: [0.1, 0.9], trials: 4}")
     tuner = nodes["Tuner"]
     assert isinstance(tuner, Tuner)
-    assert tuner.exec_properties["tuner_fn"] == "modules.tuner.tuner_fn"
+    assert tuner.exec_properties["module_path"] == "modules.tuner"
     config = json.loads(tuner.exec_properties["custom_config"])
     assert TuneSettings(**config["tune"]) == TuneSettings(alpha=(0.1, 0.9), trials=4)
     student = json.loads(nodes["Distiller"].exec_properties["custom_config"])

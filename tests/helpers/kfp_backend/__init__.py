@@ -45,7 +45,6 @@ Faithful to the backend:
   cache         by inputs (artifacts by id, not by content), types of the outputs, image and command
                 line as compiled; per pipeline; cacheKey
   retries       attempts, backoff, its factor and its limit
-  conditions    the part of CEL that the KFP SDK and TFX write
   importers, nested DAGs, DAG outputs with several selectors, final status of a task
 
 Stricter than the backend: an input must come from one of the dependentTasks, artifact types of
@@ -61,12 +60,11 @@ Not the backend's way:
   metadata      in memory, for as long as the Backend lives; importers always make a new artifact
   placeholders  are filled in by name; the backend's own order is random
 
-Refused: iterators, lists of artifacts, resolvers, custom jobs, expression selectors, retries of a
-DAG, conditions of an importer, Concat at run time, the rest of CEL, parameters of schema 2.0.
+Refused: conditions, iterators, lists of artifacts, resolvers, custom jobs, expression selectors,
+retries of a DAG, Concat at run time, parameters of schema 2.0.
 """
 
 from kfp_backend.backend import Backend
-from kfp_backend.conditions import ConditionError
 from kfp_backend.launcher import Attempt, Image
 from kfp_backend.records import Run, TaskRecord
 from kfp_backend.spec import Job, SpecError, load, parse
@@ -74,7 +72,6 @@ from kfp_backend.spec import Job, SpecError, load, parse
 __all__ = [
     "Attempt",
     "Backend",
-    "ConditionError",
     "Image",
     "Job",
     "Run",

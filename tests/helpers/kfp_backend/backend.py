@@ -12,7 +12,6 @@ from typing import Any
 
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
-from kfp_backend import conditions
 from kfp_backend.checks import check, component_of
 from kfp_backend.container_task import ContainerTask
 from kfp_backend.driver import (
@@ -148,10 +147,6 @@ class _Execution:
     ) -> TaskRecord:
         component = component_of(self._job, scope.component.dag, name)
         inputs = resolve_inputs(name, component, scope, self._identity, self._job.name)
-        given = pb.ExecutorInput(inputs=inputs)
-        condition = task.trigger_policy.condition
-        if condition and not conditions.holds(condition, given):
-            return TaskRecord("NOT_TRIGGERED", inputs=inputs)
         if component.WhichOneof("implementation") == "dag":
             inner = Scope(component, inputs)
             succeeded = self.run_dag(inner, f"{prefix}{name}/")
@@ -159,7 +154,8 @@ class _Execution:
             return TaskRecord(state, inputs=inputs, outputs=dag_outputs(inner))
         if self._job.executor(component).WhichOneof("spec") == "importer":
             return TaskRecord("SUCCEEDED", inputs=inputs, outputs=self._import(component, inputs))
-        given.outputs.CopyFrom(provision_outputs(name, component, self._identity))
+        outputs = provision_outputs(name, component, self._identity)
+        given = pb.ExecutorInput(inputs=inputs, outputs=outputs)
         return ContainerTask(self._backend, self._job, self._run, task, component).run(
             prefix + name, given
         )

@@ -82,8 +82,6 @@ def _check_policy(job: Job, where: str, task: pb.PipelineTaskSpec, used: pb.Comp
     container = executes and job.executor(used).WhichOneof("spec") == "container"
     if task.HasField("retry_policy") and not container:
         raise SpecError(f"{where}: retryPolicy is known for containers only")
-    if task.trigger_policy.condition and executes and not container:
-        raise SpecError(f"{where}: an importer cannot have a condition")
     if task.trigger_policy.strategy not in _STRATEGIES.values():
         raise SpecError(f"{where}: trigger strategy {task.trigger_policy.strategy} is not known")
 

@@ -18,8 +18,8 @@ class TaskRecord:
     """What became of a task.
 
     Attributes:
-      state: SUCCEEDED, CACHED, FAILED, NOT_TRIGGERED (its condition did not hold) or SKIPPED
-        (what it depends on did not succeed, or the run had failed).
+      state: SUCCEEDED, CACHED, FAILED or SKIPPED (what it depends on did not succeed, or the run
+        had failed).
       attempts: The processes, oldest first; none if it was served from the cache.
       pre_cache_check: The process that ran before the cache was asked, or None.
       waits: Seconds between the attempts that the retry policy asks for.

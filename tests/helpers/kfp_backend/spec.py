@@ -39,7 +39,7 @@ _KNOWN = {
     "PipelineTaskInfo": "name",
     "ComponentRef": "name",
     "PipelineTaskSpec.CachingOptions": "enable_cache cache_key",
-    "PipelineTaskSpec.TriggerPolicy": "condition strategy",
+    "PipelineTaskSpec.TriggerPolicy": "strategy",
     "PipelineTaskSpec.RetryPolicy": "max_retry_count backoff_duration backoff_factor "
     "backoff_max_duration",
     "TaskInputsSpec": "parameters artifacts",
