@@ -26,7 +26,7 @@ def _jpeg(value=0):
 
 @pytest.mark.parametrize("path", [None, "a*", "a?", "[a]"])
 def test_a_path_is_needed_and_no_pattern(path):
-    with pytest.raises(ConfigError, match=r"data\.path is needed|data\.path must not contain"):
+    with pytest.raises(ConfigError, match=r"data\.path must be set|data\.path must not contain"):
         ImageFolder.check(DataSettings(source="image_folder", path=path))
 
 

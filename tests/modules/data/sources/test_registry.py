@@ -34,7 +34,7 @@ def test_an_unknown_source_is_refused(name, hint):
 
 
 def test_what_a_source_cannot_use_is_refused():
-    with pytest.raises(ConfigError, match=r"data\.path is needed"):
+    with pytest.raises(ConfigError, match=r"data\.path must be set"):
         registry.check_source(DataSettings(source="image_folder"))
 
 
