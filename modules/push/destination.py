@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from pydantic import ValidationError
+
 from modules import files
 from modules.errors import ModelError, UserError
 from modules.push.manifest import MANIFEST_FILE, SAVED_MODEL, TFLITE, Manifest
@@ -159,8 +161,10 @@ def read_manifest(directory: str) -> Manifest | str:
         return Manifest.model_validate_json(files.read_bytes(path))
     except FileNotFoundError:
         return f"{path} is missing."
-    except ValueError as error:
-        return f"{path} is not a manifest: {' '.join(str(error).split())}."
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        return f"{path} is not a manifest ({reason})."
 
 
 def copy_file(source: str, target: str, digest: str) -> None:

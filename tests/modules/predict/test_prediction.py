@@ -14,7 +14,6 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from click.testing import CliRunner
-from modules.predict.image_files import check_images, find_images
 from PIL import Image
 from scipy.special import softmax
 
@@ -22,7 +21,7 @@ from modules.errors import ConfigError, UserError
 from modules.export import saved_model
 from modules.export.tflite import export_models, sha256
 from modules.models import zoo
-from modules.predict.prediction import BATCH_SIZE, predict
+from modules.predict.prediction import BATCH_SIZE, check_images, find_images, predict
 from modules.predict.pushed_models import find_models
 from modules.push import publish
 from modules.push.candidate import Candidate
@@ -279,17 +278,17 @@ def test_a_damaged_manifest(run, copied, changes, reason):
     version = copied / "tflite" / run.newest
     change_manifest(version, **changes)
     (line,) = errors(ask(copied, run.images), 1)
-    assert line.startswith(f"the manifest {version / 'manifest.json'} cannot be read ({reason}")
+    assert line.startswith(f"{version / 'manifest.json'} is not a manifest ({reason}")
 
 
 def test_manifests_that_are_no_json_or_gone(run, copied):
     manifest = copied / "tflite" / run.newest / "manifest.json"
     manifest.write_text("{")
     (line,) = errors(ask(manifest.parent, run.images), 1)
-    assert line.startswith(f"the manifest {manifest} cannot be read (Expecting property name")
+    assert line.startswith(f"{manifest} is not a manifest (Invalid JSON: ")
     manifest.unlink()
     (line,) = errors(ask(manifest.parent, run.images), 1)
-    assert line.startswith(f"the manifest {manifest} cannot be read ([Errno 2]")
+    assert line == f"{manifest} is missing; push the model again"
 
 
 def test_labels_that_do_not_fit_the_model(run, copied):

@@ -225,8 +225,8 @@ def test_every_damage_is_told(tmp_path: Path, destination: Path, name: str, kind
     ("content", "complaint"),
     [
         (None, r"manifest\.json is missing"),
-        (b"{", "is not a manifest: .*JSON"),
-        (b"{}", "is not a manifest: .*Field required"),
+        (b"{", r"is not a manifest \(Invalid JSON"),
+        (b"{}", r"is not a manifest \(variant: Field required"),
         ({"version": 8}, "is that of version 8"),
         ({"file": "../../x"}, "must stay inside its version"),
     ],
