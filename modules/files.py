@@ -15,6 +15,7 @@ sees what others have written in the meantime.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from typing import IO, Any
 from modules.errors import UserError
 
 _CHUNK_BYTES = 1 << 20
+# It also logs the stack of every error that it raises; GCSFS_DEBUG=WARNING shows them.
+logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 
 
 def is_url(path: str) -> bool:

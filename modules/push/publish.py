@@ -111,7 +111,10 @@ def rollback(
     target = open_destination(destination)
     with target.failures_explained():
         if not files.exists(target.base):
-            raise UserError(f"nothing has been pushed to {destination}, so nothing can go back")
+            raise UserError(
+                f"push --rollback needs a destination with pushed versions, but {destination} does not "
+                "exist; give the directory or URL that was pushed to"
+            )
         with target.exclusive(lock_timeout_s):
             versions = list(target.whole_versions())
             former = _before_newest(target, versions)

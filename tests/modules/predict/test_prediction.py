@@ -15,38 +15,21 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from click.testing import CliRunner
 from PIL import Image
+from pushes import push_exported
 from scipy.special import softmax
 
 from modules.errors import ConfigError, UserError
 from modules.export import saved_model
-from modules.export.tflite import export_models, sha256
+from modules.export.tflite import export_models
 from modules.models import zoo
 from modules.predict.prediction import BATCH_SIZE, check_images, find_images, predict
 from modules.predict.pushed_models import find_models
-from modules.push import publish
-from modules.push.candidate import Candidate
 from modules.settings import ModelSettings
 from pipeline.cli.main import main
 
 SETTINGS = ModelSettings(model="cnn_small", parameters={"filters": [8, 16]})
 LABELS = [f"digit {number}" for number in range(10)]
 COUNT = BATCH_SIZE + 8
-
-
-def push_student(
-    serving_dir: str, tflite: Path, variants: list[str], destination: Path
-) -> publish.Pushed:
-    """Push the SavedModel with some TFLite variants, of which the first is model.tflite."""
-    files = {name: tflite / "student" / name / "model.tflite" for name in variants}
-    measured = {name: {"sha256": sha256(str(file))} for name, file in files.items()}
-    report = {
-        "student": {},
-        "variants": measured,
-        "comparison": {},
-        "gate": {"blessed": True, "tflite": variants},
-    }
-    candidate = Candidate(serving_dir, str(tflite / "student"), report, "digits")
-    return publish.push(candidate, str(destination))
 
 
 def change_manifest(version: Path, **changes: object) -> None:
@@ -69,7 +52,7 @@ def run(digit_pixels, digit_labels, transformed_digits, tmp_path_factory):
     models = {"student": (model, ("float32", "int8"))}
     export_models(models, digit_pixels[200:300], LABELS, str(tflite))
     older, newest = (
-        push_student(serving_dir, tflite, variants, output / "pushed")
+        push_exported(serving_dir, tflite, variants, str(output / "pushed"))
         for variants in (["int8"], ["float32", "int8"])
     )
     images = output / "images"
