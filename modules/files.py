@@ -84,7 +84,7 @@ def read_bytes(path: str) -> bytes:
     """The content of a file.
 
     Raises:
-      FileNotFoundError: There is none.
+      FileNotFoundError: The file does not exist.
     """
     with _reading(path) as file:
         return bytes(file.read())
@@ -94,7 +94,7 @@ def sha256(path: str) -> str:
     """Hexadecimal SHA-256 of a file.
 
     Raises:
-      FileNotFoundError: There is none.
+      FileNotFoundError: The file does not exist.
     """
     digest = hashlib.sha256()
     with _reading(path) as file:
@@ -113,7 +113,7 @@ def copy(source: str, target: str) -> str:
     """Copies a file and makes its directory; returns the SHA-256 of what was copied.
 
     Raises:
-      FileNotFoundError: There is no such source.
+      FileNotFoundError: The source does not exist.
     """
     digest = hashlib.sha256()
     if (local := local_path(target)) is not None:

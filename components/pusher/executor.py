@@ -39,8 +39,8 @@ class Executor(tfx_executor.Executor):
         Args:
           input_dict: `model`, `model_blessing`, `tflite`, `evaluation`; one artifact each.
           output_dict: `pushed_model`.
-          exec_properties: `push_destination` (proto as JSON), `run_destination` that goes before
-            it or None, `push` (PushSettings as JSON), `pipeline`.
+          exec_properties: `push_destination` (proto as JSON), `run_destination` that overrides it
+            or None, `push` (PushSettings as JSON), `pipeline`.
 
         Raises:
           UserError: there is no report, or what `modules.push.publish.push` or

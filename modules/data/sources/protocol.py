@@ -1,7 +1,7 @@
-"""What a source of labeled images has to answer.
+"""The protocol of a source of labeled images.
 
-A source lists cheap references first (`items`), so that the list can be checked and dealt out to
-Beam workers, and reads one image at a time (`read`).
+A source first lists cheap references (`items`), which can be checked and distributed to Beam
+workers, and then reads one image at a time (`read`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Source(Protocol):
 
     @staticmethod
     def unwatched(settings: DataSettings) -> bytes:
-        """What the examples depend on beside the files that TFX watches by itself."""
+        """What the examples depend on besides the files that TFX watches itself."""
 
     @property
     def labels(self) -> tuple[str, ...]:

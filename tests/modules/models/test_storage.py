@@ -50,7 +50,7 @@ def test_saved_and_loaded_model_answers_the_same(name, scheme, tmp_path):
 
 
 def test_no_model_at_a_url_is_one_clear_line():
-    with pytest.raises(ModelError, match="ram://none/model.json: no readable model description"):
+    with pytest.raises(ModelError, match=r"ram://none/model\.json: no readable model description"):
         storage.load_model("ram://none")
 
 

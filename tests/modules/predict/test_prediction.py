@@ -123,7 +123,7 @@ def test_integers_are_turned_back_into_logits(run):
     top = np.array([answer["top"][0]["probability"] for answer in found])
     chosen = [answer["top"][0]["index"] for answer in found]
     difference = np.abs(top - run.probabilities[np.arange(COUNT), chosen])
-    assert 1e-4 < difference.max() < 0.1  # quantised, but to the same logits
+    assert 1e-4 < difference.max() < 0.1  # quantized, but to the same logits
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_saved_model_without_a_manifest_answers_with_class_numbers(run, copied
 
 
 def test_an_image_that_only_the_graph_refuses(run, copied, tmp_path):
-    """Without a manifest nothing says beforehand that the model takes grey pixels."""
+    """Without a manifest nothing says beforehand that the model takes gray pixels."""
     shutil.rmtree(copied / "tflite")
     file = tmp_path / "print.jpg"
     Image.new("CMYK", (8, 8), (10, 20, 30, 40)).save(file)
@@ -338,7 +338,7 @@ def test_directories_are_searched_at_any_depth(tmp_path):
     assert find_images(named) == named
 
 
-def test_colour_is_what_the_model_takes_not_what_the_file_has(tmp_path):
+def test_color_is_what_the_model_takes_not_what_the_file_has(tmp_path):
     cmyk = tmp_path / "print.jpg"
     Image.new("CMYK", (8, 8), (10, 20, 30, 40)).save(cmyk)
     check_images([cmyk], 3)

@@ -216,8 +216,8 @@ def test_another_saved_model_or_label_is_new_content(tmp_path: Path, destination
     extra.unlink()
     without = publish.push(candidate, str(destination))
     edit_spec(candidate, labels=["a", "b"])
-    relabelled = publish.push(candidate, str(destination))
-    assert first.version < with_extra.version < without.version < relabelled.version
+    relabeled = publish.push(candidate, str(destination))
+    assert first.version < with_extra.version < without.version < relabeled.version
 
 
 @pytest.mark.parametrize(

@@ -157,12 +157,12 @@ def test_failure_at_every_change(tmp_path: Path, store, error: BaseException, ac
         leftovers += len(seen) > len(list(left.glob("tflite/*/manifest.json")))
         (version,) = push_all(tmp_path / "work", URL, "e", keep=2)
         assert version > max(seen)
-        mended = store()
-        assert versions(mended / "saved_model") == versions(mended / "tflite")
+        after = store()
+        assert versions(after / "saved_model") == versions(after / "tflite")
         # A rollback, begun or done, needs one more than the newest two.
-        assert len(versions(mended / "tflite")) == 2 or action == "rollback"
-        assert served(mended) == "e"
-        assert_whole(mended)
+        assert len(versions(after / "tflite")) == 2 or action == "rollback"
+        assert served(after) == "e"
+        assert_whole(after)
     assert step > (20 if action == "push" else 8)
     assert leftovers > 5
 
@@ -202,7 +202,7 @@ def test_two_pushers_on_one_number(tmp_path: Path, store) -> None:
 
     ObjectStore.before_change = staticmethod(meanwhile)
     # The first one has one object on its way, and makes no other.
-    with pytest.raises(UserError, match=r"another pusher writes .*tflite/7"):
+    with pytest.raises(UserError, match=r"another pusher is writing .*tflite/7"):
         push_all(tmp_path / "work", URL, "a", now=lambda: 7)
     assert push_all(tmp_path / "work", URL, "a", now=lambda: 7) == [8]
     assert served(store()) == "a"
@@ -213,7 +213,7 @@ def test_a_copy_that_is_cut_short_is_found_out(tmp_path: Path) -> None:
     ObjectStore.transmitted = staticmethod(
         lambda path, content: content[: len(content) // 2] if "index" in path else content
     )
-    with pytest.raises(UserError, match=r"does not hold what was written: .*variables\.index has"):
+    with pytest.raises(UserError, match=r"does not contain what was written: .*variables\.index has"):
         push_all(tmp_path / "work", URL, "a")
     assert not [name for name in objects() if name.endswith(("saved_model.pb", "manifest.json"))]
 

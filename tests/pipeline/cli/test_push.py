@@ -82,8 +82,8 @@ def test_a_directory_that_is_not_there(tmp_path: Path, command: list[str]) -> No
     result = invoke(*command, tmp_path / "none")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        "error: DIR must be a run's output directory or where it has pushed to, but there is no "
-        f"directory {tmp_path / 'none'}\n"
+        "error: DIR must be a run's output directory or a push destination, but "
+        f"{tmp_path / 'none'} does not exist; check the path\n"
     )
 
 
