@@ -103,7 +103,7 @@ def _check_tune(
 
 # A check and what it needs, the first of which it checks. It is given the sections.
 _CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
-    (check_source, ("data",)),
+    (check_source, ("data.source", "data.path")),
     (_check_mixup, ("augment.mixup", "distill.knowledge", "distill.methods")),
     (_check_views, ("augment", "distill.views")),
     (_check_pushed_variants, ("push.tflite", "export.tflite")),

@@ -171,7 +171,7 @@ WRONG_VALUES = {
     "seed=4294967296": "seed: must be less than 4294967296, got 4294967296",
     "data.eval_fraction=1": "data.eval_fraction: must be less than 1, got 1",
     "data.channels=2": "data.channels: must be 1 or 3, got 2",
-    "data.source=mnist": "data.source: must be 'digits' or 'image_folder', got 'mnist'",
+    "data.source=mnist": "data.source must be one of digits, image_folder, got 'mnist'",
     "student.train.epochs=many": (
         "student.train.epochs: must be a valid integer, unable to parse string as an "
         "integer, got 'many'"
@@ -184,11 +184,11 @@ WRONG_VALUES = {
         "name: must match pattern '^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$', got 'Big Name'"
     ),
     "data.source=image_folder": (
-        "data.path: must be set when data.source is image_folder; set it to a directory with one "
+        "data.path must be set when data.source is image_folder; set it to a directory with one "
         "sub-folder of PNG or JPEG files per class"
     ),
     "data.path=pictures": (
-        "data.path: must not be set when data.source is digits, got 'pictures'; set "
+        "data.path must not be set when data.source is digits, got 'pictures'; set "
         "data.source: image_folder or remove data.path"
     ),
     "gate={}": (
@@ -437,7 +437,6 @@ def test_all_mistakes_are_told_at_once_each_with_where_it_comes_from(file: Path)
         "--set latency:",
         f"{file}: name:",
         "--set seed=-1: seed:",
-        f"{file}: data.path:",
         f"{file}: data.channels:",
         f"{file}: student.train.epochs:",
         f"{file}: distill.alpha:",
@@ -445,6 +444,7 @@ def test_all_mistakes_are_told_at_once_each_with_where_it_comes_from(file: Path)
         f"{file}: gate.limits.0.max:",
         f"{file}: push.keep:",
         "--set distil.alpha=1: distil: no such key",
+        f"{file}: data.path",
         f"{file}: distill.knowledge",
         f"{file}: augment.mixup",
         f"{file}: push.tflite",

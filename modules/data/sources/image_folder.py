@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from modules import files
 from modules.data.images import IMAGE_SUFFIXES
@@ -28,6 +29,7 @@ class ImageFolder:
     paths relative to `path`, every other column is a feature.
     """
 
+    pattern: ClassVar[str | None] = "*/*"
     path: str
     labels: tuple[str, ...] = field(init=False)
     features: tuple[str, ...] = field(init=False)

@@ -7,7 +7,7 @@ workers, and then reads one image at a time (`read`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 from modules.settings import DataSettings
 
@@ -28,7 +28,14 @@ class Item:
 
 
 class Source(Protocol):
-    """A data set of labeled images, small enough to pickle to a Beam worker."""
+    """A data set of labeled images, small enough to pickle to a Beam worker.
+
+    Attributes:
+      pattern: The files that TFX watches for changes, relative to `data.path`; None if the source
+        needs no files.
+    """
+
+    pattern: ClassVar[str | None]
 
     @staticmethod
     def check(settings: DataSettings) -> None:

@@ -29,7 +29,7 @@ def test_an_unknown_source_is_refused(name, hint):
         with pytest.raises(ConfigError) as caught:
             use(DataSettings(source=name))
         assert str(caught.value) == (
-            f"data.source must be one of digits, image_folder, got {name!r}{hint}"
+            f"data.source must be one of {', '.join(registry.SOURCES)}, got {name!r}{hint}"
         )
 
 
