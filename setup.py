@@ -32,7 +32,5 @@ setup(
     ),
     package_data={"pipeline": ["presets/*.yaml"], "modules.report": ["templates/*"]},
     install_requires=install_requires(),
-    # Object stores by URL, for pushing and for data.
-    extras_require={"gcs": ["gcsfs"], "s3": ["s3fs"]},
     entry_points={"console_scripts": ["tfx-distill = pipeline.cli.main:main"]},
 )

@@ -1,31 +1,32 @@
 """Files and directories at local paths and URLs, through fsspec.
 
-The scheme of a URL names its file system: `s3://` needs the extra `tfx-distill[s3]`, `gs://` the
-extra `tfx-distill[gcs]`. What a store needs beside the URL comes from its own environment
-variables and from fsspec's configuration, never from ours. For S3 and compatible servers:
+The scheme of a URL names its file system, such as `s3://` or `gs://`. What a store needs besides
+the URL comes from its own environment variables and from fsspec's configuration, never from ours.
+For S3 and compatible servers:
 
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE      credentials, as for other clients
     AWS_ENDPOINT_URL or FSSPEC_S3_ENDPOINT_URL                 a server other than Amazon's
     ~/.config/fsspec/s3.json: {"s3": {"endpoint_url": "…"}}    the same in a file
 
 They are read once, when a process first uses the store. Listings are not cached, so a reader
-sees what others have written meanwhile.
+sees what others have written in the meantime.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
 from modules.errors import UserError
 
 _CHUNK_BYTES = 1 << 20
-# Package and extra by scheme.
-_EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs")}
+# It also logs the stack of every error that it raises; GCSFS_DEBUG=WARNING shows them.
+logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
 
 
 def is_url(path: str) -> bool:
@@ -40,7 +41,7 @@ def local_path(path: str) -> str | None:
 
 
 def check_scheme(path: str) -> None:
-    """Whether there is a file system for a path; nothing is looked at.
+    """Checks that there is a file system for a path, without looking at the path.
 
     Raises:
       UserError: The scheme is unknown, or its package is not installed.
@@ -83,7 +84,7 @@ def read_bytes(path: str) -> bytes:
     """The content of a file.
 
     Raises:
-      FileNotFoundError: There is none.
+      FileNotFoundError: The file does not exist.
     """
     with _reading(path) as file:
         return bytes(file.read())
@@ -93,7 +94,7 @@ def sha256(path: str) -> str:
     """Hexadecimal SHA-256 of a file.
 
     Raises:
-      FileNotFoundError: There is none.
+      FileNotFoundError: The file does not exist.
     """
     digest = hashlib.sha256()
     with _reading(path) as file:
@@ -103,7 +104,7 @@ def sha256(path: str) -> str:
 
 
 def write_bytes(path: str, content: bytes) -> None:
-    """Writes a file, at a URL as a whole or not at all; a local directory has to be there."""
+    """Writes a file, at a URL as a whole or not at all; a local directory must exist."""
     with _writing(path) as file:
         file.write(content)
 
@@ -112,7 +113,7 @@ def copy(source: str, target: str) -> str:
     """Copies a file and makes its directory; returns the SHA-256 of what was copied.
 
     Raises:
-      FileNotFoundError: There is no such source.
+      FileNotFoundError: The source does not exist.
     """
     digest = hashlib.sha256()
     if (local := local_path(target)) is not None:
@@ -144,11 +145,11 @@ def remove_tree(directory: str) -> None:
 
 
 class LocalCopies:
-    """Local stand-ins for what lies at URLs; local paths stay as they are.
+    """Local copies of what is at URLs; local paths stay as they are.
 
-    For what works on local files alone: LiteRT, SavedModels of stores that TensorFlow cannot read,
-    processes that are timed and should read no network. A context: what was written is copied to
-    its URL when it ends without an error.
+    For code that needs local files: LiteRT, SavedModels on stores that TensorFlow cannot read,
+    timed processes that must not wait for a network. A context manager: what was written is copied
+    to its URL when the context ends without an error.
     """
 
     def __init__(self) -> None:
@@ -174,7 +175,7 @@ class LocalCopies:
         return local
 
     def to_write(self, directory: str) -> str:
-        """A local directory whose content goes to `directory`."""
+        """A local directory whose content is copied to `directory` in the end."""
         local = local_path(directory)
         return self._stack.enter_context(_copied_to(directory)) if local is None else local
 
@@ -193,16 +194,10 @@ def _locate(path: str) -> tuple[Any, str]:
 
     if (local := local_path(path)) is not None:
         return fsspec.filesystem("file"), os.path.join(os.getcwd(), local).rstrip("/") or "/"
-    scheme = path.partition("://")[0]
     try:
         files, place = fsspec.url_to_fs(path, use_listings_cache=False)
     except ImportError as error:
-        package, extra = _EXTRAS.get(scheme, (None, None))
-        remedy = f"pip install 'tfx-distill[{extra}]'" if extra else str(error)
-        raise UserError(
-            f"{path} needs the package {package or f'for {scheme}://'}, which is not installed; "
-            f"{remedy}"
-        ) from error
+        raise UserError(f"{path} needs a package that is not installed: {error}") from error
     except ValueError as error:
         raise UserError(
             f"{path} must be a local path or a URL that fsspec knows, such as s3://… or gs://…, "
@@ -220,7 +215,7 @@ def _below(files: Any, directory: str, prefix: str = "") -> Iterator[str]:
         path = entry["name"].rstrip("/")
         if path == directory:
             continue
-        # Neither a file nor a directory is what a local link says it is.
+        # A local link is listed as neither a file nor a directory.
         linked = entry["type"] not in ("file", "directory") and files.isdir(path)
         if linked or entry["type"] == "directory":
             yield from _below(files, path, f"{prefix}{_name(path)}/")
@@ -234,7 +229,7 @@ def _reading(path: str) -> Iterator[IO[bytes]]:
     try:
         file = files.open(place, "rb")
     except (FileNotFoundError, NotADirectoryError):
-        # Object stores do not say which.
+        # Object stores do not name the path.
         raise FileNotFoundError(path) from None
     with file:
         yield file
@@ -243,7 +238,13 @@ def _reading(path: str) -> Iterator[IO[bytes]]:
 @contextmanager
 def _writing(path: str) -> Iterator[IO[bytes]]:
     files, place = _locate(path)
-    # An upload that fails half-way must not appear. A local file is written where it is.
-    whole = files.transaction if local_path(path) is None else nullcontext()
-    with whole, files.open(place, "wb") as file:
-        yield file
+    if local_path(path) is not None:
+        with files.open(place, "wb") as file:
+            yield file
+        return
+    # Only a finished file is uploaded: half of one must never appear. Not a transaction of fsspec,
+    # which all threads of a process would share.
+    with tempfile.NamedTemporaryFile() as finished:
+        yield finished
+        finished.flush()
+        files.put_file(finished.name, place)

@@ -15,11 +15,12 @@ from tfx.proto import example_gen_pb2
 
 from components.example_gen.executor import Executor, pack_settings
 from components.run_parameters import Parameters
+from modules.data.sources.registry import SOURCES
 from modules.settings import DataSettings
 
 
-class ImageFolderExampleGen(FileBasedExampleGen):
-    """Reads class sub-folders of image files."""
+class FilesExampleGen(FileBasedExampleGen):
+    """Reads files, which TFX watches for changes."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
@@ -50,10 +51,11 @@ def example_gen(
     path = parameters.get("data_path", settings.path)
     # Files that are named when a run begins can be looked at by the run alone.
     custom_config = pack_settings(settings, code_digest, known_path=path == settings.path)
-    if settings.path:
-        component = ImageFolderExampleGen(
+    pattern = SOURCES[settings.source].pattern
+    if pattern:
+        component = FilesExampleGen(
             input_base=path,
-            input_config=_single_split("*/*"),
+            input_config=_single_split(pattern),
             output_config=output_config,
             custom_config=custom_config,
         )

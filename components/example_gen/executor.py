@@ -39,12 +39,12 @@ def pack_settings(
       code_digest: Of this project's code.
       known_path: Whether `data.path` can be looked at now.
     """
-    # What only later nodes read is left out: changing it must not read the images again.
+    # Settings of later nodes are left out: changing them must not read the images again.
     relevant = settings.model_dump(
         include={"source", "path", "channels", "eval_fraction", "split_seed"}
     )
     struct = struct_pb2.Struct()
-    # TFX notices changed images by itself, but not, for one, a file beside the class folders.
+    # TFX notices changed images itself, but not, for example, a file next to the class folders.
     digest = hashlib.sha256(unwatched(settings)).hexdigest() if known_path else ""
     json_format.ParseDict(
         {"data": relevant, "unwatched": digest, "code_digest": code_digest}, struct
@@ -110,7 +110,7 @@ def _read_source(
     pipeline: beam.Pipeline, exec_properties: dict[str, Any], split_pattern: str
 ) -> beam.pvalue.DoOutputsTuple:
     """Outputs `train`, `eval`, `problem` and `count` of the whole source."""
-    del split_pattern  # A source has one part; its files are the settings' business.
+    del split_pattern  # A source has one part and finds its files by the settings.
     settings = unpack_settings(exec_properties)
     source = open_source(settings)
     return (
@@ -164,7 +164,7 @@ def _bytes(value: bytes) -> tf.train.Feature:
 
 
 class _Summary(beam.CombineFn):
-    """Counts per split and label, and the first problems by name; small whatever the data."""
+    """Counts per split and label, and the first problems by name; small for any data."""
 
     def create_accumulator(self) -> dict[str, Any]:
         return {"counts": Counter(), "problems": [], "problem_count": 0}
@@ -195,7 +195,7 @@ def _write_summary(summary: dict[str, Any], path: str) -> None:
 
 
 def check_summary(summary: dict[str, Any], labels: tuple[str, ...]) -> None:
-    """Refuse data on which nothing can be trained or judged.
+    """Refuse data that cannot be used for training or evaluation.
 
     Args:
       summary: `problems` (the first few), `problem_count`, and `counts` by "split/label".
@@ -207,7 +207,7 @@ def check_summary(summary: dict[str, Any], labels: tuple[str, ...]) -> None:
     if summary["problem_count"]:
         more = summary["problem_count"] - len(summary["problems"])
         raise DataError(
-            f"{summary['problem_count']} example(s) cannot be used; mend or remove them: "
+            f"{summary['problem_count']} example(s) cannot be used; fix or remove them: "
             + "; ".join(summary["problems"])
             + (f"; and {more} more" if more else "")
         )

@@ -38,7 +38,7 @@ class Pusher(tfx_pusher.Pusher):
     Which TFLite files ship is the gate's decision, and read from report.json.
 
     The output channel `pushed_model` is that of TFX's Pusher: it holds a copy of the SavedModel
-    and tells through its custom properties whether, where and as which version it was pushed.
+    and its custom properties say whether, where and as which version it was pushed.
     """
 
     SPEC_CLASS = PusherSpec
@@ -64,12 +64,12 @@ class Pusher(tfx_pusher.Pusher):
           model_blessing: the Evaluator's `ModelBlessing`; without a blessing nothing is pushed.
           tflite: the Exporter's `TFLiteModels`.
           evaluation: the Evaluator's `ModelEvaluation`, with report.json.
-          push: `keep` and `vertex` are obeyed here; `tflite` by the gate, `destination` by whoever
-            chooses the next argument.
+          push: `keep` and `vertex` are used here; the gate uses `tflite`, and the caller
+            `destination` for the next argument.
           destination: base directory of all versions, a local path or a URL.
           pipeline: the pipeline's name.
           code_digest: digest of the executor's code, so that TFX's cache knows when it changes.
-          run_destination: a TFX RuntimeParameter that goes before `destination`, or None.
+          run_destination: a TFX RuntimeParameter that overrides `destination`, or None.
         """
         spec = PusherSpec(
             model=model,

@@ -8,10 +8,10 @@ from tfx import types
 from tfx.components.pusher import executor as tfx_executor
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import io_utils, proto_utils
+from tfx.utils import path_utils, proto_utils
 
 from modules.errors import ConfigError, UserError
-from modules.files import read_bytes
+from modules.files import copy_tree, read_bytes
 from modules.push import publish, registry
 from modules.push.candidate import Candidate
 from modules.settings import PushSettings
@@ -39,8 +39,8 @@ class Executor(tfx_executor.Executor):
         Args:
           input_dict: `model`, `model_blessing`, `tflite`, `evaluation`; one artifact each.
           output_dict: `pushed_model`.
-          exec_properties: `push_destination` (proto as JSON), `run_destination` that goes before
-            it or None, `push` (PushSettings as JSON), `pipeline`.
+          exec_properties: `push_destination` (proto as JSON), `run_destination` that overrides it
+            or None, `push` (PushSettings as JSON), `pipeline`.
 
         Raises:
           UserError: there is no report, or what `modules.push.publish.push` or
@@ -54,7 +54,8 @@ class Executor(tfx_executor.Executor):
             self._MarkNotPushed(pushed_model)
             return
         settings = PushSettings.model_validate_json(exec_properties[PUSH_KEY])
-        model_path = self.GetModelPath(input_dict)
+        model_uri = artifact_utils.get_single_uri(input_dict[standard_component_specs.MODEL_KEY])
+        model_path = path_utils.serving_model_dir(model_uri)
         tflite_uri = artifact_utils.get_single_uri(input_dict[TFLITE_KEY])
         evaluation_uri = artifact_utils.get_single_uri(input_dict[EVALUATION_KEY])
         candidate = Candidate(
@@ -70,7 +71,7 @@ class Executor(tfx_executor.Executor):
             name = registry.register(pushed.manifest, pushed.saved_model_dir, settings.vertex)
             logging.info("Version %d registered as %s", pushed.version, name)
 
-        io_utils.copy_dir(model_path, pushed_model.uri)
+        copy_tree(model_path, pushed_model.uri)
         self._MarkPushed(pushed_model, pushed.saved_model_dir, str(pushed.version))
         pushed_model.set_string_custom_property(PUSHED_TFLITE_PROPERTY, pushed.tflite_dir)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from modules.settings import AugmentSettings
 
-_GREY = 128
+_GRAY = 128
 
 
 def augment(
@@ -86,7 +86,7 @@ def _pad_crop(pixels: tf.Tensor, keys: tf.Tensor, pad: int) -> tf.Tensor:
 
 
 def _cutout(pixels: tf.Tensor, keys: tf.Tensor, side: int) -> tf.Tensor:
-    """Greys a square around a random pixel (DeVries & Taylor 2017, 1708.04552)."""
+    """Grays a square around a random pixel (DeVries & Taylor 2017, 1708.04552)."""
     _, height, width, _ = pixels.shape
 
     def covered(size: int, purpose: str) -> tf.Tensor:
@@ -95,4 +95,4 @@ def _cutout(pixels: tf.Tensor, keys: tf.Tensor, side: int) -> tf.Tensor:
         return (place >= start) & (place < start + side)
 
     hole = covered(height, "cutout_row")[:, :, None] & covered(width, "cutout_column")[:, None, :]
-    return tf.where(hole[..., None], tf.constant(_GREY, tf.uint8), pixels)
+    return tf.where(hole[..., None], tf.constant(_GRAY, tf.uint8), pixels)

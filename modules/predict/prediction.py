@@ -45,11 +45,11 @@ class Answer:
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """The files among `paths`, and the images below the directories among them, in order.
 
-    A directory stands for its PNG and JPEG files at any depth, sorted; hidden ones are passed
-    over. Of a file that is named, the suffix does not matter.
+    A directory stands for its PNG and JPEG files at any depth, sorted, without hidden ones. A file
+    that is named may have any suffix.
 
     Raises:
-      ConfigError: A path is not there, or a directory has no image; a line for each.
+      ConfigError: A path does not exist, or a directory has no image; a line for each.
     """
     images: list[Path] = []
     problems = []
@@ -111,7 +111,9 @@ def predict(
                 encoded = [path.read_bytes() for path in batch]
                 tops = [_top(model, ask(encoded), top_k) for model, ask in opened]
             except OSError as error:
-                raise UserError(f"{error}; leave the images where they are meanwhile") from error
+                raise UserError(
+                    f"{error}; leave the images in place until all are answered"
+                ) from error
             except tf.errors.OpError as error:
                 raise UserError(
                     f"one of the images from {batch[0]} to {batch[-1]} cannot be answered "
@@ -143,10 +145,10 @@ def _open(model: PushedModel, copies: LocalCopies) -> _Ask:
             f"{model.path} cannot be loaded ({_reason(error)}); push the model again"
         ) from error
     if model.file is None:
-        # Preprocessing is part of the graph: it is given the files' own bytes.
+        # Preprocessing is part of the graph, which takes the encoded files.
         return lambda encoded: loaded.answer([_example(image) for image in encoded])
     shape = model.input_shape
-    assert shape is not None  # `find_models` has seen to it
+    assert shape is not None  # `find_models` has checked it
     return lambda encoded: loaded.answer(np.stack([_pixels(image, shape) for image in encoded]))
 
 
@@ -169,7 +171,7 @@ def _example(image: bytes) -> bytes:
 
 
 def _top(model: PushedModel, logits: NDArray[np.float32], top_k: int) -> list[tuple[Guess, ...]]:
-    """The most probable classes of each image; of equal ones the lower index first."""
+    """The most probable classes of each image; ties go to the lower index."""
     from scipy.special import softmax
 
     classes = logits.shape[1]
@@ -188,6 +190,6 @@ def _top(model: PushedModel, logits: NDArray[np.float32], top_k: int) -> list[tu
 
 
 def _reason(error: Exception) -> str:
-    """One line; TensorFlow's reason stands below the stack, and above the name of the node."""
+    """One line: TensorFlow puts the reason below the stack and above the name of the node."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and "[[" not in line]
     return lines[-1] if lines else repr(error)

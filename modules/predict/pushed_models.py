@@ -1,6 +1,6 @@
-"""Pushed models: which versions a directory means, and what the manifest says of their files.
+"""Pushed models: the versions that a directory stands for, and their files by the manifest.
 
-Nothing heavy is imported: a wrong directory is refused before TensorFlow is loaded.
+Nothing heavy is imported: a wrong directory is reported before TensorFlow loads.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def find_models(
       directory: A push destination, a version below it, or a run's output directory; local or a
         URL.
       wanted: One format alone; None is every format that is there.
-      variant: The TFLite variant; None is the one that is `model.tflite`.
+      variant: The TFLite variant; None is that of `model.tflite`.
 
     Raises:
       ConfigError: The directory holds no such model.

@@ -46,7 +46,7 @@ class Candidate:
 
 
 def describe(candidate: Candidate) -> tuple[Manifest, Paths]:
-    """The candidate's manifest but for version and time, and where its files are.
+    """The candidate's manifest, without version and time, and the paths of its files.
 
     Args:
       candidate: the model.
@@ -99,8 +99,8 @@ def _shipping(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         ) from error
     if not measured:
         raise UserError(
-            "report.json must name in gate.tflite at least one variant that ships, it names none; "
-            "evaluate the model again"
+            "report.json must name at least one variant that ships in gate.tflite, but the list is "
+            "empty; evaluate the model again"
         )
     return measured
 
@@ -129,7 +129,7 @@ def _entry(
 
 
 def _named(entries: list[TFLiteFile]) -> list[TFLiteFile]:
-    """The first file is model.tflite, where every reader looks; the others tell their variant."""
+    """The first file is model.tflite, where every reader looks; other names have the variant."""
     first, *more = entries
     return [
         first,

@@ -4,8 +4,8 @@
     <destination>/tflite/<version>/model.tflite, manifest.json
     <destination>/rolled_back/<content digest>.json                      not to be pushed again
 
-A version is whole when its manifest can be read and its SavedModel is there. What else is found
-under a number, such as another tool's SavedModel, is left alone, and its number not given out.
+A version is whole when its manifest can be read and its SavedModel is there. Anything else under a
+number, such as another tool's SavedModel, is left alone, and its number is not used.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+
+from pydantic import ValidationError
 
 from modules import files
 from modules.errors import ModelError, UserError
@@ -26,11 +28,11 @@ KINDS = (SAVED_MODEL, TFLITE)
 SAVED_MODEL_FILE = "saved_model.pb"
 CLAIM_FILE = ".push.json"
 ROLLED_BACK = "rolled_back"
-PUSHED = "pushed"  # where a run pushes to in its output directory, unless told otherwise
+PUSHED = "pushed"  # the default destination in a run's output directory
 
 
 class Destination(ABC):
-    """Versions at a place, a local path or a URL."""
+    """Versions at a local path or a URL."""
 
     # What its file system raises when it fails.
     failures: tuple[type[Exception], ...]
@@ -40,7 +42,7 @@ class Destination(ABC):
 
     @abstractmethod
     def exclusive(self, timeout_s: float) -> AbstractContextManager[None]:
-        """Makes the place, keeps other pushers out as far as possible, clears up after dead ones.
+        """Makes the directory, keeps out other pushers if it can, cleans up after dead ones.
 
         Args:
           timeout_s: how long to wait for another pusher, in seconds.
@@ -68,11 +70,11 @@ class Destination(ABC):
         return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
     def highest(self) -> int:
-        """The highest number in use, which TF Serving serves, be it whole or not; 0 if none is."""
+        """The highest number in use, whole version or not, which TF Serving serves; 0 if unused."""
         return max((number for kind in KINDS for number in self.numbers(kind)), default=0)
 
     def next_version(self, unix_s: float) -> int:
-        """A number above all that are in use: the time, unless the clock is behind them."""
+        """A number above all that are in use: the time, unless the clock runs behind them."""
         return max(self.highest() + 1, int(unix_s))
 
     def read_manifest(self, version: int) -> Manifest | str:
@@ -84,7 +86,7 @@ class Destination(ABC):
         return manifest
 
     def manifest(self, version: int) -> Manifest | None:
-        """The manifest of a whole version, or None where there is none."""
+        """The manifest of a version, or None if the version is not whole."""
         manifest = self.read_manifest(version)
         saved_model = f"{self.directory(SAVED_MODEL, version)}/{SAVED_MODEL_FILE}"
         if isinstance(manifest, str) or not files.exists(saved_model):
@@ -124,7 +126,7 @@ class Destination(ABC):
         try:
             return dict(json.loads(files.read_bytes(self.mark_path(content_digest))))
         except (FileNotFoundError, ValueError):
-            return None  # half a mark is that of a rollback that has not gone on
+            return None  # half a mark was left by a rollback that did not finish
 
     def paths(self, manifest: Manifest) -> Paths:
         """The files of a version that is here."""
@@ -135,7 +137,7 @@ class Destination(ABC):
 
     @contextmanager
     def failures_explained(self) -> Iterator[None]:
-        """Says in one line what the destination's file system raises meanwhile.
+        """Turns errors of the destination's file system into one line.
 
         Raises:
           UserError: with that line.
@@ -159,15 +161,17 @@ def read_manifest(directory: str) -> Manifest | str:
         return Manifest.model_validate_json(files.read_bytes(path))
     except FileNotFoundError:
         return f"{path} is missing."
-    except ValueError as error:
-        return f"{path} is not a manifest: {' '.join(str(error).split())}."
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        return f"{path} is not a manifest ({reason})."
 
 
 def copy_file(source: str, target: str, digest: str) -> None:
-    """Copies one file of a version; its directory is made.
+    """Copies one file of a version and makes its directory.
 
     Raises:
-      ModelError: it is not what its SHA-256 says.
+      ModelError: the content does not match the SHA-256.
     """
     if files.copy(source, target) != digest:
         raise ModelError(f"{source} changed while it was being pushed; push again")

@@ -1,10 +1,10 @@
-"""A destination on this machine: kept by a lock, versions appear and go by a rename.
+"""A destination on this machine: a lock protects it, versions appear and disappear by a rename.
 
-A version is copied into dot-named directories beside its places, flushed to disk and renamed,
-saved_model first: a manifest that can be seen never refers to a SavedModel that cannot. It goes
-the other way round, tflite first, into dot-named directories that are then deleted. There are two
-renames, so a kill may fall between them; the dot-named tflite directory that is left tells, and
-whoever comes next makes the second one.
+A version is copied into hidden directories next to its final ones, flushed to disk and renamed,
+saved_model first: a visible manifest never refers to an invisible SavedModel. To remove a version,
+its directories are renamed to hidden ones, tflite first, and then deleted. A process may be killed
+between the two renames; it leaves a hidden tflite directory, from which the next pusher sees that
+the second rename is missing and makes it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LocalDestination(Destination):
         for kind in KINDS:
             os.makedirs(f"{self.base}/{kind}", exist_ok=True)
         path = f"{self.base}/{LOCK_FILE}"
-        # The kernel lets go of the lock when its holder dies, however that happens.
+        # The kernel releases the lock when its holder dies.
         lock = portalocker.Lock(path, mode="a", timeout=timeout_s)
         try:
             lock.acquire()
@@ -67,7 +67,7 @@ class LocalDestination(Destination):
         staged = {kind: self.directory(kind, f"{_STAGING_PREFIX}{version}") for kind in KINDS}
         try:
             for kind, names in manifest.files.items():
-                # Not mkdtemp: a server that runs as another user must be able to read it.
+                # Not mkdtemp, whose directories a server that runs as another user cannot read.
                 os.mkdir(staged[kind])
                 for name, digest in names.items():
                     copy_file(sources[kind][name], f"{staged[kind]}/{name}", digest)
@@ -78,7 +78,7 @@ class LocalDestination(Destination):
             for kind in KINDS:
                 self._rename(kind, f"{_STAGING_PREFIX}{version}", str(version))
         except BaseException:
-            with contextlib.suppress(OSError):  # the first failure is the one to tell
+            with contextlib.suppress(OSError):  # the first failure is the one to report
                 self._clear_up()
             raise
 
@@ -98,10 +98,10 @@ class LocalDestination(Destination):
         _flush(Path(self.base))
 
     def _clear_up(self) -> None:
-        """Brings to its end what a dead pusher, or the one that fails now, has left half done."""
+        """Finishes or removes what a dead pusher, or the one that fails now, left unfinished."""
         for version in self._dotted(TFLITE, _STAGING_PREFIX):
             staging = self.directory(TFLITE, f"{_STAGING_PREFIX}{version}")
-            # Flushed before the SavedModel was renamed, so it is all there.
+            # It was flushed before the SavedModel was renamed, so it is complete.
             if (
                 version in self._versions(SAVED_MODEL)
                 and version not in self._versions(TFLITE)
@@ -111,7 +111,7 @@ class LocalDestination(Destination):
         for version in self._dotted(TFLITE, _REMOVED_PREFIX):
             if version in self._versions(SAVED_MODEL):
                 self._rename(SAVED_MODEL, version, f"{_REMOVED_PREFIX}{version}")
-        # Nothing of what still has such a name is seen by anyone.
+        # No reader sees what still has a hidden name.
         for kind in KINDS:
             for prefix in (_STAGING_PREFIX, _REMOVED_PREFIX):
                 for version in self._dotted(kind, prefix):

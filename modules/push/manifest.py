@@ -24,7 +24,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _Part(BaseModel):
-    """Base of all parts; keys of a later schema are passed over."""
+    """Base of all parts; ignores the keys of later schemas."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
@@ -55,7 +55,7 @@ class SavedModelFiles(_Part):
 
 
 class Judged(_Part):
-    """Entries of report.json as they were judged; nothing where schema 1 did not keep them."""
+    """Entries of report.json as they were judged; empty for schema 1, which did not keep them."""
 
     student: dict[str, Any] | None = None
     variants: dict[str, dict[str, Any]] = {}
@@ -92,7 +92,7 @@ class Manifest(TFLiteFile):
 
     @property
     def origin(self) -> int:
-        """The version that first had this content: another one only after a rollback."""
+        """The version that first had this content; after a rollback, an earlier one."""
         return self.rollback.to if self.rollback else self.version
 
     @property
@@ -103,13 +103,13 @@ class Manifest(TFLiteFile):
 
     @property
     def files(self) -> dict[str, dict[str, str]]:
-        """SHA-256 of every file by format and name; only the manifest itself is not among them."""
+        """SHA-256 of every file but the manifest itself, by format and name."""
         tflite = {entry.file: entry.sha256 for entry in self.tflite}
         return {SAVED_MODEL: self.saved_model.files, TFLITE: tflite}
 
     @property
     def content_digest(self) -> str:
-        """SHA-256 of all that makes the model; measurements, version and time do not."""
+        """SHA-256 of what makes up the model, without measurements, version and time."""
         content = {
             "labels": self.labels,
             SAVED_MODEL: self.saved_model.files,

@@ -1,7 +1,7 @@
 """Pushing: a blessed student becomes one new, whole version at the destination.
 
-Versions are never renumbered and never used again: a reader that takes the highest number, as
-TF Serving does, is led back to a former model by publishing it once more under a higher one.
+Versions are never renumbered, and numbers never reused: a reader that takes the highest number, as
+TF Serving does, is led back to an earlier model by publishing it again under a higher number.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def push(
     Args:
       candidate: the model; nothing is written unless its TFLite files are those measured.
       destination: a local directory, made when missing, or a URL.
-      keep: whole versions to keep, 2 or more; None keeps all of them. What a rollback would go
-        to is kept whatever its age.
+      keep: whole versions to keep, 2 or more; None keeps all of them. The version that a
+        rollback would go to is always kept.
       now: the clock, in Unix seconds.
       lock_timeout_s: how long to wait for another pusher, in seconds.
 
@@ -74,7 +74,7 @@ def push(
         manifest, sources = describe(candidate)
         with target.exclusive(lock_timeout_s):
             newest = next(target.whole_versions(), None)
-            # First this: a rollback that was killed has left its mark, but not gone back.
+            # Checked before the marks: a killed rollback has left a mark without going back.
             if newest and _is_same(target, newest, manifest):
                 manifest, copied = newest, False
             else:
@@ -93,10 +93,10 @@ def rollback(
     now: Callable[[], float] = time.time,
     lock_timeout_s: float = 600.0,
 ) -> RolledBack:
-    """Publishes the content before the newest once more, as the newest version.
+    """Publishes the content before the newest again, as the newest version.
 
-    What is left behind is marked, and `push` refuses it from then on. A further rollback goes one
-    further back.
+    The content that is rolled back is marked, and `push` refuses it from then on. Another rollback
+    goes one version further back.
 
     Args:
       destination: a local directory or a URL.
@@ -111,7 +111,10 @@ def rollback(
     target = open_destination(destination)
     with target.failures_explained():
         if not files.exists(target.base):
-            raise UserError(f"nothing has been pushed to {destination}, so nothing can go back")
+            raise UserError(
+                f"push --rollback needs a destination with pushed versions, but {destination} "
+                "does not exist; give the directory or URL that was pushed to"
+            )
         with target.exclusive(lock_timeout_s):
             versions = list(target.whole_versions())
             former = _before_newest(target, versions)
@@ -123,12 +126,12 @@ def rollback(
             problems = target.problems(former)
             if problems:
                 raise UserError(
-                    f"version {former.version}, to which to roll back, is damaged: "
+                    f"version {former.version}, the one to roll back to, is damaged: "
                     f"{' '.join(problems)} Remove that version to go further back"
                 )
             newest, unix_s = versions[0], now()
             back = Rollback(to=former.origin, from_version=newest.version)
-            # First the mark: nobody pushes again what is about to be left.
+            # The mark comes first, so that nobody pushes this content again meanwhile.
             target.write_mark(
                 newest.content_digest,
                 {"version": newest.version, "to": former.origin, "created": _iso(unix_s)},
@@ -194,7 +197,7 @@ def _is_same(target: Destination, newest: Manifest, candidate: Manifest) -> bool
 def _check_not_rolled_back(target: Destination, candidate: Manifest) -> None:
     if mark := target.mark(candidate.content_digest):
         raise UserError(
-            f"this very student was rolled back from version {mark['version']} to {mark['to']} "
+            f"this student was rolled back from version {mark['version']} to {mark['to']} "
             f"at {mark['created']} and is not pushed again; train another one, or remove "
             f"{target.mark_path(candidate.content_digest)} to allow it"
         )
@@ -219,11 +222,11 @@ def _before_newest(target: Destination, versions: list[Manifest]) -> Manifest | 
 
 def _lies_before(versions: list[Manifest]) -> str:
     if not versions:
-        return "it has no whole version"
+        return "it has no complete version"
     newest = versions[0]
     if newest.rollback:
-        return f"version {newest.version} is a rollback to {newest.origin}, the first that is left"
-    return f"before version {newest.version} there is none of other content that is left"
+        return f"version {newest.version} is a rollback to {newest.origin}, the oldest one left"
+    return f"no version before {newest.version} has other content"
 
 
 def _remove_old(target: Destination, keep: int) -> None:

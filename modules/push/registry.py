@@ -1,7 +1,7 @@
 """Registers a pushed SavedModel in the Vertex AI Model Registry.
 
 One model for a pipeline; each push becomes a version of it, with the report's numbers as labels.
-The client finds its credentials and endpoint as `google.cloud.aiplatform.init` was told.
+The client takes its credentials and endpoint from `google.cloud.aiplatform.init`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TIMEOUT_S = 300.0
 
 
 def check_push(settings: PushSettings) -> None:
-    """What the settings cannot say about themselves.
+    """Checks that what is to be registered will be where Vertex AI can read it.
 
     Raises:
       ConfigError: a registration without a destination that Vertex AI can read.
@@ -35,7 +35,7 @@ def check_push(settings: PushSettings) -> None:
 
 
 def register(manifest: Manifest, saved_model_dir: str, settings: VertexRegistrySettings) -> str:
-    """Registers a version, unless one with the same content is there.
+    """Registers a version, unless one with the same content is already there.
 
     Args:
       manifest: the pushed version's.
@@ -55,12 +55,12 @@ def register(manifest: Manifest, saved_model_dir: str, settings: VertexRegistryS
         raise UserError(
             f"version {manifest.version} is pushed to {saved_model_dir}, but not registered in "
             f"push.vertex {settings.project}/{settings.region}: {type(error).__name__}: {reason}; "
-            "mend it and run again, which registers it"
+            "fix this and run again, which registers it"
         ) from error
 
 
 def labels(manifest: Manifest) -> dict[str, str]:
-    """The numbers of the report, and what identifies the version, as labels.
+    """The report's numbers and the version's identity as labels.
 
     Values have at most 63 of the characters a-z, 0-9, `_` and `-`: 0.9913 becomes `0_9913`.
     """

@@ -1,10 +1,10 @@
 """A destination on another file system, such as an object store: no locks, no atomic rename.
 
-There the order of the writes makes a version whole: first a claim, by which a dead pusher's
-leftovers are known; then all files, saved_model.pb last, for which TF Serving waits; and
-manifest.json last of all. What has a claim and no manifest is no version. Its number is never
-used again, and it is removed once a newer version is whole. One pusher at a time is up to the
-caller; two that meet on one number are found out, and one of them fails.
+The order of the writes makes a version whole: first a claim, which identifies the leftovers of a
+dead pusher; then all files, with saved_model.pb, for which TF Serving waits, as the last of them;
+and finally manifest.json. A claim without a manifest is not a version: its number is never reused,
+and it is removed once a newer version is whole. The caller sees to it that there is one pusher at
+a time; if two use the same number, one of them notices and fails.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from modules.push.manifest import MANIFEST_FILE, SAVED_MODEL, TFLITE, Manifest
 class RemoteDestination(Destination):
     """A URL."""
 
-    # The stores' clients raise what they like; not all of it is an OSError.
+    # The stores' clients raise errors of their own, not only OSErrors.
     failures = (Exception,)
 
     def __init__(self, url: str):
@@ -33,7 +33,7 @@ class RemoteDestination(Destination):
 
     @contextlib.contextmanager
     def exclusive(self, timeout_s: float) -> Iterator[None]:
-        """See `Destination`; nothing waits, and leftovers go after the work, not before."""
+        """See `Destination`; without waiting, and leftovers are removed after the work."""
         yield
         self._remove_leftovers()
 
@@ -41,7 +41,7 @@ class RemoteDestination(Destination):
         """See `Destination`.
 
         Raises:
-          UserError: another pusher writes the same version.
+          UserError: another pusher is writing the same version.
         """
         claim = json.dumps({"pusher": uuid.uuid4().hex}).encode()
         self._claim(manifest.version, claim)
@@ -61,12 +61,12 @@ class RemoteDestination(Destination):
         claim = f"{tflite}/{CLAIM_FILE}"
         if not files.exists(claim):
             files.write_bytes(claim, b"{}")
-        # First what makes others look at the rest.
+        # These go first, since they make readers look at the rest.
         for first in (f"{tflite}/{MANIFEST_FILE}", f"{saved_model}/{SAVED_MODEL_FILE}"):
             if files.exists(first):
                 files.remove(first)
         files.remove_tree(saved_model)
-        # The claim goes last: without it, nobody would know what to do with the rest.
+        # The claim goes last: without it, nobody would know that the rest can be removed.
         for name in files.entries(tflite):
             if name != CLAIM_FILE:
                 files.remove(f"{tflite}/{name}")
@@ -100,7 +100,7 @@ class RemoteDestination(Destination):
 
     def _read_back(self, manifest: Manifest) -> None:
         if problems := self.problems(manifest):
-            raise OSError(f"it does not hold what was written: {' '.join(problems)}")
+            raise OSError(f"it does not contain what was written: {' '.join(problems)}")
 
     def _remove_leftovers(self) -> None:
         newest = next((manifest.version for manifest in self.whole_versions()), 0)
@@ -109,19 +109,19 @@ class RemoteDestination(Destination):
                 self.remove(version)
 
     def _is_leftover(self, version: int) -> bool:
-        """Whether a pusher has begun it and neither finished nor, so far, removed it."""
+        """Whether a pusher has begun this version and neither finished nor removed it."""
         directory = self.directory(TFLITE, version)
         if not files.exists(f"{directory}/{CLAIM_FILE}"):
             return False
         try:
             json.loads(files.read_bytes(f"{directory}/{MANIFEST_FILE}"))
         except (FileNotFoundError, ValueError):
-            return True  # not every file system writes a file as a whole or not at all
+            return True  # on some file systems half a file can appear
         return False
 
 
 def _another_pusher(directory: str) -> UserError:
     return UserError(
-        f"another pusher writes {directory}; let one pusher at a time work on a destination that "
-        "is a URL, and push again"
+        f"another pusher is writing {directory}, but a destination at a URL takes one pusher at a "
+        "time; wait for the other one and push again"
     )

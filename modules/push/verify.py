@@ -1,4 +1,4 @@
-"""Whether a pushed version is what its manifest says, file by file."""
+"""Checks a pushed version against its manifest, file by file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Verification:
       saved_model_dir: its SavedModel.
       tflite_dir: its TFLite files and its manifest.
       files: number of files that the manifest lists.
-      problems: sentences; none if all is well.
+      problems: sentences; empty if there are none.
     """
 
     version: int
@@ -40,7 +40,7 @@ def verify(path: str) -> Verification:
 
     Raises:
       ConfigError: the path is empty.
-      UserError: the path is no destination and no version, or cannot be read.
+      UserError: the path is neither a destination nor a version, or cannot be read.
     """
     given, path = path, path if is_url(path) or not path else os.path.abspath(path)
     parent, _, name = path.rstrip("/").rpartition("/")

@@ -76,7 +76,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     """
     if len(runs) < 2:
         raise click.UsageError(
-            f"compare needs two runs or more, got {runs[0]} alone; "
+            f"compare needs two or more runs, got only {runs[0]}; "
             f"`tfx-distill report {runs[0]}` shows one"
         )
     from modules.report.comparison import compare_runs
@@ -114,7 +114,7 @@ def report(directory: Path, in_browser: bool) -> None:
     if page.is_file():
         click.echo(f"\nReport page  {page}")
     elif in_browser:
-        fail(f"--open: there is no {page}; run the pipeline again, which writes it", EXIT_FAILED)
+        fail(f"--open: {page} does not exist; run the pipeline again to write it", EXIT_FAILED)
     if in_browser and not webbrowser.open(page.absolute().as_uri()):
         fail(f"--open: no browser could be started; open {page} in one yourself", EXIT_FAILED)
 
@@ -130,8 +130,8 @@ def report(directory: Path, in_browser: bool) -> None:
 def verify(directory: str) -> None:
     """Check the files of a pushed version.
 
-    Every file has to be the one whose SHA-256 the manifest has. DIR is a version's directory, or a
-    push destination or a run's output directory, of which the newest version is checked.
+    The SHA-256 of every file must be the one in the manifest. DIR is a version's directory, or a
+    push destination or a run's output directory, whose newest version is checked.
     """
     with errors_explained():
         destination = _destination(directory)
@@ -154,9 +154,9 @@ def verify(directory: str) -> None:
 def push(directory: str, rollback: bool) -> None:
     """Go back to the student that was pushed before.
 
-    DIR is a run's output directory or a push destination, by default runs/digits. Its content is
-    pushed once more under a new number, since servers take the highest. `tfx-distill run` is what
-    pushes a student, once it is judged.
+    DIR is a run's output directory or a push destination, by default runs/digits. The earlier
+    student is pushed again under a new number, since servers take the highest one. New students are
+    pushed by `tfx-distill run`, once they are judged.
     """
     if not rollback:
         raise click.UsageError(
@@ -174,13 +174,13 @@ def push(directory: str, rollback: bool) -> None:
 
 
 def _destination(directory: str) -> str:
-    """A URL, or a local directory: of a run's output directory what it has pushed."""
+    """A URL, or a local directory; for a run's output directory, where it pushes to."""
     if is_url(directory):
         return directory
     if not Path(directory).is_dir():
         raise ConfigError(
-            f"DIR must be a run's output directory or where it has pushed to, but there is no "
-            f"directory {directory}"
+            f"DIR must be a run's output directory or a push destination, but {directory} does not "
+            "exist; check the path"
         )
     pushed = Path(directory, _PUSHED)
     return str(pushed.absolute() if pushed.is_dir() else Path(directory).absolute())

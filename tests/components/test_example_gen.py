@@ -241,7 +241,7 @@ def test_broken_images_are_all_counted_and_five_are_named(tmp_path: Path, genera
     with pytest.raises(DataError) as caught:
         generate(settings, tmp_path / "examples")
     message = str(caught.value)
-    assert message.startswith("7 example(s) cannot be used; mend or remove them: ")
+    assert message.startswith("7 example(s) cannot be used; fix or remove them: ")
     assert f"{tmp_path}/data/a/page.jpg: not a PNG or JPEG file (6 bytes)" in message
     for file in truncated[:4]:
         assert f"{file}: the image cannot be decoded (" in message
@@ -284,7 +284,7 @@ def test_few_problems_are_all_named() -> None:
     with pytest.raises(DataError) as caught:
         check_summary(summary, ("a", "b"))
     assert str(caught.value) == (
-        "2 example(s) cannot be used; mend or remove them: a.png: bad; b.png: bad"
+        "2 example(s) cannot be used; fix or remove them: a.png: bad; b.png: bad"
     )
 
 
@@ -313,7 +313,7 @@ def test_label_outside_the_classes_and_unreadable_file(
     with pytest.raises(DataError) as caught:
         generate(DataSettings(), tmp_path)
     message = str(caught.value)
-    assert message.startswith("3 example(s) cannot be used; mend or remove them: ")
+    assert message.startswith("3 example(s) cannot be used; fix or remove them: ")
     assert "high: label 2 is outside 0..1" in message
     assert "low: label -1 is outside 0..1" in message
     assert "/nowhere/gone.png" in message

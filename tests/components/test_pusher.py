@@ -10,17 +10,22 @@ from typing import Any
 
 import pytest
 from checkout import ROOT
+from fsspec.registry import _registry
+from object_store import ObjectStore
 from tfx import types
 from tfx.components.pusher import component as tfx_pusher
 from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
+from vertex_server import serve
 
 from components.artifacts import TFLiteModels
 from components.pusher.component import Pusher
 from components.pusher.executor import Executor
+from modules import files
 from modules.errors import ConfigError, ModelError, UserError
-from modules.settings import PushSettings
+from modules.push.verify import verify
+from modules.settings import PushSettings, VertexRegistrySettings
 
 ARTIFACTS = {
     "model": standard_artifacts.Model,
@@ -67,6 +72,12 @@ class Push:
 
     def bless(self, blessed: int) -> None:
         self.artifacts["model_blessing"][0].set_int_custom_property("blessed", blessed)
+
+    def move_to(self, url: str) -> None:
+        """Moves the artifacts to URLs, where the outputs go too."""
+        for name, (artifact,) in self.artifacts.items():
+            files.copy_tree(artifact.uri, f"{url}/{name}")
+            artifact.uri = f"{url}/{name}"
 
     def do(self, **values: str) -> None:
         destination = proto_utils.dict_to_proto(self.destination_kind, pusher_pb2.PushDestination())
@@ -130,6 +141,45 @@ def test_student_without_blessing_pushes_nothing(execution: Push) -> None:
     assert not execution.pushed_model.has_custom_property("pushed_version")
     assert not execution.destination.exists()
     assert not Path(execution.pushed_model.uri).exists()
+
+
+def test_artifacts_and_destination_at_urls(execution: Push) -> None:
+    ObjectStore.reset()
+    execution.move_to("bucket://runs/1")
+    execution.do(run_destination="bucket://models/digits")
+    artifact = execution.pushed_model
+    version = artifact.get_string_custom_property("pushed_version")
+    saved_model = f"bucket://models/digits/saved_model/{version}"
+    assert artifact.get_string_custom_property("pushed_destination") == saved_model
+    assert artifact.get_string_custom_property("pushed_tflite") == (
+        f"bucket://models/digits/tflite/{version}"
+    )
+    for directory in (saved_model, "bucket://runs/1/pushed_model"):
+        assert files.file_names(directory) == ["saved_model.pb", "variables/variables.index"]
+        assert files.read_bytes(f"{directory}/saved_model.pb") == b"graph"
+    assert verify("bucket://models/digits").problems == ()
+
+
+@pytest.mark.slow
+def test_what_is_pushed_is_registered(execution: Push, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a bucket of Google's, as far as the Pusher can tell."""
+    monkeypatch.setitem(_registry, "gs", ObjectStore)
+    ObjectStore.reset()
+    destination = "gs://models/digits"
+    vertex = VertexRegistrySettings(project="acme", region="europe-west4")
+    execution.settings = PushSettings(destination=destination, vertex=vertex)
+    with serve() as models:
+        models.refuses = 1
+        with pytest.raises(UserError, match=r"is pushed to gs://models/digits/.* not registered"):
+            execution.do(run_destination=destination)
+        (version,) = files.entries(f"{destination}/saved_model")
+        assert verify(destination).problems == () and not models.models
+        for _ in range(2):
+            execution.do(run_destination=destination)
+            assert files.entries(f"{destination}/saved_model") == [version]
+        (registered,) = models.models["digits"]
+    assert registered.artifact_uri == f"{destination}/saved_model/{version}"
+    assert registered.labels["int8_accuracy"] == "0_9"
 
 
 @pytest.mark.parametrize("report", [b"{", b"[1]", None])

@@ -11,17 +11,6 @@ import fsspec
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 
-class _Upload(MemoryFile):
-    """An object that is written; it is there once it is committed."""
-
-    def write(self, chunk: bytes) -> int:
-        return super().write(self.fs.transmitted(self.path, chunk))
-
-    def commit(self) -> None:
-        self.fs.before_change()
-        super().commit()
-
-
 class ObjectStore(MemoryFileSystem):
     """`bucket://`, and whatever other scheme a test registers it for."""
 
@@ -30,14 +19,14 @@ class ObjectStore(MemoryFileSystem):
     pseudo_dirs: ClassVar[list[str]] = [""]
     # Called before an object appears or goes.
     before_change: ClassVar[Callable[[], None]]
-    # What arrives of the bytes that are written to a path.
+    # What arrives of the bytes that are uploaded to a path.
     transmitted: ClassVar[Callable[[str, bytes], bytes]]
 
     @classmethod
     def reset(cls) -> None:
         cls.store.clear()
         cls.calm()
-        cls.transmitted = staticmethod(lambda path, chunk: chunk)
+        cls.transmitted = staticmethod(lambda path, content: content)
 
     @classmethod
     def calm(cls) -> None:
@@ -48,10 +37,13 @@ class ObjectStore(MemoryFileSystem):
         return f"/{path.partition('://')[2] or path}".replace("//", "/").rstrip("/")
 
     def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
-        if mode == "rb":
-            return super()._open(path, mode, **options)
-        assert mode == "wb" and self._intrans, f"half of {path} could be seen"
-        return _Upload(self, self._strip_protocol(path))
+        assert mode == "rb", f"half of {path} could be seen"
+        return super()._open(path, mode, **options)
+
+    def put_file(self, lpath: str, rpath: str, **options: Any) -> None:
+        content = self.transmitted(rpath, Path(lpath).read_bytes())
+        self.before_change()
+        self.store[rpath] = MemoryFile(self, rpath, content)
 
     def rm_file(self, path: str) -> None:
         self.before_change()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from modules.data.sources.protocol import Item
 from modules.errors import ConfigError
@@ -15,6 +15,7 @@ from modules.settings import DataSettings
 class Digits:
     """1,797 handwritten digits, 8x8 gray levels 0 to 16, as PNG with 0 to 255."""
 
+    pattern: ClassVar[str | None] = None
     labels: tuple[str, ...] = tuple(str(digit) for digit in range(10))
     features: tuple[str, ...] = ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from modules import files
 from modules.data.images import IMAGE_SUFFIXES
@@ -14,7 +15,7 @@ from modules.settings import DataSettings
 
 # Optional, in the folder itself; the name and its column are Hugging Face's.
 METADATA_FILE, _FILE_COLUMN = "metadata.csv", "file_name"
-# What every example has anyway; a column of the same name would replace it.
+# Features of every example, which a column of the same name would replace.
 _RESERVED = ("image", "label", "class_name", "example_id")
 
 
@@ -22,20 +23,20 @@ _RESERVED = ("image", "label", "class_name", "example_id")
 class ImageFolder:
     """`path/<class name>/<image>.png|jpg|jpeg`; sorted class names become labels 0, 1, ...
 
-    Hidden entries and files beside the class folders are passed over; so are files of other
-    types inside them.
+    Hidden entries, files next to the class folders and files of other types are ignored.
 
-    A file `path/metadata.csv` gives every image further features, as texts: its column `file_name`
-    has paths relative to `path`, every other column is a feature.
+    A file `path/metadata.csv` gives every image more features, as text: its column `file_name` has
+    paths relative to `path`, every other column is a feature.
     """
 
+    pattern: ClassVar[str | None] = "*/*"
     path: str
     labels: tuple[str, ...] = field(init=False)
     features: tuple[str, ...] = field(init=False)
 
     @staticmethod
     def check(settings: DataSettings) -> None:
-        """Wants a path that TFX does not take for a pattern."""
+        """Requires a path that TFX does not take for a pattern."""
         if not settings.path:
             raise ConfigError(
                 "data.path must be set when data.source is image_folder; "
@@ -55,7 +56,7 @@ class ImageFolder:
 
     @staticmethod
     def unwatched(settings: DataSettings) -> bytes:
-        """The metadata, beside the class folders; empty where there are none."""
+        """The metadata file, which TFX does not watch; empty if there is none."""
         try:
             return files.read_bytes(_join(str(settings.path), METADATA_FILE))
         except FileNotFoundError:
@@ -64,7 +65,7 @@ class ImageFolder:
     def __post_init__(self) -> None:
         if not files.is_dir(self.path):
             raise ConfigError(
-                f"data.path must be an existing directory, but {self.path!r} is none; "
+                f"data.path must be an existing directory, got {self.path!r}; "
                 "set it to a directory with one sub-folder of PNG or JPEG files per class"
             )
         names = tuple(
@@ -90,7 +91,7 @@ class ImageFolder:
         """All images by class, then by file name.
 
         Raises:
-          DataError: A class folder holds no PNG or JPEG file, or an image no row of metadata.
+          DataError: A class folder has no PNG or JPEG file, or an image has no row of metadata.
         """
         items = []
         metadata = self._read_metadata()[1]
@@ -110,8 +111,8 @@ class ImageFolder:
                 values = metadata.get(f"{class_name}/{name}", ()) if self.features else ()
                 if len(values) != len(self.features):
                     raise DataError(
-                        f"data.path: {METADATA_FILE} must have a row for every image, but "
-                        f"{class_name}/{name} has none; add it or remove the image"
+                        f"data.path: {METADATA_FILE} must have a row for every image, but there "
+                        f"is no row for {class_name}/{name}; add it or remove the image"
                     )
                 items.append(Item(_join(folder, name), label, values))
         return items
@@ -125,7 +126,7 @@ class ImageFolder:
             return (), {}
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{path} must be a CSV file in UTF-8 ({error}); fix it") from error
-        # What is too much comes under the key None, what is missing as the value None.
+        # Extra values have the key None, missing ones the value None.
         for row in rows:
             if None in row or None in row.values():
                 raise DataError(

@@ -1,13 +1,13 @@
-"""What a source of labeled images has to answer.
+"""The protocol of a source of labeled images.
 
-A source lists cheap references first (`items`), so that the list can be checked and dealt out to
-Beam workers, and reads one image at a time (`read`).
+A source first lists cheap references (`items`), which can be checked and distributed to Beam
+workers, and then reads one image at a time (`read`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 from modules.settings import DataSettings
 
@@ -28,7 +28,14 @@ class Item:
 
 
 class Source(Protocol):
-    """A data set of labeled images, small enough to pickle to a Beam worker."""
+    """A data set of labeled images, small enough to pickle to a Beam worker.
+
+    Attributes:
+      pattern: The files that TFX watches for changes, relative to `data.path`; None if the source
+        needs no files.
+    """
+
+    pattern: ClassVar[str | None]
 
     @staticmethod
     def check(settings: DataSettings) -> None:
@@ -51,7 +58,7 @@ class Source(Protocol):
 
     @staticmethod
     def unwatched(settings: DataSettings) -> bytes:
-        """What the examples depend on beside the files that TFX watches by itself."""
+        """What the examples depend on besides the files that TFX watches itself."""
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ SOURCES: dict[str, type[Source]] = {"digits": Digits, "image_folder": ImageFolde
 
 
 def check_source(settings: DataSettings) -> None:
-    """Whether there is such a source, and the settings suit it.
+    """Checks that the source exists and that the settings suit it.
 
     Raises:
       ConfigError: Naming the key.
@@ -30,12 +30,12 @@ def open_source(settings: DataSettings) -> Source:
 
     Raises:
       ConfigError: There is no such source, or `data.path` cannot be used.
-      DataError: The class folders are not usable.
+      DataError: The data there cannot be used.
     """
     check_source(settings)
     return SOURCES[settings.source].open(settings)
 
 
 def unwatched(settings: DataSettings) -> bytes:
-    """What the examples depend on beside the files that TFX watches by itself."""
+    """What the examples depend on besides the files that TFX watches itself."""
     return SOURCES[settings.source].unwatched(settings)

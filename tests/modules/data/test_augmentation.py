@@ -14,8 +14,8 @@ EVERYTHING = AugmentSettings(pad_crop=2, flip=True, cutout=3)
 @pytest.fixture(scope="module")
 def pictures(digit_pixels):
     """Digits as 8x6 pictures with two channels, so that no axis can be taken for another."""
-    grey = digit_pixels[:COUNT, :, 1:7]
-    return np.concatenate([grey, 255 - grey], axis=3)
+    gray = digit_pixels[:COUNT, :, 1:7]
+    return np.concatenate([gray, 255 - gray], axis=3)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_flip_mirrors_about_half(pictures, ids):
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 5])
-def test_cutout_greys_a_square(ids, side):
+def test_cutout_grays_a_square(ids, side):
     pictures = np.full((COUNT, 8, 6, 2), 7, np.uint8)
     whole, places = 0, set()
     for view in range(3):
@@ -182,7 +182,7 @@ def _mixed(pictures, ids, labels, largest, seed=0):
 
 @pytest.mark.parametrize("largest", [0.1, 0.5])
 def test_mixture_agrees_with_numpy(pictures, ids, largest):
-    # No label like its neighbours', so that the shares can be read off.
+    # No label like its neighbors', so that the shares can be read off.
     labels = np.arange(COUNT) % 10
     images, truth = _mixed(pictures, ids, labels, largest)
     np.testing.assert_allclose(truth.sum(axis=1), 1, rtol=1e-6)

@@ -68,11 +68,11 @@ def pictures():
     return {
         "rgb png": tf.io.encode_png(noise).numpy(),
         "rgb jpeg": tf.io.encode_jpeg(smooth, quality=95).numpy(),
-        "grey jpeg": tf.io.encode_jpeg(smooth[..., :1]).numpy(),
+        "gray jpeg": tf.io.encode_jpeg(smooth[..., :1]).numpy(),
         "16-bit png": tf.io.encode_png(deep).numpy(),
         "flat png": tf.io.encode_png(flat).numpy(),
         "flat jpeg": tf.io.encode_jpeg(flat).numpy(),
-        "one grey pixel": tf.io.encode_png(tiny).numpy(),
+        "one gray pixel": tf.io.encode_png(tiny).numpy(),
     }
 
 
@@ -111,7 +111,7 @@ def test_transform_of_pictures(pictures, run_transform, tmp_path, size, channels
         np.testing.assert_array_equal(actual[name], _resized(decoded, size), err_msg=name)
     np.testing.assert_array_equal(actual["flat png"], 77)
     np.testing.assert_array_equal(actual["flat jpeg"], 77)
-    np.testing.assert_array_equal(actual["one grey pixel"], 200)
+    np.testing.assert_array_equal(actual["one gray pixel"], 200)
     # Labels are positions among the sorted names, so this list must be sorted like the source's.
     assert class_names(tft.TFTransformOutput(transformed.graph_dir)) == sorted(
         name.decode() for name in names
@@ -280,7 +280,7 @@ def test_everything_brings_the_ids(pattern):
 # -- balanced_sample; of every example, the first pixel is its label, the next two its number --
 
 
-def _labelled(directory, sizes, order_seed=0, files=3):
+def _labeled(directory, sizes, order_seed=0, files=3):
     """`sizes[label]` examples of each label, in some order."""
     labels = [label for label, size in enumerate(sizes) for _ in range(size)]
     numbers = list(range(len(labels)))
@@ -309,7 +309,7 @@ def _chosen(pattern, count, seed=0):
     ],
 )
 def test_a_sample_is_as_even_as_the_data_allow(tmp_path, sizes, count, expected):
-    pattern = _labelled(tmp_path / "train", sizes)
+    pattern = _labeled(tmp_path / "train", sizes)
     held_out = set(_numbers_of(ExampleData([pattern], SETTINGS).validation(64)))
     labels, numbers = _chosen(pattern, count)
     assert len(set(numbers)) == len(numbers) and not held_out & set(numbers)
@@ -336,15 +336,15 @@ def _numbers_of(dataset):
 
 
 def test_classes_take_turns(tmp_path):
-    labels, _ = _chosen(_labelled(tmp_path / "train", [100] * 5), 25)
+    labels, _ = _chosen(_labeled(tmp_path / "train", [100] * 5), 25)
     rounds = [tuple(labels[start : start + 5]) for start in range(0, 25, 5)]
     assert len(set(rounds)) == 1 and sorted(rounds[0]) == list(range(5))
 
 
 def test_a_sample_is_a_function_of_ids_and_seed(tmp_path):
-    pattern = _labelled(tmp_path / "train", [100, 40, 7, 100])
+    pattern = _labeled(tmp_path / "train", [100, 40, 7, 100])
     first = _chosen(pattern, 50, seed=1)
-    assert _chosen(_labelled(tmp_path / "other", [100, 40, 7, 100], 5, files=1), 50, 1) == first
+    assert _chosen(_labeled(tmp_path / "other", [100, 40, 7, 100], 5, files=1), 50, 1) == first
     others = [_chosen(pattern, 50, seed) for seed in range(2, 6)]
     assert all(set(other[1]) != set(first[1]) for other in others)
     # The order of the classes, and who has the odd one, is drawn too.

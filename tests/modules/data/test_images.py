@@ -39,7 +39,7 @@ def test_broken_image_is_named_in_one_line(image, reason):
     assert "\n" not in message and "function_node" not in message and "Op:" not in message
 
 
-def test_cmyk_jpeg_that_transform_cannot_make_grey_is_refused(tmp_path):
+def test_cmyk_jpeg_that_transform_cannot_make_gray_is_refused(tmp_path):
     path = tmp_path / "print.jpg"
     Image.fromarray(PIXELS).convert("CMYK").save(path)
     with pytest.raises(tf.errors.InvalidArgumentError):

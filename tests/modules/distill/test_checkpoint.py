@@ -200,12 +200,15 @@ def trained(pattern):
     return _compiled(0, pattern)
 
 
-def test_all_variables_come_back_to_the_bit(trained, tmp_path):
-    state = _state(tmp_path, trained)
+@pytest.mark.parametrize("scheme", ["", "ram://"])
+def test_all_variables_come_back_to_the_bit(trained, tmp_path, scheme):
+    """From a URL too: where the pod of an interrupted training is gone, its state must not be."""
+    directory = f"{scheme}{tmp_path}"
+    state = _state(directory, trained)
     state.on_epoch_end(0, _logs(0.1 + 0.2))
     fresh = _compiled(1)
     before, saved = _everything(fresh), _everything(trained)
-    restored = _state(tmp_path)
+    restored = _state(directory)
     assert restored.restore(fresh)
     assert (restored.first_epoch, restored.best_epoch) == (1, 1)
     assert restored.best_loss == 0.1 + 0.2
@@ -228,6 +231,8 @@ def test_all_variables_come_back_to_the_bit(trained, tmp_path):
     assert not [path for path in after if "stage1" in path]  # the teacher is not in it
     restored.set_best_weights(fresh)
     _assert_same(fresh.get_weights(), trained.get_weights())
+    restored.discard()
+    assert not tf.io.gfile.exists(directory)
 
 
 def test_there_may_be_nothing_to_take_up(trained, tmp_path):

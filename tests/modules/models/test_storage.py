@@ -35,16 +35,23 @@ def _saved(directory, name="cnn_small", shape=(8, 8, 1)):
     return model
 
 
+@pytest.mark.parametrize("scheme", ["", "ram://"])
 @pytest.mark.parametrize("name", SMALL)
-def test_saved_and_loaded_model_answers_the_same(name, tmp_path):
-    model = _saved(tmp_path / "new", name, (8, 6, 3))
-    loaded = storage.load_model(str(tmp_path / "new"))
+def test_saved_and_loaded_model_answers_the_same(name, scheme, tmp_path):
+    directory = f"{scheme}{tmp_path}/new"
+    model = _saved(directory, name, (8, 6, 3))
+    loaded = storage.load_model(directory)
     assert _same_weights(model, loaded)
     pixels = _pixels((8, 6, 3))
     np.testing.assert_array_equal(
         loaded.predict(pixels, verbose=0), model.predict(pixels, verbose=0)
     )
-    assert storage.count_parameters(str(tmp_path / "new")) == model.count_params()
+    assert storage.count_parameters(directory) == model.count_params()
+
+
+def test_no_model_at_a_url_is_one_clear_line():
+    with pytest.raises(ModelError, match=r"ram://none/model\.json: no readable model description"):
+        storage.load_model("ram://none")
 
 
 def _change(directory, **changes):

@@ -14,40 +14,22 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from click.testing import CliRunner
-from modules.predict.image_files import check_images, find_images
 from PIL import Image
+from pushes import push_exported
 from scipy.special import softmax
 
 from modules.errors import ConfigError, UserError
 from modules.export import saved_model
-from modules.export.tflite import export_models, sha256
+from modules.export.tflite import export_models
 from modules.models import zoo
-from modules.predict.prediction import BATCH_SIZE, predict
+from modules.predict.prediction import BATCH_SIZE, check_images, find_images, predict
 from modules.predict.pushed_models import find_models
-from modules.push import publish
-from modules.push.candidate import Candidate
 from modules.settings import ModelSettings
 from pipeline.cli.main import main
 
 SETTINGS = ModelSettings(model="cnn_small", parameters={"filters": [8, 16]})
 LABELS = [f"digit {number}" for number in range(10)]
 COUNT = BATCH_SIZE + 8
-
-
-def push_student(
-    serving_dir: str, tflite: Path, variants: list[str], destination: Path
-) -> publish.Pushed:
-    """Push the SavedModel with some TFLite variants, of which the first is model.tflite."""
-    files = {name: tflite / "student" / name / "model.tflite" for name in variants}
-    measured = {name: {"sha256": sha256(str(file))} for name, file in files.items()}
-    report = {
-        "student": {},
-        "variants": measured,
-        "comparison": {},
-        "gate": {"blessed": True, "tflite": variants},
-    }
-    candidate = Candidate(serving_dir, str(tflite / "student"), report, "digits")
-    return publish.push(candidate, str(destination))
 
 
 def change_manifest(version: Path, **changes: object) -> None:
@@ -70,7 +52,7 @@ def run(digit_pixels, digit_labels, transformed_digits, tmp_path_factory):
     models = {"student": (model, ("float32", "int8"))}
     export_models(models, digit_pixels[200:300], LABELS, str(tflite))
     older, newest = (
-        push_student(serving_dir, tflite, variants, output / "pushed")
+        push_exported(serving_dir, tflite, variants, str(output / "pushed"))
         for variants in (["int8"], ["float32", "int8"])
     )
     images = output / "images"
@@ -141,7 +123,7 @@ def test_integers_are_turned_back_into_logits(run):
     top = np.array([answer["top"][0]["probability"] for answer in found])
     chosen = [answer["top"][0]["index"] for answer in found]
     difference = np.abs(top - run.probabilities[np.arange(COUNT), chosen])
-    assert 1e-4 < difference.max() < 0.1  # quantised, but to the same logits
+    assert 1e-4 < difference.max() < 0.1  # quantized, but to the same logits
 
 
 @pytest.mark.parametrize(
@@ -223,7 +205,7 @@ def test_a_saved_model_without_a_manifest_answers_with_class_numbers(run, copied
 
 
 def test_an_image_that_only_the_graph_refuses(run, copied, tmp_path):
-    """Without a manifest nothing says beforehand that the model takes grey pixels."""
+    """Without a manifest nothing says beforehand that the model takes gray pixels."""
     shutil.rmtree(copied / "tflite")
     file = tmp_path / "print.jpg"
     Image.new("CMYK", (8, 8), (10, 20, 30, 40)).save(file)
@@ -279,17 +261,17 @@ def test_a_damaged_manifest(run, copied, changes, reason):
     version = copied / "tflite" / run.newest
     change_manifest(version, **changes)
     (line,) = errors(ask(copied, run.images), 1)
-    assert line.startswith(f"the manifest {version / 'manifest.json'} cannot be read ({reason}")
+    assert line.startswith(f"{version / 'manifest.json'} is not a manifest ({reason}")
 
 
 def test_manifests_that_are_no_json_or_gone(run, copied):
     manifest = copied / "tflite" / run.newest / "manifest.json"
     manifest.write_text("{")
     (line,) = errors(ask(manifest.parent, run.images), 1)
-    assert line.startswith(f"the manifest {manifest} cannot be read (Expecting property name")
+    assert line.startswith(f"{manifest} is not a manifest (Invalid JSON: ")
     manifest.unlink()
     (line,) = errors(ask(manifest.parent, run.images), 1)
-    assert line.startswith(f"the manifest {manifest} cannot be read ([Errno 2]")
+    assert line == f"{manifest} is missing; push the model again"
 
 
 def test_labels_that_do_not_fit_the_model(run, copied):
@@ -356,7 +338,7 @@ def test_directories_are_searched_at_any_depth(tmp_path):
     assert find_images(named) == named
 
 
-def test_colour_is_what_the_model_takes_not_what_the_file_has(tmp_path):
+def test_color_is_what_the_model_takes_not_what_the_file_has(tmp_path):
     cmyk = tmp_path / "print.jpg"
     Image.new("CMYK", (8, 8), (10, 20, 30, 40)).save(cmyk)
     check_images([cmyk], 3)

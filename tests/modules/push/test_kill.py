@@ -92,7 +92,7 @@ def test_killed_rollback(tmp_path: Path) -> None:
         if now_served == "b":  # it has not gone back: nothing has changed
             assert not publish.push(candidate, str(destination)).copied
             publish.rollback(str(destination))
-        with pytest.raises(UserError, match="this very student was rolled back"):
+        with pytest.raises(UserError, match="this student was rolled back"):
             publish.push(candidate, str(destination))
         assert served(destination) == "a"
         assert_tidy(destination)

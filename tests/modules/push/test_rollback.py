@@ -95,7 +95,7 @@ def test_rollback_passes_over_what_was_rolled_back_before(
 @pytest.mark.parametrize("pushed", ["", "a", "aa"])
 def test_nothing_to_roll_back_to(tmp_path: Path, destination: Path, pushed: str) -> None:
     push_all(tmp_path, destination, pushed)
-    with pytest.raises(UserError, match=r"nothing has been pushed|no version to roll back to"):
+    with pytest.raises(UserError, match=r"does not exist; give|no version to roll back to"):
         publish.rollback(str(destination))
     assert not (destination / "rolled_back").exists()
     assert destination.exists() == bool(pushed)
@@ -116,12 +116,12 @@ def test_what_was_rolled_back_is_not_pushed_again_until_allowed(
     push_all(tmp_path, destination, "ab")
     publish.rollback(str(destination))
     for _ in range(2):
-        with pytest.raises(UserError, match="this very student was rolled back") as error:
+        with pytest.raises(UserError, match="this student was rolled back") as error:
             push_all(tmp_path, destination, "b")
     assert served(destination) == "a"
     assert "\n" not in str(error.value)
     push_all(tmp_path, destination, "c")  # another student passes
-    with pytest.raises(UserError, match="this very student was rolled back"):
+    with pytest.raises(UserError, match="this student was rolled back"):
         push_all(tmp_path, destination, "b")
     (mark,) = (destination / "rolled_back").iterdir()
     assert f"remove {mark} to allow it" in str(error.value)
@@ -225,8 +225,8 @@ def test_every_damage_is_told(tmp_path: Path, destination: Path, name: str, kind
     ("content", "complaint"),
     [
         (None, r"manifest\.json is missing"),
-        (b"{", "is not a manifest: .*JSON"),
-        (b"{}", "is not a manifest: .*Field required"),
+        (b"{", r"is not a manifest \(Invalid JSON"),
+        (b"{}", r"is not a manifest \(variant: Field required"),
         ({"version": 8}, "is that of version 8"),
         ({"file": "../../x"}, "must stay inside its version"),
     ],

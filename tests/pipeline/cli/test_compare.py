@@ -237,7 +237,7 @@ def test_one_run_is_a_usage_error(write: Any) -> None:
     result = compare(run)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.splitlines()[-1] == (
-        f"Error: compare needs two runs or more, got {run} alone; `tfx-distill report {run}` "
+        f"Error: compare needs two or more runs, got only {run}; `tfx-distill report {run}` "
         "shows one"
     )
 

@@ -24,5 +24,5 @@ def test_digits_are_scikit_learns(digit_pixels, digit_labels):
 
 def test_digits_have_no_path():
     Digits.check(DataSettings())
-    with pytest.raises(ConfigError, match=r"data\.path is 'pictures' but data\.source is digits"):
+    with pytest.raises(ConfigError, match=r"data\.path must not be set .* got 'pictures'"):
         Digits.check(DataSettings(path="pictures"))

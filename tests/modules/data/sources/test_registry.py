@@ -29,12 +29,12 @@ def test_an_unknown_source_is_refused(name, hint):
         with pytest.raises(ConfigError) as caught:
             use(DataSettings(source=name))
         assert str(caught.value) == (
-            f"data.source must be one of digits, image_folder, got {name!r}{hint}"
+            f"data.source must be one of {', '.join(registry.SOURCES)}, got {name!r}{hint}"
         )
 
 
 def test_what_a_source_cannot_use_is_refused():
-    with pytest.raises(ConfigError, match=r"data\.path is needed"):
+    with pytest.raises(ConfigError, match=r"data\.path must be set"):
         registry.check_source(DataSettings(source="image_folder"))
 
 
