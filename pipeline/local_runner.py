@@ -35,6 +35,7 @@ from modules.teachers import soft_targets
 from pipeline.beam_arguments import beam_arguments
 from pipeline.config import PipelineConfig, load_config
 from pipeline.graph import Places, create_pipeline, uncached_nodes
+from pipeline.output_lock import exclusive
 from pipeline.terminal.console import run_console
 
 _LOG = logging.getLogger("tfx_distill.run")
@@ -142,12 +143,28 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
       UserError: What the user can fix.
     """
     output = Path(output)
-    _LOG.info("checking data and models")
-    preflight(config)
     where = places(output, config.runtime)
     os.makedirs(where.pipeline_root, exist_ok=True)
-    LocalRunner(config).run(create_pipeline(config, where))
-    return collect_outcome(config.name, output)
+    with exclusive(output):
+        _LOG.info("checking data and models")
+        preflight(config)
+        close_interrupted(where)
+        LocalRunner(config).run(create_pipeline(config, where))
+        return collect_outcome(config.name, output)
+
+
+def close_interrupted(where: Places) -> None:
+    """Mark as failed what a killed run has left `RUNNING`; we have the lock, so nobody runs it."""
+    with metadata.Metadata(where.metadata) as handle:
+        left = [
+            execution
+            for execution in handle.store.get_executions()
+            if execution.last_known_state == metadata_store_pb2.Execution.RUNNING
+        ]
+        for execution in left:
+            execution.last_known_state = metadata_store_pb2.Execution.FAILED
+        if left:
+            handle.store.put_executions(left)
 
 
 def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
@@ -194,5 +211,5 @@ if __name__ == "__main__":
     CONFIG = load_config("digits")
     OUTPUT = Path("runs") / CONFIG.name
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    with run_console(OUTPUT / "run.log", debug=False):
+    with run_console(OUTPUT / "run.log", debug=False), exclusive(OUTPUT):
         LocalRunner(CONFIG).run(create_pipeline(CONFIG, places(OUTPUT, CONFIG.runtime)))

@@ -15,6 +15,7 @@ from modules.errors import ConfigError, UserError
 from pipeline.cli import results, servers
 from pipeline.cli.compiling import compile_command
 from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, load_config
+from pipeline.output_lock import LOCK_FILE, exclusive
 from pipeline.terminal.exits import (
     EXIT_FAILED,
     EXIT_REFUSED,
@@ -23,6 +24,7 @@ from pipeline.terminal.exits import (
     explain,
     fail,
 )
+from pipeline.terminal.supervision import Terminated, exit_code, supervised
 
 _REPORT_FILES = {
     "Report": "report.json",
@@ -123,22 +125,15 @@ def _load(preset_or_file: str, overrides: tuple[str, ...], local: bool) -> Pipel
 
 def _run(config: PipelineConfig, output: Path, debug: bool) -> int:
     """Run a pipeline and print what came of it; returns the exit code."""
-    import portalocker
-
     _make_directory(output)
     log_file = output / "run.log"
     click.echo(f"pipeline {config.name} in {output}, all messages in {log_file}", err=True)
-    try:
-        with portalocker.Lock(output / ".lock", timeout=0):
-            return _run_locked(config, output, log_file, debug)
-    except portalocker.LockException:
-        return explain(
-            f"--output: {output} must not be in use, but another run is using it; wait for it or "
-            "choose another directory"
-        )
+    with errors_explained(), exclusive(output):
+        pass  # found out before anything heavy is loaded; the run takes the lock again
+    return supervised(lambda: _run_logged(config, output, log_file, debug), log_file)
 
 
-def _run_locked(config: PipelineConfig, output: Path, log_file: Path, debug: bool) -> int:
+def _run_logged(config: PipelineConfig, output: Path, log_file: Path, debug: bool) -> int:
     from pipeline.terminal.console import run_console
 
     where = ""
@@ -157,9 +152,13 @@ def _run_locked(config: PipelineConfig, output: Path, log_file: Path, debug: boo
     except UserError as error:
         code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
         return explain(f"{where}{error}", code)
-    except KeyboardInterrupt:
-        return explain(f"{where}interrupted; the same command goes on from the last whole node")
-    except Exception as error:  # noqa: BLE001  any failure is one line and exit code 1
+    except KeyboardInterrupt as interrupt:
+        word = "terminated" if isinstance(interrupt, Terminated) else "interrupted"
+        return explain(
+            f"{where}{word}; the same command goes on from what is done", exit_code(interrupt)
+        )
+    # Any failure is one line and exit code 1; a user's builder may even call sys.exit.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         return explain(
             f"{where}{type(error).__name__}: {reason}; the traceback is in {log_file}, or run "
@@ -190,7 +189,7 @@ def _show(outcome: Any) -> int:
 def _make_directory(output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for name in (".lock", "run.log"):
+        for name in (LOCK_FILE, "run.log"):
             (output / name).open("a").close()
     except OSError as error:
         message = f"--output must be a directory that can be written to, got {output} ({error})"

@@ -7,8 +7,9 @@ import pytest
 
 
 @pytest.fixture
-def root_handlers() -> Iterator[None]:
-    """A run takes over the process' logging; this gives pytest its own back."""
+def run_in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`tfx-distill run` in pytest's own process, which has its logging back afterwards."""
+    monkeypatch.setattr("pipeline.cli.main.supervised", lambda work, log_file: work())
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield

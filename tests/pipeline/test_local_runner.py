@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner, Result
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import RunOptions
 
 from modules.errors import ConfigError, DataError, ModelError, UserError
@@ -27,7 +29,15 @@ from pipeline import local_runner
 from pipeline.cli.main import main
 from pipeline.config import PipelineConfig, load_config
 from pipeline.graph import create_pipeline
-from pipeline.local_runner import LocalRunner, Outcome, collect_outcome, places, preflight
+from pipeline.local_runner import (
+    LocalRunner,
+    Outcome,
+    close_interrupted,
+    collect_outcome,
+    places,
+    preflight,
+)
+from pipeline.output_lock import exclusive
 
 COMMAND = Path(sys.executable).with_name("tfx-distill")
 
@@ -130,7 +140,7 @@ def test_another_temperature_concerns_the_student_alone(miniature_run: Any) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("root_handlers")
+@pytest.mark.usefixtures("run_in_process")
 def test_a_refused_student_is_not_pushed(
     miniature_run: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,7 +305,7 @@ def test_every_generation_is_distilled(taught_by_two: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("root_handlers")
+@pytest.mark.usefixtures("run_in_process")
 @pytest.mark.parametrize("damage", ["truncated", "a byte changed", "manifest gone"])
 def test_damaged_soft_targets_are_one_clear_line(miniature_run: Any, damage: str) -> None:
     directory = Path(miniature_run.uris["SoftTargets.soft_targets"])
@@ -324,6 +334,30 @@ def test_damaged_soft_targets_are_one_clear_line(miniature_run: Any, damage: str
         assert "remove its execution's directory and run again" in line
     assert miniature_run.states()["Distiller"] == "FAILED"
     assert content(miniature_run.output / "report") == report
+
+
+def test_executions_that_a_kill_has_left_running_are_closed(tmp_path: Path) -> None:
+    where = places(tmp_path)
+    states = metadata_store_pb2.Execution.State
+    with metadata.Metadata(where.metadata) as handle:
+        kind = metadata_store_pb2.ExecutionType(name="node")
+        left = [
+            metadata_store_pb2.Execution(
+                type_id=handle.store.put_execution_type(kind), last_known_state=state
+            )
+            for state in (states.RUNNING, states.COMPLETE, states.CACHED)
+        ]
+        handle.store.put_executions(left)
+    close_interrupted(where)
+    with metadata.Metadata(where.metadata) as handle:
+        found = [execution.last_known_state for execution in handle.store.get_executions()]
+    assert found == [states.FAILED, states.COMPLETE, states.CACHED]
+
+
+def test_two_runs_at_once_do_not_share_a_directory(tmp_path: Path) -> None:
+    with exclusive(tmp_path), pytest.raises(UserError, match="must not be in use"):
+        local_runner.run(load_config("digits"), tmp_path)
+    assert not (tmp_path / "metadata.sqlite").exists()
 
 
 def folder_config(root: Path, classes: dict[str, list[str]]) -> PipelineConfig:

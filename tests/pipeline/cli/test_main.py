@@ -216,7 +216,7 @@ def test_second_run_in_the_same_directory(tmp_path: Path) -> None:
     assert not (tmp_path / "metadata.sqlite").exists()
 
 
-@pytest.mark.usefixtures("root_handlers")
+@pytest.mark.usefixtures("run_in_process")
 def test_data_error_is_one_line_and_exit_code_1(tmp_path: Path, one_class: str) -> None:
     result = invoke("run", "digits", "--set", one_class, "--output", tmp_path / "out")
     assert result.exit_code == 1
@@ -229,7 +229,7 @@ def test_data_error_is_one_line_and_exit_code_1(tmp_path: Path, one_class: str) 
     assert "Traceback" in (tmp_path / "out" / "run.log").read_text()
 
 
-@pytest.mark.usefixtures("root_handlers")
+@pytest.mark.usefixtures("run_in_process")
 def test_unusable_model_is_a_usage_error_before_anything_runs(tmp_path: Path) -> None:
     arguments = ["--set", "student.model=there.is.none:such", "--set", "student.parameters={}"]
     result = invoke("run", "digits", *arguments, "--output", tmp_path)
@@ -238,7 +238,7 @@ def test_unusable_model_is_a_usage_error_before_anything_runs(tmp_path: Path) ->
     assert not (tmp_path / "metadata.sqlite").exists()
 
 
-@pytest.mark.usefixtures("root_handlers")
+@pytest.mark.usefixtures("run_in_process")
 @pytest.mark.parametrize(
     ("raised", "code", "line"),
     [
@@ -254,8 +254,8 @@ def test_unusable_model_is_a_usage_error_before_anything_runs(tmp_path: Path) ->
         ),
         (
             KeyboardInterrupt(),
-            1,
-            "interrupted; the same command goes on from the last whole node",
+            130,
+            "interrupted; the same command goes on from what is done",
         ),
     ],
     ids=lambda value: type(value).__name__,
@@ -351,7 +351,7 @@ def test_report_has_no_page_to_open(reported: Path, opened: Path) -> None:
     assert not opened.exists()
 
 
-@pytest.mark.usefixtures("root_handlers")
+@pytest.mark.usefixtures("run_in_process")
 @pytest.mark.parametrize("verdict", ["passed", "failed", "inconclusive"])
 def test_run_ends_with_where_everything_lies(
     reported: Path, monkeypatch: pytest.MonkeyPatch, verdict: str

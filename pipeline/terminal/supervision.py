@@ -1,0 +1,122 @@
+"""A run in a process of its own: whatever ends it, one line says so and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from modules.processes import die_with_parent
+from pipeline.terminal.exits import explain
+
+# As a shell reports a process that a signal has ended.
+_SIGNALED = 128
+_NODE = re.compile(rb"Component (\S+) is (running|finished)\.")
+_LOG_TAIL_BYTES = 1 << 20
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled as Ctrl-C is."""
+
+
+def supervised(work: Callable[[], int], log_file: Path) -> int:
+    """Run in a forked process with a temporary directory of its own, and wait for it.
+
+    Native code may kill its process, and an exhausted machine may too; then this one is still
+    there to say so, and to remove what was left in the temporary directory.
+
+    Args:
+      work: Returns the exit code. It loads all that is heavy; a process that has loaded it already
+        cannot be forked safely, and does the work itself.
+      log_file: Where the run writes its messages.
+
+    Returns:
+      The exit code of the work, or 128 and the signal's number if a signal has ended it.
+    """
+    if "tensorflow" in sys.modules:
+        return work()
+    temporary = tempfile.mkdtemp(prefix="tfx-distill-")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    supervisor, logged = os.getpid(), log_file.stat().st_size
+    try:
+        child = os.fork()
+        if child == 0:
+            _work(work, supervisor, temporary)
+        return _wait(child, log_file, logged)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def exit_code(error: KeyboardInterrupt) -> int:
+    """What a shell expects of a process that was interrupted or terminated."""
+    return _SIGNALED + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+
+
+def _work(work: Callable[[], int], supervisor: int, temporary: str) -> NoReturn:
+    code = 1
+    try:
+        die_with_parent(supervisor)
+        signal.signal(signal.SIGTERM, _terminate)
+        os.environ["TMPDIR"] = tempfile.tempdir = temporary
+        code = work()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: what the command has on its stack is the supervisor's to end.
+        os._exit(code)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    raise Terminated
+
+
+def _wait(child: int, log_file: Path, logged: int) -> int:
+    """Wait for the child, and hand on SIGTERM; the terminal sends Ctrl-C to both."""
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        os.kill(child, number)
+
+    before: dict[int, Any] = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, hand_on),
+    }
+    try:
+        _, status = os.waitpid(child, 0)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if not os.WIFSIGNALED(status):
+        return os.waitstatus_to_exitcode(status)
+    number = os.WTERMSIG(status)
+    node = running_node(log_file, logged)
+    return explain(
+        f"{f'{node}: ' if node else ''}the process was ended by {signal.Signals(number).name} "
+        f"({signal.strsignal(number)}){_advice(number)}; the last messages are in {log_file}, and "
+        "the same command goes on from what is done",
+        _SIGNALED + number,
+    )
+
+
+def _advice(number: int) -> str:
+    if number == signal.SIGKILL:
+        return ", which is how Linux ends a process when memory is short"
+    if number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE):
+        return ", a fault in native code; try another batch size, or TF_ENABLE_ONEDNN_OPTS=0"
+    return ""
+
+
+def running_node(log_file: Path, begin: int = 0) -> str:
+    """The node that had begun and not ended, by the messages from a position of the log on."""
+    with log_file.open("rb") as log:
+        log.seek(max(begin, log_file.stat().st_size - _LOG_TAIL_BYTES))
+        found = _NODE.findall(log.read())
+    return found[-1][0].decode() if found and found[-1][1] == b"running" else ""

@@ -1,0 +1,124 @@
+"""Runs in a process of their own: how they end, and what is left of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from checkout import ROOT
+
+from pipeline.terminal.supervision import running_node
+
+# `work` is one of these; whatever it leaves in the temporary directory must not stay.
+PROGRAM = """
+import os, signal, sys, tempfile, time
+from pathlib import Path
+from pipeline.terminal.exits import explain
+from pipeline.terminal.supervision import exit_code, supervised
+
+def work():
+    try:
+        print("working", os.getpid(), tempfile.mkdtemp(), flush=True)
+        {body}
+    except KeyboardInterrupt as error:
+        return explain("stopped", exit_code(error))
+
+log = Path(sys.argv[1], "run.log")
+log.touch()
+sys.exit(supervised(work, log))
+"""
+LOG = 'Path(sys.argv[1], "run.log").write_text("Component {} is {}.")'
+
+
+def start(directory: Path, body: str) -> subprocess.Popen[str]:
+    """A process that supervises `body`; returns when the work has begun."""
+    (directory / "temporary").mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(body=body), str(directory)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(directory / "temporary")},
+    )
+
+
+def ended(process: subprocess.Popen[str], directory: Path) -> tuple[int, str]:
+    """Exit code and errors; nothing may be left in the temporary directory."""
+    _, errors = process.communicate(timeout=60)
+    assert list((directory / "temporary").iterdir()) == []
+    return process.returncode, errors
+
+
+def begun(process: subprocess.Popen[str]) -> int:
+    """The process id of the work, once it has begun."""
+    assert process.stdout is not None
+    return int(process.stdout.readline().split()[1])
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_code_of_the_work_is_the_code_of_the_command(tmp_path: Path, code: int) -> None:
+    assert ended(start(tmp_path, f"return {code}"), tmp_path) == (code, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "advice"),
+    [
+        (signal.SIGSEGV, "SIGSEGV (Segmentation fault)", "TF_ENABLE_ONEDNN_OPTS=0"),
+        (signal.SIGABRT, "SIGABRT (Aborted)", "another batch size"),
+        (signal.SIGKILL, "SIGKILL (Killed)", "when memory is short"),
+    ],
+)
+def test_a_process_that_a_signal_ends_is_one_line(
+    tmp_path: Path, number: int, name: str, advice: str
+) -> None:
+    body = f"{LOG.format('Distiller', 'running')}; os.kill(os.getpid(), {int(number)})"
+    code, errors = ended(start(tmp_path, body), tmp_path)
+    assert code == 128 + number
+    (line,) = errors.splitlines()
+    assert line.startswith(f"error: Distiller: the process was ended by {name}, ")
+    assert advice in line
+    assert f"the last messages are in {tmp_path / 'run.log'}" in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_work_may_end_by_itself_when_it_is_asked_to(tmp_path: Path, number: int) -> None:
+    process = start(tmp_path, "time.sleep(60)")
+    work = begun(process)
+    # The terminal sends Ctrl-C to all, anyone else SIGTERM to the command.
+    os.kill(work if number == signal.SIGINT else process.pid, number)
+    assert ended(process, tmp_path) == (128 + number, "error: stopped\n")
+
+
+def test_the_work_ends_with_its_supervisor(tmp_path: Path) -> None:
+    process = start(tmp_path, "time.sleep(60)")
+    work = begun(process)
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 10
+    while Path(f"/proc/{work}").exists() and time.monotonic() < end:
+        if Path(f"/proc/{work}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break  # dead, and nobody has asked how it ended
+        time.sleep(0.05)
+    else:
+        assert not Path(f"/proc/{work}").exists()
+
+
+@pytest.mark.parametrize(
+    ("log", "node"),
+    [
+        ("", ""),
+        ("Component A is running.\nComponent A is finished.\n", ""),
+        ("Component A is finished.\nComponent B-2 is running.\nmore\n", "B-2"),
+    ],
+)
+def test_the_running_node_is_in_the_log(tmp_path: Path, log: str, node: str) -> None:
+    file = tmp_path / "run.log"
+    earlier = "Component Old is running.\n"
+    file.write_text(earlier + log)
+    assert running_node(file, len(earlier)) == node
