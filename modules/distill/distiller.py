@@ -17,7 +17,7 @@ from keras import ops
 from modules.distill.arguments import check_models, check_objective
 from modules.distill.ensemble import Ensemble
 from modules.distill.feature_taps import FeaturePairs, call_with_features
-from modules.distill.keras_hooks import HookedModel
+from modules.distill.keras_hooks import HookedModel, safe_gradients
 from modules.distill.losses import Tensor
 from modules.distill.methods import Inputs, Term, objective, parse_methods
 from modules.distill.targets import (
@@ -155,7 +155,9 @@ class Distiller(HookedModel):
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         """The student's logits."""
         layers = self._features.student
-        logits, features = call_with_features(self.student, list(layers.values()), inputs, training)
+        taps = list(layers.values())
+        with safe_gradients(self.student):
+            logits, features = call_with_features(self.student, taps, inputs, training)
         self._recorded.features = dict(zip(layers, features, strict=True))
         return logits
 

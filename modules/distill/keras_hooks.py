@@ -8,7 +8,7 @@ may still do what these hooks expect: it is warned about, and refused only where
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,8 @@ import keras
 from modules.errors import ModelError
 
 LAST_SEEN = (3, 15)
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+_SAFE_CHANNELS = 16
 _HOOKS = ("_get_metrics_result_or_logs", "_maybe_symbolic_build", "_flatten_layers")
 
 
@@ -89,12 +91,54 @@ def recorded(layers: Sequence[keras.Layer]) -> Iterator[Mapping[int, Any]]:
 
         return record
 
-    wrapped = {id(layer): layer for layer in layers}.values()
-    for layer in wrapped:
-        # Past Keras' own __setattr__, which would track what it is given.
-        object.__setattr__(layer, "call", recording(layer, layer.call))
-    try:
+    with _replaced("call", {layer: recording(layer, layer.call) for layer in set(layers)}):
         yield outputs
+
+
+@contextmanager
+def safe_gradients(model: keras.Model) -> Iterator[None]:
+    """Keep oneDNN, while this lasts, from an operation whose gradient destroys its memory.
+
+    With AVX-512 and several threads, the gradient of a strided convolution with a kernel of one
+    point and fewer than 16 input channels writes where it must not, unless the batch divides evenly
+    among the threads (seen with TensorFlow 2.21). Taking every n-th point first and convolving
+    those with stride 1 gives the same numbers.
+    """
+    with _replaced(
+        "convolution_op",
+        {
+            layer: _subsampled(layer)
+            for layer in model._flatten_layers()
+            if isinstance(layer, _CONVOLUTIONS) and layer.built and _is_unsafe(layer)
+        },
+    ):
+        yield
+
+
+def _is_unsafe(layer: Any) -> bool:
+    *points, channels, _ = layer.kernel.shape
+    return set(points) == {1} and max(layer.strides) > 1 and channels < _SAFE_CHANNELS
+
+
+def _subsampled(layer: Any) -> Callable[..., Any]:
+    every = tuple(slice(None, None, stride) for stride in layer.strides)
+    first = layer.data_format == "channels_first"
+    taken = (slice(None), slice(None), *every) if first else (slice(None), *every)
+
+    def convolve(inputs: Any, kernel: Any) -> Any:
+        return keras.ops.conv(inputs[taken], kernel, 1, "valid", layer.data_format)
+
+    return convolve
+
+
+@contextmanager
+def _replaced(method: str, replacements: Mapping[Any, Callable[..., Any]]) -> Iterator[None]:
+    """Layers with another method while this lasts; nothing of it is saved or exported."""
+    for layer, replacement in replacements.items():
+        # Past Keras' own __setattr__, which would track what it is given.
+        object.__setattr__(layer, method, replacement)
+    try:
+        yield
     finally:
-        for layer in wrapped:
-            object.__delattr__(layer, "call")
+        for layer in replacements:
+            object.__delattr__(layer, method)

@@ -26,10 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import modules
+from modules.processes import die_with_parent
 
 # Where `modules` lies, be it a checkout or site-packages.
 _ROOT = Path(next(iter(modules.__path__))).parent
 _LONGEST_LINE = 300
+_PARENT = "TFX_DISTILL_PARENT"  # environment variable: process id
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -74,6 +76,7 @@ class Child:
             # processor here.
             "CUDA_VISIBLE_DEVICES": "-1",
             "TF_CPP_MIN_LOG_LEVEL": "2",
+            _PARENT: str(os.getpid()),
         }
         self._deadline = time.monotonic() + self._limit
         with open(folder / "messages", "wb") as messages:
@@ -168,6 +171,7 @@ class Parent:
     """The parent as the child sees it."""
 
     def __init__(self, directory: str):
+        die_with_parent(int(os.environ[_PARENT]))
         self._folder = Path(directory)
         # What the runtimes print must not be taken for our one line.
         self._line = os.dup(1)
