@@ -70,7 +70,7 @@ def with_run_values(section: str, settings: _Section, values: Mapping[str, Any])
     Args:
       section: Its key in PipelineConfig.
       settings: As configured.
-      values: By parameter; None leaves what is configured. Other names are passed over.
+      values: By parameter; None leaves what is configured. Other names are ignored.
 
     Raises:
       ConfigError: A value that the configuration could not have had either.
@@ -83,10 +83,10 @@ def with_run_values(section: str, settings: _Section, values: Mapping[str, Any])
             settings = _replaced(settings, path, values[name])
             if isinstance(settings, DataSettings):
                 check_source(settings)
-        except (ValidationError, ConfigError) as error:
-            rule = str(error)
-            if isinstance(error, ValidationError):
-                rule = error.errors()[0]["msg"].removeprefix("Value error, ")
+        except ConfigError as error:
+            raise ConfigError(f"the run's parameter {name}: {error}") from error
+        except ValidationError as error:
+            rule = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ConfigError(
                 f"the run's parameter {name} is {parameter.key}: {rule}, got {values[name]!r}"
             ) from error

@@ -63,7 +63,7 @@ def test_what_is_not_given_stays() -> None:
         ({"epochs": -1}, "epochs is student.train.epochs: Input should be greater than or equal"),
         (
             {"data_path": "/x"},
-            "data.path: must not be set when data.source is digits, got '/x'",
+            "data_path: data.path must not be set when data.source is digits, got '/x'",
         ),
         ({"push_destination": " "}, "push_destination is push.destination: must"),
     ],
