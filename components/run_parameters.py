@@ -70,7 +70,7 @@ def with_run_values(section: str, settings: _Section, values: Mapping[str, Any])
     Args:
       section: Its key in PipelineConfig.
       settings: As configured.
-      values: By parameter; None leaves what is configured. Other names are passed over.
+      values: By parameter; None leaves what is configured. Other names are ignored.
 
     Raises:
       ConfigError: A value that the configuration could not have had either.

@@ -99,7 +99,7 @@ def _shipping(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         ) from error
     if not measured:
         raise UserError(
-            "report.json must name at least one variant that ships in gate.tflite, but the list is "
+            "report.json must name in gate.tflite at least one variant that ships, but the list is "
             "empty; evaluate the model again"
         )
     return measured

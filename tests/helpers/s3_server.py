@@ -34,6 +34,8 @@ def s3_server(directory: Path) -> Iterator[str]:
         *(str(Path(sys.executable).with_name("weed")), f"-logdir={directory}", "server"),
         *(f"-dir={directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"),
         *("-s3", f"-s3.config={config}", "-s3.iam=false"),
+        # Ports of their own, on which two servers would clash.
+        *("-s3.port.iceberg=0", "-s3.port.lance=0"),
         # As Amazon's: buckets are made on purpose, and there are objects but no directories.
         *("-s3.autoCreateBucket=false", "-s3.allowEmptyFolder=false"),
         *("-volume.max=20", "-master.volumeSizeLimitMB=64"),

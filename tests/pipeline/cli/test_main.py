@@ -346,7 +346,7 @@ def test_report_has_no_page_to_open(reported: Path, opened: Path) -> None:
     assert result.exit_code == 1
     assert result.stdout.startswith("| model ")
     page = reported / "report" / "index.html"
-    line = f"error: --open: there is no {page}; run the pipeline again, which writes it\n"
+    line = f"error: --open: {page} does not exist; run the pipeline again to write it\n"
     assert result.stderr == line
     assert not opened.exists()
 
