@@ -7,7 +7,7 @@ from collections.abc import Callable
 from modules.errors import ConfigError
 from modules.settings import BeamSettings, Place, RuntimeSettings
 
-# TFX mends what its dependencies lack; a worker in a process of its own has to import it, too.
+# TFX adds what its dependencies lack; a worker in a process of its own has to import it, too.
 _PLUGIN = "--beam_plugin=tfx"
 # The runner is named, since the default one of recent Beam releases downloads a server first.
 IN_MEMORY = (

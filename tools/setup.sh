@@ -39,7 +39,7 @@ verdict=$("$python" tools/check_environment.py) || stop "$verdict"
 
 if ! usable || [ "$(version "$python")" != "$(version "$venv/bin/python")" ]; then
     say "creating .venv with Python $(version "$python")"
-    "$python" -m venv --clear "$venv" || stop "python -m venv failed, see above; mend it, then run make again"
+    "$python" -m venv --clear "$venv" || stop "python -m venv failed, see above; fix it, then run make again"
 fi
 
 again="see above; when the package index can be reached, run make again: downloads are kept"

@@ -34,7 +34,7 @@ _TOLERANCES = {"float32": 1e-3, "float16": 1e-2}
 # Share of training examples on which a file with int8 weights must still choose Keras' class.
 # Whether it is good enough to ship is the gate's business; below this the conversion has gone
 # wrong.
-_QUANTISED_AGREEMENT = 0.8
+_QUANTIZED_AGREEMENT = 0.8
 
 
 def convert(model: keras.Model, variant: TFLiteVariant, calibration: np.ndarray) -> bytes:
@@ -160,10 +160,10 @@ def check_against_keras(
         raise ModelError(f"the {variant} file of {model.name} answers values that are not finite")
     if variant not in _TOLERANCES:
         same = float((actual.argmax(-1) == expected.argmax(-1)).mean())
-        if same < _QUANTISED_AGREEMENT:
+        if same < _QUANTIZED_AGREEMENT:
             raise ModelError(
                 f"the {variant} file of {model.name} chooses its original's class on {same:.1%} of "
-                f"{len(pixels)} training examples, at least {_QUANTISED_AGREEMENT:.0%} are needed; "
+                f"{len(pixels)} training examples, at least {_QUANTIZED_AGREEMENT:.0%} are needed; "
                 f"raise export.calibration_examples or leave {variant} out of export.tflite"
             )
         return

@@ -186,11 +186,11 @@ def changed(cluster: Cluster, run: Run) -> Run:
     blocked = cluster.directory / "blocked"
     blocked.write_text("a file where a directory has to be")
 
-    def mend(task: str, number: int) -> None:
+    def repair(task: str, number: int) -> None:
         if (task, number) == ("Pusher", 2):
             blocked.unlink()
 
-    cluster.before = mend
+    cluster.before = repair
     return cluster.run(
         epochs=LOCAL_EPOCHS, temperature=2.0, push_destination=str(blocked / "pushed")
     )

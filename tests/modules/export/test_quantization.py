@@ -12,7 +12,7 @@ from modules.judge.schema import LayerError
 from modules.models import zoo
 from modules.settings import ModelSettings
 
-QUANTISED = ("float16", "dynamic_range", "int8")
+QUANTIZED = ("float16", "dynamic_range", "int8")
 # Every layer's weights are many enough to be quantized by dynamic_range.
 PARAMETERS = {
     "cnn_small": {"filters": [32, 32, 32]},
@@ -35,7 +35,7 @@ def _model(name="cnn_small"):
     return zoo.build_model(settings, SHAPE, 10)
 
 
-def _files(model, pixels, directory, variants=QUANTISED):
+def _files(model, pixels, directory, variants=QUANTIZED):
     paths = {}
     for variant in ("float32", *variants):
         path = directory / f"{variant}.tflite"
@@ -51,7 +51,7 @@ def sound(request, pixels, tmp_path_factory):
     return model, _files(model, pixels, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.mark.parametrize("variant", QUANTISED)
+@pytest.mark.parametrize("variant", QUANTIZED)
 def test_every_layer_of_the_zoo_is_compared(sound, pixels, variant):
     model, files = sound
     errors = layer_errors(files["float32"], files[variant], pixels, limit=100)

@@ -27,7 +27,7 @@ from modules.measure import intervals
 from modules.measure.metrics import Predictions
 
 STATISTICS = Statistics(top_k=(2,), confidence=0.95, seed=0)
-# Logits of three classes, by the class they favour.
+# Logits of three classes, by the class they favor.
 FIRST, SECOND, THIRD = [9.0, 1.0, 0.0], [1.0, 9.0, 0.0], [0.0, 1.0, 9.0]
 
 
