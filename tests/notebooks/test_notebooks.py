@@ -182,7 +182,7 @@ def test_a_finished_run_is_explored(run, miniature_run):
     assert found["givers"]["Distiller"] == ["SoftTargets", "TeacherTrainer", "Transform"]
     assert {"TeacherTrainer", "Control", "Distiller"} < set(found["givers"]["Evaluator"])
     config = miniature_run.config()
-    assert json.loads(found["told"]["distill"])["alpha"] == config.distill.alpha
+    assert found["told"]["distill"]["alpha"] == config.distill.alpha
 
     for node, model in (("TeacherTrainer", config.teacher), ("Distiller", config.student)):
         assert len(found["curves"][node]["validation/hard_loss"]) == model.train.epochs
