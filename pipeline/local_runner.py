@@ -143,11 +143,11 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
       UserError: What the user can fix.
     """
     output = Path(output)
+    _LOG.info("checking data and models")
+    preflight(config)
     where = places(output, config.runtime)
     os.makedirs(where.pipeline_root, exist_ok=True)
     with exclusive(output):
-        _LOG.info("checking data and models")
-        preflight(config)
         close_interrupted(where)
         LocalRunner(config).run(create_pipeline(config, where))
         return collect_outcome(config.name, output)

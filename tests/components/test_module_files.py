@@ -17,6 +17,8 @@ import modules.tuner
 from modules.distill.training_config import TrainingConfig
 from modules.settings import DistillSettings, ModelSettings, TrainSettings, TuneSettings
 
+pytestmark = pytest.mark.thorough
+
 # A user's; what it is told is all that it leaves.
 USERS = """
 import os

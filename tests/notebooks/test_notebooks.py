@@ -96,6 +96,7 @@ def softmax(logits, temperature=1.0):
     return powers / powers.sum(-1, keepdims=True)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_distillation_is_explained_with_numbers_that_are_right(run):
     cells, found = run("distillation_explained", EXPLAINED, TFX_DISTILL_EPOCHS="2")

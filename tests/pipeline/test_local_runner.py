@@ -534,6 +534,7 @@ def test_a_run_that_cannot_succeed_does_not_begin(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_killed_training_is_taken_up_again(miniature_run: Any) -> None:

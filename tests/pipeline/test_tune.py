@@ -184,7 +184,7 @@ def winner_of(tuned: Any) -> dict[str, Any]:
     return json.loads(text)["values"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_teacher_is_asked_once_for_all_trials(tuned: Any) -> None:
     assert tuned.states["Tuner"] == "COMPLETE"
     # Its answers are those of the run before, in another directory.
@@ -193,14 +193,14 @@ def test_the_teacher_is_asked_once_for_all_trials(tuned: Any) -> None:
     assert any(line.endswith("taught by cached soft targets") for line in tuned.lines)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_identical_run_searches_nothing_again(tuned: Any) -> None:
     assert tuned.states_again == {
         name: "COMPLETE" if name == "Pusher" else "CACHED" for name in tuned.states
     }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_best_trial_wins(tuned: Any) -> None:
     results = json.loads((tuned.uris["Tuner.tuner_results"] / "tuner_results.json").read_text())
     assert len(results) == 2
@@ -208,7 +208,7 @@ def test_the_best_trial_wins(tuned: Any) -> None:
     assert {name: best[name] for name in best.keys() - {"trial_id", "score"}} == winner_of(tuned)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("node", ["Distiller", "Control"])
 def test_the_winner_is_what_is_trained(tuned: Any, node: str) -> None:
     import tensorflow as tf
@@ -232,7 +232,7 @@ def test_the_winner_is_what_is_trained(tuned: Any, node: str) -> None:
     assert first_rate == pytest.approx(winner["learning_rate"], rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_log_tells_trials_and_winner(tuned: Any) -> None:
     from modules.distill.hyperparameters import describe
 

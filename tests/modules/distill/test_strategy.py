@@ -74,6 +74,7 @@ def finish(processes, directory, timeout=240):
     return logs
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_two_workers_learn_as_one_with_the_same_global_batch(pattern, tmp_path):
     curves, weights = {}, {}

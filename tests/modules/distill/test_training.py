@@ -179,6 +179,7 @@ def test_only_the_chief_writes(train, tmp_path):
 # -- memory --
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units")
 def test_memory_does_not_grow_with_the_examples(tmp_path):
