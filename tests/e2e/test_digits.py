@@ -14,7 +14,8 @@ from modules.data.sources.digits import Digits
 from modules.data.splits import example_id, in_eval_split
 from pipeline.config import load_config
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+# `make test` runs the whole pipeline, too, with small models: `miniature_run` in tests/conftest.py.
+pytestmark = [pytest.mark.thorough, pytest.mark.e2e, pytest.mark.slow]
 
 COMMAND = str(Path(sys.executable).with_name("tfx-distill"))
 # A process that knows nothing but TensorFlow, as a server does.
@@ -170,7 +171,6 @@ def test_looking_at_what_was_pushed(output, eval_examples, tmp_path):
         assert sum(map(str.__eq__, classes, truth)) >= 19
 
 
-@pytest.mark.thorough
 def test_every_variant_that_is_pushed_scores_as_reported(output, eval_examples, tmp_path):
     # In the same directory, so that training is served from the cache.
     names, destination = ["float32", "float16", "dynamic_range", "int8"], tmp_path / "all"
@@ -190,7 +190,6 @@ def test_every_variant_that_is_pushed_scores_as_reported(output, eval_examples, 
         assert accuracy == pytest.approx(judged["variants"][name]["accuracy"], abs=1e-9)
 
 
-@pytest.mark.thorough
 def test_a_refused_student_exits_3_and_pushes_nothing(output, tmp_path):
     # In the same directory, so that training is served from the cache.
     destination = tmp_path / "elsewhere"

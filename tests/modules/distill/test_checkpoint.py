@@ -116,7 +116,12 @@ def kill_after(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "epoch"), [("to the end", 1), ("to the end", 4), ("stopped early", 2)]
+    ("name", "epoch"),
+    [
+        ("stopped early", 2),
+        pytest.param("to the end", 1, marks=pytest.mark.thorough),
+        pytest.param("to the end", 4, marks=pytest.mark.thorough),
+    ],
 )
 def test_a_training_taken_up_again_ends_as_an_unbroken_one(
     pattern, unbroken, kill_after, tmp_path, caplog, name, epoch

@@ -447,7 +447,11 @@ def test_half_precision_softmax_and_standardize() -> None:
 
 
 @over(LOSSES)
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "jit"])
+@pytest.mark.parametrize(
+    "jit_compile",
+    [False, pytest.param(True, marks=pytest.mark.thorough)],
+    ids=["graph", "jit"],
+)
 def test_compiles_once_for_every_batch_size(case: Case, jit_compile: bool) -> None:
     shape = [None, *case.batch()[0].shape[1:]]
     traced = []

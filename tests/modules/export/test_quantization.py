@@ -44,7 +44,13 @@ def _files(model, pixels, directory, variants=QUANTIZED):
     return paths
 
 
-@pytest.fixture(scope="module", params=PARAMETERS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[] if name == "cnn_small" else pytest.mark.thorough)
+        for name in PARAMETERS
+    ],
+)
 def sound(request, pixels, tmp_path_factory):
     """A model without a weak layer, and its files."""
     model = _model(request.param)
@@ -107,7 +113,17 @@ def test_the_last_layers_error_by_hand(pixels, tmp_path):
 @pytest.mark.parametrize(
     ("variant", "bad"),
     # dynamic_range leaves the 320 weights of `logits` as they are.
-    [("dynamic_range", "conv2d_1"), ("int8", "conv2d_1"), ("int8", "conv2d_2"), ("int8", "logits")],
+    [
+        ("int8", "conv2d_1"),
+        *(
+            pytest.param(variant, bad, marks=pytest.mark.thorough)
+            for variant, bad in (
+                ("dynamic_range", "conv2d_1"),
+                ("int8", "conv2d_2"),
+                ("int8", "logits"),
+            )
+        ),
+    ],
 )
 def test_the_layer_with_outlying_weights_comes_first(pixels, tmp_path, variant, bad):
     # The weights of one input channel are 1000 times the others', and that channel is always

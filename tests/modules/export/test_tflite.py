@@ -26,7 +26,13 @@ MODELS = {
 CALIBRATION, OTHERS = slice(0, 100), slice(1200, 1400)
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[] if name == "cnn_small" else pytest.mark.thorough)
+        for name in MODELS
+    ],
+)
 def model(request, digit_pixels, digit_labels):
     keras.utils.set_random_seed(0)
     settings = ModelSettings(model=request.param, parameters=MODELS[request.param])

@@ -354,6 +354,7 @@ def test_objective_is_the_lowest_cross_entropy_of_what_is_held_out(fn_args, trai
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_same_search_again_finds_the_same_and_writes_in_its_directory_only(
     fn_args, trained, tmp_path

@@ -38,42 +38,6 @@ def one_class(tmp_path: Path) -> str:
     return f"data={{source: image_folder, path: {folder.parent}}}"
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["run", "--help"],
-        ["presets"],
-        ["validate", "digits"],
-        ["validate", "digits", "--set", "distill.alpha=2"],
-        ["run", "digits", "--set", "distill.alpha=2"],
-        ["report", "nowhere"],
-        ["predict", "--help"],
-        ["predict", "--model", "nowhere", "image.png"],
-        ["compare", "--help"],
-        ["compare", "nowhere", "nowhere"],
-        ["verify", "--help"],
-        ["verify", "nowhere"],
-        ["push", "--help"],
-        ["push"],
-    ],
-    ids=" ".join,
-)
-def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
-    code = (
-        "import sys\n"
-        "from pipeline.cli.main import main\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit:\n"
-        "    pass\n"
-        "heavy = {'tensorflow', 'keras', 'tfx', 'apache_beam', 'sklearn'} & set(sys.modules)\n"
-        "sys.exit(', '.join(sorted(heavy)) or 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_installed_command_shows_its_commands() -> None:
     done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True)
     assert done.returncode == 0

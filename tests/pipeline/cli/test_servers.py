@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,37 +81,6 @@ def test_the_options_of_tfx(command: str, options: str) -> None:
     words = invoke(*command.split(), "--help").stdout.replace(",", " ").split()
     for option in options.split():
         assert {f"--{option}", f"--{option.replace('_', '-')}"} <= set(words)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["pipeline", "--help"],
-        ["run", "create", "--help"],
-        ["run", "list", "--pipeline_name=a"],
-        ["pipeline", "create", "--pipeline_path=digits", "--engine=vertex"],
-        ["pipeline", "list", "--engine=vertex"],
-        ["run", "create", "--pipeline_name=a", "--engine=vertex"],
-    ],
-    ids=" ".join,
-)
-def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
-    code = (
-        "import sys\n"
-        "from pipeline.cli.main import main\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit:\n"
-        "    pass\n"
-        "heavy = {'tensorflow', 'tfx', 'kfp', 'google.cloud.aiplatform', 'kubernetes'}\n"
-        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
