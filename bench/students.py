@@ -15,7 +15,8 @@ import tensorflow as tf
 from records import Record, write_records
 
 from modules.data.examples import ExampleData
-from modules.data.sources import DigitsSource, example_id, in_eval_split
+from modules.data.sources.digits import Digits
+from modules.data.splits import example_id, in_eval_split
 from modules.distill import training
 from modules.distill.distiller import Distiller
 from modules.models import storage, zoo
@@ -47,7 +48,7 @@ class Task:
 
 def prepare(directory: Path, teacher_settings: ModelSettings) -> dict[str, Any]:
     """Writes examples, teacher and soft targets for `begin`; returns sizes and accuracies."""
-    source = DigitsSource()
+    source = Digits()
     records: list[Record] = []
     held_out: list[tuple[np.ndarray, int]] = []
     for item in source.items():
