@@ -511,7 +511,7 @@ def number_at(content: Any, path: str) -> Any:
     """What lies at a dotted path of a report as plain data; a key may have dots itself.
 
     Raises:
-        KeyError: nothing does.
+      KeyError: Nothing does.
     """
     if isinstance(content, list):
         at, _, rest = path.partition(".")
