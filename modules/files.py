@@ -80,6 +80,22 @@ def file_names(directory: str) -> list[str]:
         return []
 
 
+def local_state(directory: str) -> bytes:
+    """Names, sizes and times (in nanoseconds) of all files below a local directory but hidden ones.
+
+    Two states are equal only if none of them was written, moved or renamed in between.
+    """
+    lines = []
+    for folder, folders, names in os.walk(directory):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(name for name in names if not name.startswith(".")):
+            path = os.path.join(folder, name)
+            about = os.stat(path, follow_symlinks=os.path.exists(path))
+            relative = os.fsencode(os.path.relpath(path, directory))
+            lines.append(b"%s\0%d %d\n" % (relative, about.st_size, about.st_mtime_ns))
+    return b"".join(lines)
+
+
 def read_bytes(path: str) -> bytes:
     """The content of a file.
 

@@ -56,11 +56,18 @@ class ImageFolder:
 
     @staticmethod
     def unwatched(settings: DataSettings) -> bytes:
-        """The metadata file, which TFX does not watch; empty if there is none."""
+        """The metadata file, and which image is in which folder.
+
+        TFX watches number, size and whole seconds of the times, but no name: to TFX, two swapped
+        folders are the same. At a URL, that is all that is watched of the images.
+        """
+        path = str(settings.path)
         try:
-            return files.read_bytes(_join(str(settings.path), METADATA_FILE))
+            metadata = files.read_bytes(_join(path, METADATA_FILE))
         except FileNotFoundError:
-            return b""
+            metadata = b""
+        local = files.local_path(path)
+        return metadata if local is None else metadata + files.local_state(local)
 
     def __post_init__(self) -> None:
         if not files.is_dir(self.path):

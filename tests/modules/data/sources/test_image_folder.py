@@ -1,5 +1,7 @@
 """Folders of real PNG and JPEG files."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -79,7 +81,28 @@ def test_urls_are_read(tmp_path, root):
     items = source.items()
     assert [source.read(item.name) for item in items] == [_jpeg(2), _png(3), _png(1)]
     assert [item.features for item in items] == [("2",), ("3",), ("1",)]
-    assert ImageFolder.unwatched(settings) == (tmp_path / "metadata.csv").read_bytes()
+    assert ImageFolder.unwatched(settings).startswith((tmp_path / "metadata.csv").read_bytes())
+
+
+@pytest.mark.parametrize("change", ["swap folders", "rename a folder", "move an image", "metadata"])
+def test_what_tfx_does_not_see_is_in_the_key(tmp_path, change):
+    path = _folder(tmp_path, {"a": {"1.png": _png(1), "2.png": _png(1)}, "b": {"1.png": _png(1)}})
+    for file in tmp_path.glob("*/*.png"):
+        os.utime(file, ns=(10**18, 10**18))
+    settings = DataSettings(source="image_folder", path=path)
+    before = ImageFolder.unwatched(settings)
+    (tmp_path / "a" / ".DS_Store").write_bytes(b"none of ours")
+    assert ImageFolder.unwatched(settings) == before
+    if change == "swap folders":
+        for old, new in (("a", "c"), ("b", "a"), ("c", "b")):
+            (tmp_path / old).rename(tmp_path / new)
+    elif change == "rename a folder":
+        (tmp_path / "a").rename(tmp_path / "c")
+    elif change == "move an image":
+        (tmp_path / "a" / "2.png").rename(tmp_path / "b" / "2.png")
+    else:
+        (tmp_path / "metadata.csv").write_text("file_name,x\n")
+    assert ImageFolder.unwatched(settings) != before
 
 
 @pytest.mark.parametrize("kind", ["missing", "file"])
