@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 _KERAS_DIRECTORY = "Format-Keras"
 _DESCRIPTION_FILE = "model.json"
 _WEIGHTS_FILE = "model.weights.h5"
+_CHUNK_BYTES = 1 << 20
+_KEYS = {"model", "parameters", "input_shape", "classes", "parameter_count", "weights_sha256"}
 
 
 def keras_directory(serving_dir: str) -> str:
@@ -31,25 +34,34 @@ def save_model(
     import tensorflow as tf
 
     tf.io.gfile.makedirs(directory)
+    weights = os.path.join(directory, _WEIGHTS_FILE)
+    model.save_weights(weights)
     description = {
         "model": settings.model,
         "parameters": settings.parameters,
         "input_shape": input_shape,
         "classes": model.output_shape[-1],
         "parameter_count": model.count_params(),
+        "weights_sha256": _sha256(weights),
     }
+    # Last, so that what is described is there.
     with tf.io.gfile.GFile(os.path.join(directory, _DESCRIPTION_FILE), "w") as file:
         json.dump(description, file, indent=2)
-    model.save_weights(os.path.join(directory, _WEIGHTS_FILE))
 
 
 def load_model(directory: str) -> keras.Model:
     """Build and load a model that `save_model` wrote.
 
     Raises:
-      ModelError: The files are missing, or do not belong to what the builder now builds.
+      ModelError: The files are missing or damaged, or do not belong to what the builder now builds.
     """
     description = _read_description(directory)
+    weights = os.path.join(directory, _WEIGHTS_FILE)
+    if _sha256(weights) != description["weights_sha256"]:
+        raise ModelError(
+            f"{weights} is not the file that {_DESCRIPTION_FILE} beside it describes; remove its "
+            "execution's directory and run again"
+        )
     # `weights` names the file that a training began with, which need not be here any more; what
     # it brought is in the saved weights.
     parameters = {
@@ -65,7 +77,7 @@ def load_model(directory: str) -> keras.Model:
             "did its builder change?"
         )
     try:
-        model.load_weights(os.path.join(directory, _WEIGHTS_FILE))
+        model.load_weights(weights)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{directory}: the weights do not fit model {settings.model!r}; "
@@ -90,11 +102,23 @@ def _read_description(directory: str) -> dict[str, Any]:
     try:
         with tf.io.gfile.GFile(path) as file:
             description = json.load(file)
-        missing = {"model", "parameters", "input_shape", "classes", "parameter_count"} - set(
-            description
-        )
+        missing = _KEYS - set(description)
         if missing or not isinstance(description, dict):
             raise ValueError(f"it lacks {', '.join(sorted(missing)) or 'all keys'}")
     except (OSError, ValueError, TypeError, tf.errors.OpError) as error:
         raise ModelError(f"{path}: no readable model description ({error})") from error
     return description
+
+
+def _sha256(path: str) -> str:
+    """Of a file wherever TensorFlow reads; "" if there is none."""
+    import tensorflow as tf
+
+    try:
+        digest = hashlib.sha256()
+        with tf.io.gfile.GFile(path, "rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except tf.errors.OpError:
+        return ""
+    return digest.hexdigest()

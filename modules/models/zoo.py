@@ -11,16 +11,21 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from modules.errors import ConfigError, ModelError, did_you_mean, raise_problems
+from modules.errors import ConfigError, ModelError, UserError, did_you_mean, raise_problems
 from modules.models.image import Shape, cnn_small, cnn_tutorial, resnet50, resnet_small
 from modules.models.outputs import check_logits
 from modules.settings import ModelSettings
 
 if TYPE_CHECKING:
     import keras
+
+# Frames of these say nothing about the user's code.
+_LIBRARIES = re.compile(r"site-packages|<frozen |importlib")
 
 BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "resnet_small": resnet_small,
@@ -63,12 +68,13 @@ def build_model(settings: ModelSettings, input_shape: Shape, classes: int) -> ke
     builder = _find_builder(settings.model)
     try:
         model = builder(input_shape, classes, **settings.parameters)
-    except (TypeError, ValueError, IndexError) as error:
-        # Keras spreads its reasons over several lines, the first of which seldom is one.
-        reason = " ".join(str(error).split())[:300]
+    except UserError:
+        raise
+    # Whatever the user's code raises, even by sys.exit, is the user's to fix.
+    except (Exception, SystemExit) as error:
         raise ModelError(
             f"model {settings.model!r} with parameters {settings.parameters} cannot be built for "
-            f"input {input_shape} and {classes} classes: {reason}"
+            f"input {input_shape} and {classes} classes: {_reason(error)}"
         ) from error
     output = tuple(getattr(model, "output_shape", ()))
     if output != (None, classes):
@@ -91,9 +97,20 @@ def _find_builder(name: str) -> Callable[..., keras.Model]:
     module_name, _, function_name = name.partition(":")
     try:
         builder = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"model {name!r} must be a name of the model zoo ({', '.join(sorted(BUILDERS))}) or "
-            f"package.module:function that Python can import, but: {error}"
+            f"package.module:function that Python can import, but: {_reason(error)}"
         ) from error
     return builder
+
+
+def _reason(error: BaseException) -> str:
+    """One line that says what was raised, and in which line of whose file."""
+    # Keras spreads its reasons over several lines, the first of which seldom is one.
+    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not _LIBRARIES.search(frame.filename)]
+    if isinstance(error, SyntaxError) or not own[1:]:
+        return text
+    return f"{text} ({own[-1].filename}, line {own[-1].lineno})"

@@ -108,6 +108,8 @@ def _saved_model(path: str) -> PushedModel:
     if not files.exists(f"{beside}/{MANIFEST_FILE}"):
         return PushedModel(SAVED_MODEL, version, path, labels=None)
     manifest = _manifest(beside)
+    for name, digest in manifest.saved_model.files.items():
+        _check_content(f"{path}/{name}", digest)
     return PushedModel(
         SAVED_MODEL, version, path, tuple(manifest.labels), input_shape=_image_shape(manifest)
     )

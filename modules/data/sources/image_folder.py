@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -121,7 +122,13 @@ class ImageFolder:
                         f"data.path: {METADATA_FILE} must have a row for every image, but there "
                         f"is no row for {class_name}/{name}; add it or remove the image"
                     )
-                items.append(Item(_join(folder, name), label, values))
+                path = _join(folder, name)
+                local = files.local_path(path)
+                if local is not None and not os.path.isfile(local):
+                    raise DataError(
+                        f"data.path: {path} must be a regular file or a link to one; remove it"
+                    )
+                items.append(Item(path, label, values))
         return items
 
     def _read_metadata(self) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:

@@ -1,5 +1,8 @@
 """Which files can be decoded, by the decoder itself."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -46,3 +49,28 @@ def test_cmyk_jpeg_that_transform_cannot_make_gray_is_refused(tmp_path):
         tf.io.decode_image(path.read_bytes(), channels=1)
     with pytest.raises(DataError):
         check_image(str(path), path.read_bytes())
+
+
+def _png_of(width: int, height: int) -> bytes:
+    """A small file of many pixels: the rows are all alike, and compress a thousandfold."""
+    rows = zlib.compress((b"\0" * (width // 8 + 1)) * height, 9)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("side", [10_001, 20_000])
+def test_a_picture_too_large_to_decode_is_refused_by_its_header(side):
+    image = _png_of(side, side)
+    assert len(image) < 100_000
+    with pytest.raises(DataError, match=r"^a\.png: more than 100,000,000 pixels; scale it down$"):
+        check_image("a.png", image)
+
+
+def test_a_large_picture_is_decoded():
+    check_image("a.png", _png_of(4000, 3000))

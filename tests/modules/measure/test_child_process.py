@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from checkout import ROOT
 
 import modules
 from modules.measure.child_process import Child, ChildError
@@ -134,3 +137,44 @@ def test_a_child_whose_parent_is_gone_ends(write_module, tmp_path: Path) -> None
         child.wait_until_ready()
         child._process.stdin.close()  # as the end of the parent does
         assert child._process.wait(60) == 1
+
+
+def test_a_child_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "busy.py").write_text(
+        "import os, sys, time\n"
+        "from modules.measure.child_process import Parent\n"
+        "parent = Parent(sys.argv[1])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+        "parent.wait_for_turn()\n"
+        "while True:\n"
+        "    pass\n"
+    )
+    program = (
+        "from types import ModuleType\n"
+        "from modules.measure.child_process import Child\n"
+        "with Child(ModuleType('busy'), {}, {}, 60) as child:\n"
+        "    child.wait_until_ready()\n"
+        "    print('ready', flush=True)\n"
+        "    child.answer()\n"
+    )
+    paths = os.pathsep.join([str(ROOT), str(tmp_path)])
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": paths, "TMPDIR": str(tmp_path)},
+    ) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == b"ready\n"
+        child = int((tmp_path / "pid").read_text())
+        parent.kill()
+    end = time.monotonic() + 10
+    while time.monotonic() < end and is_alive(child):
+        time.sleep(0.02)
+    assert not is_alive(child)
+
+
+def is_alive(process: int) -> bool:
+    """Not so a zombie, which nobody has asked how it ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

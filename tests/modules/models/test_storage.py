@@ -123,3 +123,11 @@ def test_damaged_description_is_refused(tmp_path, text):
     for read in (storage.load_model, storage.count_parameters):
         with pytest.raises(ModelError, match=rf"{path}: no readable model description"):
             read(str(tmp_path))
+
+
+def test_weights_that_were_changed_are_refused(tmp_path):
+    model = _saved(tmp_path)
+    model.set_weights([-3 * weight for weight in model.get_weights()])
+    model.save_weights(tmp_path / "model.weights.h5")
+    with pytest.raises(ModelError, match=r"model\.weights\.h5 is not the file that model\.json"):
+        storage.load_model(str(tmp_path))

@@ -83,6 +83,9 @@ def probabilities_out(input_shape, classes):
 
 def no_model(input_shape, classes):
     return None
+
+def fails(input_shape, classes, how):
+    raise eval(how)
 """
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -108,6 +111,33 @@ def test_own_builder(own_builders):
 def test_own_builder_that_breaks_the_contract(own_builders, function, message):
     with pytest.raises(ModelError, match=rf"'{own_builders}:{function}' must .*{message}"):
         build(f"{own_builders}:{function}")
+
+
+@pytest.mark.parametrize(
+    "how", ["RuntimeError('no file')", "KeyError('depth')", "SystemExit(0)", "OSError(2, 'gone')"]
+)
+def test_whatever_an_own_builder_raises_names_file_and_line(own_builders, tmp_path, how):
+    with pytest.raises(ModelError, match=r"cannot be built for input") as caught:
+        build(f"{own_builders}:fails", how=how)
+    message = str(caught.value)
+    assert how.partition("(")[0] in message.replace("FileNotFoundError", "OSError")
+    assert message.endswith(f"({tmp_path / 'own_builders.py'}, line 28)")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("def build(", r"SyntaxError: '\(' was never closed \(broken_builders\.py, line 1\)"),
+        ("import sys\nsys.exit(0)", r"SystemExit: 0"),
+        ("1 / 0", r"ZeroDivisionError: division by zero"),
+    ],
+)
+def test_own_module_that_fails_when_it_is_imported(tmp_path, monkeypatch, content, reason):
+    (tmp_path / "broken_builders.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=f"but: {reason}") as caught:
+        build("broken_builders:build")
+    assert "broken_builders.py, line" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,9 @@ def test_a_saved_model_that_cannot_be_loaded(run, copied):
     broken = copied / "saved_model" / run.newest
     (broken / "saved_model.pb").write_bytes(b"no protocol buffer")
     (line,) = errors(ask(broken, run.images), 1)
+    assert line.startswith(f"{broken / 'saved_model.pb'} must be the file that its manifest desc")
+    shutil.rmtree(copied / "tflite")  # with the manifest
+    (line,) = errors(ask(broken, run.images), 1)
     assert line.startswith(f"{broken} cannot be loaded (") and line.endswith("push the model again")
 
 

@@ -184,3 +184,22 @@ def test_metadata_that_are_no_text(tmp_path):
     (tmp_path / "metadata.csv").write_bytes(b"file_name,x\na/1.png,\xff\n")
     with pytest.raises(DataError, match=r"metadata\.csv must be a CSV file in UTF-8"):
         ImageFolder(path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_only_regular_files_are_read(tmp_path, kind):
+    path = _folder(tmp_path, {"a": {"1.png": _png()}, "b": {"1.png": _png()}})
+    odd = tmp_path / "b" / "2.png"
+    if kind == "pipe":
+        os.mkfifo(odd)
+    else:
+        odd.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=rf"{odd} must be a regular file or a link to one; remove"):
+        ImageFolder(path).items()
+
+
+def test_a_link_to_an_image_is_read(tmp_path):
+    path = _folder(tmp_path, {"a": {"1.png": _png()}, "b": {"1.png": _png(3)}})
+    (tmp_path / "a" / "2.png").symlink_to(tmp_path / "b" / "1.png")
+    source = ImageFolder(path)
+    assert [source.read(item.name) for item in source.items()] == [_png(), _png(3), _png(3)]
