@@ -37,6 +37,16 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML's `yes` and `true` would count as 1."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        kinds = {annotation, *get_args(annotation)}
+        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+            raise ValueError(f"must be a number, got {str(value).lower()}")
+        return value
+
 
 class DataSettings(Settings):
     """Where the examples come from, and how images and splits are made of them."""
@@ -50,7 +60,9 @@ class DataSettings(Settings):
         None,
         description="directory with one sub-folder of images per class; needed by `image_folder`",
     )
-    image_size: int = Field(8, ge=1, description="height and width after resizing, in pixels")
+    image_size: int = Field(
+        8, ge=1, le=4096, description="height and width after resizing, in pixels"
+    )
     channels: Literal[1, 3] = Field(1, description="1 (gray) or 3 (RGB)")
     eval_fraction: Fraction = Field(
         0.2, description="share of all examples that is kept for the judgment"
@@ -72,18 +84,26 @@ class TrainSettings(Settings):
     """How a model is trained: with AdamW, keeping the weights with the lowest validation loss."""
 
     epochs: int = Field(
-        30, ge=0, description="upper bound; 0 keeps the weights that the builder gave the model"
+        30,
+        ge=0,
+        le=1_000_000,
+        description="upper bound; 0 keeps the weights that the builder gave the model",
     )
-    batch_size: int = Field(64, ge=1, description="examples per step, over all workers")
+    batch_size: int = Field(
+        64, ge=1, le=1_000_000, description="examples per step, over all workers"
+    )
     mixed_precision: bool = Field(False, description="compute in float16 on a GPU")
-    learning_rate: float = Field(1e-3, gt=0, description="initial learning rate of AdamW")
+    learning_rate: float = Field(1e-3, gt=0, le=1000, description="initial learning rate of AdamW")
     schedule: Literal["constant", "cosine"] = Field(
         "cosine",
         description="of the learning rate: `constant`, or `cosine` decay to zero over all epochs",
     )
-    weight_decay: float = Field(1e-4, ge=0, description="decoupled weight decay of AdamW")
+    weight_decay: float = Field(1e-4, ge=0, le=1000, description="decoupled weight decay of AdamW")
     patience: int = Field(
-        10, ge=1, description="epochs without a lower validation loss before training stops"
+        10,
+        ge=1,
+        le=1_000_000,
+        description="epochs without a lower validation loss before training stops",
     )
 
 
@@ -101,7 +121,10 @@ class TeacherSettings(ModelSettings):
     """A teacher. With several teachers, the first one is the baseline of the judgment."""
 
     weight: float = Field(
-        1.0, gt=0, description="share in the mean of the teachers' softened probabilities"
+        1.0,
+        gt=0,
+        le=1_000_000,
+        description="share in the mean of the teachers' softened probabilities",
     )
 
 
@@ -115,17 +138,21 @@ class MethodSettings(BaseModel):
 
     name: str = Field(description="a method of docs/methods.md, for example `soft_target`")
     weight: float | None = Field(
-        None, ge=0, description="weight of the loss; null: the method's customary weight"
+        None,
+        ge=0,
+        le=1_000_000,
+        description="weight of the loss; null: the method's customary weight",
     )
     warmup_epochs: int = Field(
-        0, ge=0, description="epochs over which the weight rises linearly from 0"
+        0, ge=0, le=1_000_000, description="epochs over which the weight rises linearly from 0"
     )
     temperature: float | None = Field(
-        None, gt=0, description="temperature of this method; null: `distill.temperature`"
+        None, gt=0, le=1000, description="temperature of this method; null: `distill.temperature`"
     )
     final_temperature: float | None = Field(
         None,
         gt=0,
+        le=1000,
         description="temperature at the last epoch, reached along half a cosine; null: constant",
     )
     student_layer: str | None = Field(
@@ -143,7 +170,10 @@ class DistillSettings(Settings):
         0.1, ge=0, le=1, description="weight of the **hard-label** loss; 1 - alpha: distillation"
     )
     temperature: float = Field(
-        4.0, gt=0, description="divides the logits of teacher and student before the softmax"
+        4.0,
+        gt=0,
+        le=1000,
+        description="divides the logits of teacher and student before the softmax",
     )
     methods: tuple[MethodSettings, ...] = Field(
         ({"name": "soft_target"},),
@@ -156,15 +186,19 @@ class DistillSettings(Settings):
         "`online`: in every step, which feature methods and mixup need",
     )
     views: int = Field(
-        1, ge=1, description="augmented views of each example to cache; needs `augment`"
+        1, ge=1, le=1000, description="augmented views of each example to cache; needs `augment`"
     )
     top_k: int | None = Field(
         None,
         ge=1,
+        le=100_000,
         description="cache the k largest logits only, and spread the rest evenly; null: all",
     )
     generations: int = Field(
-        1, ge=1, description="above 1, each student teaches the next one (born-again networks)"
+        1,
+        ge=1,
+        le=100,
+        description="above 1, each student teaches the next one (born-again networks)",
     )
     control: bool = Field(
         True,
@@ -179,9 +213,11 @@ class TuneSettings(Settings):
     logarithmic scale.
     """
 
-    trials: int = Field(10, ge=1, description="number of students that are trained and compared")
+    trials: int = Field(
+        10, ge=1, le=10_000, description="number of students that are trained and compared"
+    )
     epochs: int | None = Field(
-        None, ge=1, description="upper bound of a trial; null: `student.train.epochs`"
+        None, ge=1, le=1_000_000, description="upper bound of a trial; null: `student.train.epochs`"
     )
     temperature: Interval | None = Field(None, description="range of `distill.temperature`")
     alpha: Interval | None = Field(None, description="range of `distill.alpha`")
@@ -250,10 +286,15 @@ class AugmentSettings(Settings):
     """Random changes of training images, each a function of the example, the view and the seed."""
 
     pad_crop: int = Field(
-        0, ge=0, description="pixels to pad on every side before a random crop of the old size"
+        0,
+        ge=0,
+        le=1000,
+        description="pixels to pad on every side before a random crop of the old size",
     )
     flip: bool = Field(False, description="mirror left and right at random")
-    cutout: int = Field(0, ge=0, description="side of a gray square at a random place, in pixels")
+    cutout: int = Field(
+        0, ge=0, le=1000, description="side of a gray square at a random place, in pixels"
+    )
     mixup: float = Field(
         0, ge=0, le=0.5, description="largest share of another image that is mixed in"
     )
@@ -274,6 +315,7 @@ class ExportSettings(Settings):
     calibration_examples: int = Field(
         200,
         ge=1,
+        le=100_000,
         description="training examples, balanced over the classes, that calibrate int8 and check "
         "every file",
     )
@@ -308,15 +350,20 @@ class EvaluateSettings(Settings):
         description="features to slice by, alone or crossed: `[class_name, [site, camera]]`",
     )
     disagreements: int = Field(
-        24, ge=0, description="examples to show on which teacher and student differ"
+        24, ge=0, le=10_000, description="examples to show on which teacher and student differ"
     )
     canary_examples: int = Field(
         16,
         ge=1,
+        le=10_000,
         description="eval examples that every file must answer alike in a fresh process",
     )
-    memory_limit_mb: int = Field(4096, ge=256, description="memory of such a process, in MiB")
-    time_limit_s: float = Field(120.0, gt=0, description="time for such a process, in seconds")
+    memory_limit_mb: int = Field(
+        4096, ge=256, le=1_000_000, description="memory of such a process, in MiB"
+    )
+    time_limit_s: float = Field(
+        120.0, gt=0, le=86_400, description="time for such a process, in seconds"
+    )
 
     @field_validator("slices", mode="before")
     @classmethod
@@ -346,15 +393,22 @@ class LatencySettings(Settings):
         "examples",
     )
     processes: int = Field(
-        5, ge=2, description="fresh processes that time all models; the bootstrap resamples them"
+        5,
+        ge=2,
+        le=100,
+        description="fresh processes that time all models; the bootstrap resamples them",
     )
-    blocks: int = Field(10, ge=2, description="blocks per model and process")
-    queries_per_block: int = Field(50, ge=10, description="inferences per block")
+    blocks: int = Field(10, ge=2, le=10_000, description="blocks per model and process")
+    queries_per_block: int = Field(50, ge=10, le=100_000, description="inferences per block")
     warmup_queries: int = Field(
-        20, ge=1, description="inferences per model before anything is timed"
+        20, ge=1, le=100_000, description="inferences per model before anything is timed"
     )
-    batch_size: int = Field(32, ge=2, description="examples per query when throughput is measured")
-    threads: int = Field(1, ge=1, description="threads of the runtime, the same for every model")
+    batch_size: int = Field(
+        32, ge=2, le=65_536, description="examples per query when throughput is measured"
+    )
+    threads: int = Field(
+        1, ge=1, le=1024, description="threads of the runtime, the same for every model"
+    )
     saved_model: bool = Field(
         False, description="also time the SavedModels; a limit of the gate on their times does so"
     )
@@ -424,10 +478,11 @@ class GateSettings(Settings):
     min_speedup: float | None = Field(
         None,
         gt=0,
+        le=1_000_000,
         description="lowest teacher time / student time on LiteRT, for single examples",
     )
     max_size_bytes: int | None = Field(
-        None, ge=1, description="largest size of a TFLite file that is pushed"
+        None, ge=1, le=10**13, description="largest size of a TFLite file that is pushed"
     )
     limits: tuple[Limit, ...] = Field((), description="limits on any number of the report")
 
@@ -460,7 +515,10 @@ class PushSettings(Settings):
         "output directory",
     )
     keep: int | None = Field(
-        None, ge=2, description="number of versions to keep at the destination; null: all"
+        None,
+        ge=2,
+        le=10_000,
+        description="number of versions to keep at the destination; null: all",
     )
     vertex: VertexRegistrySettings | None = Field(
         None, description="also register the SavedModel in Vertex AI; null: do not"
@@ -499,7 +557,7 @@ Place = Literal["local", "kubeflow", "vertex"]
 class ResourceSettings(Settings):
     """What a node's machine must have. A key that is left out is the engine's default."""
 
-    cpu: float | None = Field(None, gt=0, description="cores")
+    cpu: float | None = Field(None, gt=0, le=1024, description="cores")
     memory: str | None = Field(
         None,
         pattern=r"^[1-9][0-9]*(\.[0-9]+)?(K|M|G|T|Ki|Mi|Gi|Ti)?$",
@@ -508,10 +566,10 @@ class ResourceSettings(Settings):
     accelerator: str | None = Field(
         None, min_length=1, description="the engine's name for it, for example `NVIDIA_TESLA_T4`"
     )
-    accelerator_count: int = Field(1, ge=1, description="accelerators per machine")
+    accelerator_count: int = Field(1, ge=1, le=64, description="accelerators per machine")
     spot: bool = Field(False, description="use a cheaper machine that may be preempted")
     replicas: int = Field(
-        1, ge=1, description="machines that train together; `trainer` on Vertex AI only"
+        1, ge=1, le=1000, description="machines that train together; `trainer` on Vertex AI only"
     )
     machine_type: str | None = Field(
         None,
@@ -519,9 +577,9 @@ class ResourceSettings(Settings):
         description="machine type of a CustomJob, for example `n1-standard-8`; `trainer` on Vertex "
         "AI only",
     )
-    retries: int = Field(2, ge=0, description="how often a failed node is tried again")
+    retries: int = Field(2, ge=0, le=100, description="how often a failed node is tried again")
     timeout_minutes: float | None = Field(
-        None, gt=0, description="time limit of one try; null: none"
+        None, gt=0, le=100_000, description="time limit of one try; null: none"
     )
 
 
@@ -538,6 +596,7 @@ class BeamSettings(Settings):
     workers: int | None = Field(
         None,
         ge=1,
+        le=10_000,
         description="null: 1 in memory, one per core in processes, the service's choice elsewhere",
     )
     options: tuple[Annotated[str, Field(pattern=r"^--[a-zA-Z]")], ...] = Field(
@@ -619,7 +678,10 @@ class RuntimeSettings(Settings):
         "workers that TF_CONFIG names",
     )
     checkpoint_seconds: float = Field(
-        30.0, ge=0, description="least time between two saves of a training's state, in seconds"
+        30.0,
+        ge=0,
+        le=86_400,
+        description="least time between two saves of a training's state, in seconds",
     )
     vertex: VertexSettings = VertexSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()

@@ -38,6 +38,7 @@ class PipelineConfig(Settings):
 
     name: str = Field(
         pattern=r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$",
+        max_length=100,
         description="name of the pipeline: a-z, 0-9, `-` and `_`",
     )
     seed: int = Field(

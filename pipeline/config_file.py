@@ -12,6 +12,7 @@ import yaml
 
 from modules.errors import ConfigError
 
+_MOST_VALUES = 100_000
 _EXAMPLE = "for example --set distill.temperature=4"
 
 
@@ -101,12 +102,26 @@ def _parse(text: str) -> tuple[Any, list[str]]:
     """
     try:
         loader = _Loader(text)
-        return loader.get_single_data(), loader.twice
+        value = loader.get_single_data()
+        if _count(value, {}) > _MOST_VALUES:
+            raise ValueError(f"its aliases stand for more than {_MOST_VALUES:,} values")
+        return value, loader.twice
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise ConfigError(f"{where}not valid YAML: {problem}; fix or quote it") from error
+
+
+def _count(value: Any, counted: dict[int, float]) -> float:
+    """How many values there are with all aliases written out; infinite if one stands for itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in counted:
+        counted[id(value)] = float("inf")
+        parts = value.values() if isinstance(value, dict) else value
+        counted[id(value)] = 1 + sum(_count(part, counted) for part in parts)
+    return counted[id(value)]
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,5 +1,6 @@
 """The configuration: what it accepts, and the sentence that each mistake gets."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 
 from modules.distill import methods
 from modules.errors import ConfigError
-from pipeline.config import PRESETS_DIR, check_local_paths, find_config, load_config
+from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, find_config, load_config
 
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
 SECTIONS = (
@@ -575,6 +576,59 @@ def test_a_preset_wins_over_a_file_of_its_name(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").write_text("name: other\n")
     assert find_config("digits") == PRESETS_DIR / "digits.yaml"
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ("student.train.epochs=1000000000000", "must be less than or equal to 1000000, got 10000"),
+        ("data.image_size=1000000", "must be less than or equal to 4096, got 1000000"),
+        ("student.train.epochs=true", "must be a number, got true"),
+        ("distill.temperature=yes", "must be a number, got true"),
+        ("distill.top_k=true", "must be a number, got true"),
+        (f"name={'a' * 101}", "must have at most 100 characters, got "),
+    ],
+)
+def test_numbers_and_names_have_bounds(change: str, rule: str) -> None:
+    key = change.partition("=")[0]
+    with pytest.raises(ConfigError) as caught:
+        load_config("digits", [change])
+    (line,) = str(caught.value).splitlines()
+    assert f": {key}: {rule}" in line
+
+
+def test_every_number_of_the_configuration_has_an_upper_bound() -> None:
+    schema = PipelineConfig.model_json_schema()
+    unbounded = {
+        f"{title}.{key}"
+        for title, section in schema["$defs"].items()
+        for key, field in section.get("properties", {}).items()
+        for each in field.get("anyOf", [field])
+        if each.get("type") in ("integer", "number")
+        and not {"maximum", "exclusiveMaximum", "enum", "const"} & set(each)
+    }
+    # A limit is held against a number of any size.
+    assert unbounded == {"Limit.min", "Limit.max"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a: &a [*a]\n",
+        "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
+        + "".join(
+            f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
+            for old, new in itertools.pairwise("abcdefghi")
+        ),
+    ],
+    ids=["itself", "exponential"],
+)
+def test_aliases_that_explode_are_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_text(content)
+    assert error_of(file) == (
+        f"{file}: not valid YAML: its aliases stand for more than 100,000 values; fix or quote it"
+    )
 
 
 def test_data_path_must_exist_where_the_run_is(file: Path, tmp_path: Path) -> None:
