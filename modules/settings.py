@@ -12,9 +12,11 @@ together with whatever else is wrong in the section.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -26,6 +28,8 @@ from pydantic import (
 )
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+# `~` is the home directory, as in a shell; other paths are relative to where a command is given.
+PathOrUrl = Annotated[str, AfterValidator(os.path.expanduser)]
 TFLiteVariant = Literal["float32", "float16", "dynamic_range", "int8"]
 Interval = tuple[FiniteFloat, FiniteFloat]
 Strategy = Literal["auto", "mirrored", "multi_worker"]
@@ -56,7 +60,7 @@ class DataSettings(Settings):
         description="`digits`: 1,797 handwritten digits, 8x8, which come with scikit-learn; "
         "`image_folder`: your own PNG and JPEG files",
     )
-    path: str | None = Field(
+    path: PathOrUrl | None = Field(
         None,
         description="directory with one sub-folder of images per class; needed by `image_folder`",
     )
@@ -509,7 +513,7 @@ class PushSettings(Settings):
         description="the smallest or fastest of the variants that pass; or a list of variants, "
         "all of which must pass",
     )
-    destination: str | None = Field(
+    destination: PathOrUrl | None = Field(
         None,
         description="a directory, or a URL such as `s3://bucket/models`; null: `pushed/` in the "
         "output directory",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from modules.code_digest import builder_digest
 from modules.errors import ConfigError, UserError
 from pipeline.cli import results, servers
 from pipeline.cli.compiling import compile_command
@@ -56,11 +59,11 @@ def main() -> None:
 @_SET
 @click.option(
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False),
     help="Where the run writes.  [default: runs/<name>]",
 )
 @click.option("--debug", is_flag=True, help="Show all log messages, and tracebacks.")
-def run(preset_or_file: str, overrides: tuple[str, ...], output: Path | None, debug: bool) -> None:
+def run(preset_or_file: str, overrides: tuple[str, ...], output: str | None, debug: bool) -> None:
     """Train, distill, export, judge and push on this machine.
 
     With one of the commands below instead of PRESET: start and watch runs on Kubeflow Pipelines
@@ -70,8 +73,10 @@ def run(preset_or_file: str, overrides: tuple[str, ...], output: Path | None, de
     (nothing is pushed), 2 for wrong usage or configuration, 1 for any other failure.
     """
     config = _load(preset_or_file, overrides, local=True)
-    output = output or Path("runs") / config.name
-    sys.exit(_run(config, output, debug))
+    if output == "":
+        fail("--output must name a directory, got ''; leave it out for runs/<name>", EXIT_USAGE)
+    directory = Path(output).expanduser() if output else Path("runs") / config.name
+    sys.exit(_run(config, directory, debug))
 
 
 @main.command()
@@ -98,6 +103,8 @@ def validate(preset_or_file: str, overrides: tuple[str, ...]) -> None:
         f"alpha {alpha:g}: the loss is {100 * alpha:.3g} % hard labels and "
         f"{100 * (1 - alpha):.3g} % distillation"
     )
+    for absent in _not_here(config):
+        click.echo(f"note: a run on this machine would end at once: {absent}", err=True)
 
 
 @main.command()
@@ -113,6 +120,19 @@ def settings() -> None:
 
 for command in (*results.COMMANDS, compile_command, servers.pipeline_group):
     main.add_command(command)
+
+
+def _not_here(config: PipelineConfig) -> Iterator[str]:
+    """What a valid configuration names that this machine does not have; another one may."""
+    checks: list[Callable[[], object]] = [lambda: check_local_paths(config)]
+    models = (config.teacher, *config.more_teachers, config.student)
+    checks += [functools.partial(builder_digest, each.model) for each in models]
+    sys.path.append(os.getcwd())
+    for check in checks:
+        try:
+            check()
+        except ConfigError as error:
+            yield str(error)
 
 
 def _load(preset_or_file: str, overrides: tuple[str, ...], local: bool) -> PipelineConfig:

@@ -17,7 +17,7 @@ from small_report import changed, content
 from modules.judge.schema import Report
 from modules.report.files import write_report
 from pipeline.cli.main import main
-from pipeline.config import PRESETS_DIR
+from pipeline.config import PRESETS_DIR, load_config
 
 COMMAND = Path(sys.executable).with_name("tfx-distill")
 
@@ -116,9 +116,38 @@ def test_every_line_of_an_error_is_on_stderr() -> None:
     assert gate.startswith("error: --set gate={}: gate: must set at least one limit")
 
 
-def test_validate_knows_nothing_of_this_machines_folders() -> None:
-    data = "data={source: image_folder, path: /not/here}"
-    assert invoke("validate", "digits", "--set", data).exit_code == 0
+@pytest.mark.parametrize(
+    ("change", "absent"),
+    [
+        ("data={source: image_folder, path: /not/here}", "data.path must be an existing directory"),
+        ("student={model: 'not_here.models:build'}", "there is no module 'not_here.models'"),
+    ],
+)
+def test_validate_notes_what_this_machine_does_not_have(change: str, absent: str) -> None:
+    """It may be a configuration for another machine."""
+    result = invoke("validate", "digits", "--set", change)
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("note: a run on this machine would end at once: ") and absent in line
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    changes = ["data={source: image_folder, path: ~/images}", "push.destination=~/models"]
+    config = load_config("digits", changes)
+    assert (config.data.path, config.push.destination) == (
+        f"{tmp_path}/images",
+        f"{tmp_path}/models",
+    )
+    (tmp_path / "runs").write_text("a file")
+    result = invoke("run", "digits", "--output", "~/runs/one")
+    assert f"got {tmp_path / 'runs' / 'one'}" in result.stderr
+
+
+def test_an_empty_output_is_no_directory() -> None:
+    result = invoke("run", "digits", "--output", "")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: --output must name a directory, got ''")
 
 
 def test_usage_errors_have_the_exit_code_of_click() -> None:
