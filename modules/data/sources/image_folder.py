@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -135,7 +136,8 @@ class ImageFolder:
         """The names of the features, and their values by file."""
         path = _join(self.path, METADATA_FILE)
         try:
-            rows = list(csv.DictReader(io.StringIO(self.read(path).decode("utf-8-sig"))))
+            reader = csv.DictReader(io.StringIO(self.read(path).decode("utf-8-sig")))
+            rows, columns = list(reader), list(reader.fieldnames or ())
         except FileNotFoundError:
             return (), {}
         except (UnicodeDecodeError, csv.Error) as error:
@@ -147,20 +149,23 @@ class ImageFolder:
                     f"{path}: the row of {row.get(_FILE_COLUMN)!r} must have as many values as "
                     "there are columns; fix it"
                 )
-        columns = list(rows[0]) if rows else []
-        if _FILE_COLUMN not in columns:
+        if not rows or _FILE_COLUMN not in columns:
             raise DataError(
                 f"{path} must have rows with a column {_FILE_COLUMN}, but its columns are "
                 f"{columns}; add the images' paths relative to {self.path}"
             )
         names = tuple(name for name in columns if name != _FILE_COLUMN)
         wrong = [name for name in names if name in _RESERVED or not name.isidentifier()]
-        if wrong or len(set(names)) != len(names):
+        if wrong or len(set(columns)) != len(columns):
             raise DataError(
                 f"{path}: columns must be different names of letters, digits and _, other than "
                 f"{', '.join(_RESERVED)}, got {', '.join(wrong) or columns}; rename them"
             )
-        return names, {row[_FILE_COLUMN]: tuple(row[name] for name in names) for row in rows}
+        values = {row[_FILE_COLUMN]: tuple(row[name] for name in names) for row in rows}
+        if len(values) != len(rows):
+            twice = Counter(row[_FILE_COLUMN] for row in rows).most_common(1)[0][0]
+            raise DataError(f"{path}: {twice!r} must have one row, but has several; keep one")
+        return names, values
 
     def read(self, name: str) -> bytes:
         """The file's bytes."""

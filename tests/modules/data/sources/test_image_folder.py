@@ -159,6 +159,11 @@ def test_without_metadata_there_are_no_features(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("file_name,x,x\na/1.png,1,2\n", r"columns must be different names"),
+        (
+            "file_name,x\na/1.png,1\nb/1.png,2\na/1.png,3\n",
+            r"metadata\.csv: 'a/1\.png' must have one row, but has several; keep one",
+        ),
         ("", r"metadata\.csv must have rows with a column file_name.*columns are \[\]"),
         ("file,light\na/1.png,day\n", r"column file_name.*\['file', 'light'\]"),
         ("file_name,label\na/1.png,1\n", r"columns must be.*other than image, label.*got label"),
