@@ -27,6 +27,7 @@ from pipeline.terminal.exits import (
     explain,
     fail,
 )
+from pipeline.terminal.printable import echo
 from pipeline.terminal.supervision import Terminated, exit_code, supervised
 
 _REPORT_FILES = {
@@ -191,18 +192,18 @@ def _show(outcome: Any) -> int:
     """Print the table and where the files are."""
     from modules.report.files import markdown_table, read_report
 
-    click.echo()
-    click.echo(markdown_table(read_report(outcome.report_dir / "report.json")).rstrip())
-    click.echo()
+    echo()
+    echo(markdown_table(read_report(outcome.report_dir / "report.json")).rstrip())
+    echo()
     if outcome.blessed:
-        click.echo(f"SavedModel  {outcome.saved_model}")
+        echo(f"SavedModel  {outcome.saved_model}")
         # model.tflite, which devices fetch, comes first; then model_<variant>.tflite. A URL is
         # not listed.
         for file in sorted(Path(outcome.tflite).glob("*.tflite")) or [outcome.tflite]:
-            click.echo(f"TFLite      {file}")
+            echo(f"TFLite      {file}")
     for label, name in _REPORT_FILES.items():
         if (outcome.report_dir / name).is_file():
-            click.echo(f"{label:12}{outcome.report_dir / name}")
+            echo(f"{label:12}{outcome.report_dir / name}")
     return 0 if outcome.blessed else EXIT_REFUSED
 
 

@@ -13,6 +13,7 @@ import click
 from modules.errors import ConfigError, UserError
 from modules.files import is_url
 from pipeline.terminal.exits import EXIT_FAILED, EXIT_USAGE, errors_explained, explain, fail
+from pipeline.terminal.printable import echo
 
 REPORT_DIR, REPORT_JSON, REPORT_PAGE = "report", "report.json", "index.html"
 _PUSHED = "pushed"
@@ -87,7 +88,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
         comparison = compare_runs(runs, [read_report(_report_file(run)) for run in runs])
     except UserError as error:
         fail(error, EXIT_USAGE)
-    click.echo(comparison.to_json() if as_json else comparison_text(comparison))
+    echo(comparison.to_json() if as_json else comparison_text(comparison))
 
 
 @click.command(
@@ -107,7 +108,7 @@ def report(directory: Path, in_browser: bool) -> None:
 
     folder = directory / REPORT_DIR
     try:
-        click.echo(markdown_table(read_report(folder / REPORT_JSON)).rstrip())
+        echo(markdown_table(read_report(folder / REPORT_JSON)).rstrip())
     except UserError as error:
         fail(error, EXIT_USAGE)
     page = folder / REPORT_PAGE

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from pipeline.terminal.printable import printable
+
 _LAUNCHER_RUNNING = "Component %s is running."
 _LAUNCHER_CACHED = "A cached execution %d is used."
 _LAUNCHER_FINISHED = "Component %s is finished."
@@ -39,7 +41,7 @@ class Console(logging.Handler):
         """Show one message, if it is meant to be seen."""
         if record.name.startswith("tfx_distill"):
             self._close_line()
-            self._write(f"    {record.getMessage()}\n")
+            self._write(f"    {printable(record.getMessage())}\n")
         elif record.msg == _LAUNCHER_RUNNING and isinstance(record.args, tuple):
             self.node, self._cached, self._started = str(record.args[0]), False, time.monotonic()
             self._write(f"{self.node:{_NODE_WIDTH}}")

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-import click
-
 from modules.errors import ConfigError, UserError
+from pipeline.terminal.printable import echo
 
 EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED = 1, 2, 3
 
@@ -17,7 +16,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED = 1, 2, 3
 def explain(message: str, code: int = EXIT_FAILED) -> int:
     """Write an error, one line or several; returns the exit code."""
     for line in message.splitlines():
-        click.echo(f"error: {line}", err=True)
+        echo(f"error: {line}", err=True)
     return code
 
 

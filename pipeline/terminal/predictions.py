@@ -18,6 +18,7 @@ from modules.predict.prediction import (
     predict,
 )
 from modules.predict.pushed_models import find_models
+from pipeline.terminal.printable import echo
 from pipeline.terminal.quiet import native_messages
 
 _HEADERS = ("image", "format", "class", "probability")
@@ -48,8 +49,8 @@ def show_predictions(
         for at, answers in enumerate(predict(models, images, top_k)):
             if not as_json and at == 0:
                 for model in models:
-                    click.echo(f"{model.title}: {model.path}")
-            click.echo(_json_lines(answers) if as_json else f"\n{_table(answers)}")
+                    echo(f"{model.title}: {model.path}")
+            echo(_json_lines(answers) if as_json else f"\n{_table(answers)}")
 
 
 def _table(answers: Sequence[Answer]) -> str:

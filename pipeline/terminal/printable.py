@@ -1,0 +1,22 @@
+"""Text for a terminal: names of classes and files come from outside, and may hold its commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+def printable(text: str) -> str:
+    """The text with control characters (but line breaks and tabs) written as escapes."""
+    return "".join(
+        character
+        if character.isprintable() or character in "\n\t"
+        else character.encode("unicode_escape", "backslashreplace").decode()
+        for character in text
+    )
+
+
+def echo(text: Any = "", err: bool = False) -> None:
+    """Print a line."""
+    click.echo(printable(str(text)), err=err)

@@ -1,0 +1,38 @@
+"""What comes from outside does not command the terminal."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli.main import main
+from pipeline.terminal.printable import printable
+
+HOSTILE = "\x1b[31mred\x1b]0;title\x07\u202etxt.exe\x9b2J"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Füße, 数字\n\tend", "Füße, 数字\n\tend"),
+        (HOSTILE, r"\x1b[31mred\x1b]0;title\x07\u202etxt.exe\x9b2J"),
+        ("a\rb\x00c\udcff", r"a\rb\x00c\udcff"),
+    ],
+)
+def test_only_what_can_be_printed_is_printed(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_errors_and_messages_are_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_in_process: None, capfd
+) -> None:
+    def fail(*arguments: object) -> None:
+        logging.getLogger("tfx_distill.test").info("class %s", HOSTILE)
+        raise RuntimeError(HOSTILE)
+
+    monkeypatch.setattr("pipeline.local_runner.run", fail)
+    result = CliRunner().invoke(main, ["run", "digits", "--output", str(tmp_path)])
+    assert printable(HOSTILE) in result.stderr
+    assert printable(HOSTILE) in capfd.readouterr().err
+    assert "\x1b" not in result.output
