@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ _FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution
 
 
 class LocalRunner(LocalDagRunner):
-    """LocalDagRunner that never answers the nodes of `uncached_nodes` from the cache."""
+    """LocalDagRunner with an order of our own; never caches the nodes of `uncached_nodes`."""
 
     def __init__(self, config: PipelineConfig):
         super().__init__()
@@ -54,7 +55,20 @@ class LocalRunner(LocalDagRunner):
         for node in pipeline.nodes:
             if node.pipeline_node.node_info.id in self._uncached:
                 node.pipeline_node.execution_options.caching_options.enable_cache = False
+        ordered = teacher_first(list(pipeline.nodes))
+        del pipeline.nodes[:]
+        pipeline.nodes.extend(ordered)
         super().run_with_ir(pipeline, run_options)
+
+
+def teacher_first(nodes: Sequence[Any]) -> list[Any]:
+    """Compiled nodes with the Control trained last, so that a bad teacher fails first."""
+    identities = [node.pipeline_node.node_info.id for node in nodes]
+    if "Control" not in identities:
+        return list(nodes)
+    control = identities.index("Control")
+    after = max(identities.index("Distiller"), control)
+    return [*nodes[:control], *nodes[control + 1 : after + 1], nodes[control], *nodes[after + 1 :]]
 
 
 @dataclass(frozen=True)

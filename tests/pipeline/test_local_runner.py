@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import RunOptions
+from tfx.proto.orchestration import pipeline_pb2
 
 from modules.errors import ConfigError, DataError, ModelError, UserError
 from modules.models import storage
@@ -36,6 +37,7 @@ from pipeline.local_runner import (
     collect_outcome,
     places,
     preflight,
+    teacher_first,
 )
 from pipeline.output_lock import exclusive
 
@@ -334,6 +336,21 @@ def test_damaged_soft_targets_are_one_clear_line(miniature_run: Any, damage: str
         assert "remove its execution's directory and run again" in line
     assert miniature_run.states()["Distiller"] == "FAILED"
     assert content(miniature_run.output / "report") == report
+
+
+@pytest.mark.parametrize(
+    ("compiled", "run"),
+    [
+        ("Transform Control TeacherTrainer Distiller Evaluator", [0, 2, 3, 1, 4]),
+        ("Transform TeacherTrainer Distiller Control Evaluator", [0, 1, 2, 3, 4]),
+        ("Transform TeacherTrainer Distiller Evaluator", [0, 1, 2, 3]),
+    ],
+)
+def test_the_control_is_trained_after_the_student(compiled: str, run: list[int]) -> None:
+    nodes = [pipeline_pb2.Pipeline.PipelineOrNode() for _ in compiled.split()]
+    for node, name in zip(nodes, compiled.split(), strict=True):
+        node.pipeline_node.node_info.id = name
+    assert teacher_first(nodes) == [nodes[index] for index in run]
 
 
 def test_executions_that_a_kill_has_left_running_are_closed(tmp_path: Path) -> None:
