@@ -8,9 +8,9 @@ import warnings
 from modules.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-# The first bytes of the two formats that can be decoded; the suffix alone proves nothing.
 # A picture of 48 kB may be 20,000 pixels wide and high, and takes 2.4 GB when it is decoded.
 MAX_PIXELS = 100_000_000
+# The first bytes of the two formats that can be decoded; the suffix alone proves nothing.
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -18,6 +19,7 @@ from pipeline.terminal.exits import explain
 
 # As a shell reports a process that a signal has ended.
 _SIGNALED = 128
+_HANDLED = {signal.SIGINT, signal.SIGTERM}
 _NODE = re.compile(rb"Component (\S+) is (running|finished)\.")
 _LOG_TAIL_BYTES = 1 << 20
 
@@ -46,6 +48,8 @@ def supervised(work: Callable[[], int], log_file: Path) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     supervisor, logged = os.getpid(), log_file.stat().st_size
+    # A signal waits until both processes know what to do with it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     try:
         child = os.fork()
         if child == 0:
@@ -66,7 +70,14 @@ def _work(work: Callable[[], int], supervisor: int, temporary: str) -> NoReturn:
         die_with_parent(supervisor)
         signal.signal(signal.SIGTERM, _terminate)
         os.environ["TMPDIR"] = tempfile.tempdir = temporary
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
         code = work()
+    except KeyboardInterrupt as interrupt:
+        code = explain("interrupted before the run began", exit_code(interrupt))
+    # Work explains what it expects; what nobody has expected must not go without a word.
+    except BaseException as error:  # noqa: BLE001
+        traceback.print_exc()
+        code = explain(f"{type(error).__name__}: {error}")
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -89,6 +100,7 @@ def _wait(child: int, log_file: Path, logged: int) -> int:
         signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
         signal.SIGTERM: signal.signal(signal.SIGTERM, hand_on),
     }
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
     try:
         _, status = os.waitpid(child, 0)
     finally:

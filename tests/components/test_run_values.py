@@ -33,7 +33,7 @@ VALUES = {"temperature": 2.0, "alpha": 0.25, "epochs": 3}
 
 def test_local_nodes_have_no_values_and_their_properties_are_the_same() -> None:
     overrides = ["tune={alpha: [0.1, 0.5]}"]
-    pipeline = create_pipeline(load_config("digits", overrides), Places("/root", "/pushed"))
+    pipeline = create_pipeline(load_config("digits", overrides), Places("/artifacts", "/pushed"))
     for node in pipeline.components:
         given = {name: node.exec_properties.get(name) for name in RUN_PARAMETERS}
         assert set(given.values()) <= {None} or node.id == "Pusher"

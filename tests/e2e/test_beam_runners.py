@@ -103,7 +103,7 @@ def nodes(config: Any) -> dict[str, Any]:
     from pipeline.graph import Places, create_pipeline
 
     found = {}
-    for component in create_pipeline(config, Places("/root", "/pushed")).components:
+    for component in create_pipeline(config, Places("/artifacts", "/pushed")).components:
         found[component.id] = SimpleNamespace(
             executor_class=component.executor_spec.executor_class,
             properties=dict(component.spec.exec_properties),

@@ -62,7 +62,7 @@ def test_dataflow_gets_what_vertex_has() -> None:
     [
         ({"image": "x:1"}, ROOT, "runner is dataflow, which needs runtime.vertex.project"),
         ({"vertex": VERTEX}, ROOT, "which needs runtime.image; set it"),
-        ({"vertex": VERTEX, "image": "x:1"}, "/root", "must be gs://BUCKET/PATH, got '/root'"),
+        ({"vertex": VERTEX, "image": "x:1"}, "/local", "must be gs://BUCKET/PATH, got '/local'"),
     ],
 )  # fmt: skip
 def test_dataflow_without_is_refused(runtime: dict[str, Any], root: str, line: str) -> None:

@@ -81,7 +81,7 @@ def test_vertex_is_told_where_artifacts_go(texts: dict[str, str]) -> None:
 @pytest.mark.parametrize("overrides", [(), (MORE_TEACHERS, SEARCH), ("distill.control=false",)])
 def test_the_graph_is_the_local_one(engine: str, overrides: tuple[str, ...]) -> None:
     tasks = compiled(engine, *overrides)[0].root.dag.tasks
-    local = create_pipeline(load_config("digits", overrides), Places("/root", "/pushed"))
+    local = create_pipeline(load_config("digits", overrides), Places("/artifacts", "/pushed"))
     assert {
         name: {
             key: (

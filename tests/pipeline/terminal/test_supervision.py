@@ -95,6 +95,13 @@ def test_the_work_may_end_by_itself_when_it_is_asked_to(tmp_path: Path, number: 
     assert ended(process, tmp_path) == (128 + number, "error: stopped\n")
 
 
+def test_what_the_work_did_not_expect_is_not_lost(tmp_path: Path) -> None:
+    code, errors = ended(start(tmp_path, "raise RuntimeError('odd')"), tmp_path)
+    assert code == 1
+    assert errors.splitlines()[-1] == "error: RuntimeError: odd"
+    assert "Traceback" in errors
+
+
 def test_the_work_ends_with_its_supervisor(tmp_path: Path) -> None:
     process = start(tmp_path, "time.sleep(60)")
     work = begun(process)
