@@ -33,6 +33,7 @@ PathOrUrl = Annotated[str, AfterValidator(os.path.expanduser)]
 TFLiteVariant = Literal["float32", "float16", "dynamic_range", "int8"]
 Interval = tuple[FiniteFloat, FiniteFloat]
 Strategy = Literal["auto", "mirrored", "multi_worker"]
+Task = Literal["classification", "binary", "multilabel", "regression"]
 MOST_TEACHERS = 8
 
 
@@ -52,22 +53,148 @@ class Settings(BaseModel):
         return value
 
 
+class ImageFeature(Settings):
+    """An encoded image; the models take its pixels, `uint8 [height, width, channels]`."""
+
+    kind: Literal["image"] = "image"
+    size: (
+        Annotated[int, Field(ge=1, le=4096)]
+        | tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]]
+    ) = Field(description="height and width in pixels: one number, or `[height, width]`")
+    resize: Literal["stretch", "pad", "crop"] = Field(
+        "stretch",
+        description="`stretch`: each side by itself; `pad`: keep the proportions, black borders; "
+        "`crop`: keep the proportions, cut from the center",
+    )
+    channels: Literal[1, 3] = Field(3, description="1 (gray) or 3 (RGB)")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)`."""
+        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
+        return height, width, self.channels
+
+
+class NumericFeature(Settings):
+    """A number; where some are missing, a second input `<name>_missing` says so."""
+
+    kind: Literal["numeric"] = "numeric"
+    scale: Literal["standard", "log", "quantile", "none"] = Field(
+        "standard",
+        description="`standard`: mean 0, deviation 1; `log`: the same of log(1 + x); `quantile`: "
+        "the rank among the training examples, 0 to 1; `none`: as it is",
+    )
+
+
+class CategoryFeature(Settings):
+    """A string or an integer that names one of several things, or a list of such."""
+
+    kind: Literal["category"] = "category"
+    min_count: int = Field(
+        1, ge=1, le=10**9, description="rarer values count as unknown; in training examples"
+    )
+    oov_buckets: int = Field(
+        1, ge=1, le=100_000, description="ids that unknown values share, by a hash"
+    )
+    max_values: int = Field(
+        1, ge=1, le=10_000, description="values of one example; further ones are cut off"
+    )
+
+
+class TextFeature(Settings):
+    """Text; the models take the ids of its tokens, padded with 0."""
+
+    kind: Literal["text"] = "text"
+    tokens: Literal["words", "characters"] = Field(
+        "words", description="`words`: in lower case, without punctuation; `characters`"
+    )
+    length: int = Field(
+        128, ge=1, le=100_000, description="number of tokens; longer texts are cut off"
+    )
+    vocabulary: int = Field(
+        10_000, ge=1, le=10_000_000, description="largest number of different tokens"
+    )
+    min_count: int = Field(1, ge=1, le=10**9, description="rarer tokens count as unknown")
+    vocabulary_file: PathOrUrl | None = Field(
+        None, description="a file with one token per line instead of those of the data"
+    )
+
+
+FeatureSettings = Annotated[
+    ImageFeature | NumericFeature | CategoryFeature | TextFeature, Field(discriminator="kind")
+]
+
+
 class DataSettings(Settings):
-    """Where the examples come from, and how images and splits are made of them."""
+    """Where the examples come from, what in them is what, and how they are split."""
 
     source: str = Field(
         "digits",
         description="`digits`: 1,797 handwritten digits, 8x8, which come with scikit-learn; "
-        "`image_folder`: your own PNG and JPEG files",
+        "`image_folder`: your own image files; `csv`, `parquet`, `tfrecord`: your own files; "
+        "`examples`: the Examples of another TFX pipeline; `bigquery`: the rows of a query",
     )
     path: PathOrUrl | None = Field(
         None,
-        description="directory with one sub-folder of images per class; needed by `image_folder`",
+        description="a file, a directory or a pattern such as `data/*.csv` or "
+        "`days/{SPAN}/*.csv`; of `image_folder` a directory with one sub-folder per class; of "
+        "`examples` the artifact's directory",
     )
-    image_size: int = Field(
-        8, ge=1, le=4096, description="height and width after resizing, in pixels"
+    query: str | None = Field(None, min_length=1, description="SQL of the source `bigquery`")
+    label: str | None = Field(
+        None, min_length=1, description="the feature to predict; folders and digits have their own"
     )
-    channels: Literal[1, 3] = Field(1, description="1 (gray) or 3 (RGB)")
+    positive: str | None = Field(
+        None, description="of a binary task, the class that counts as positive; null: the second"
+    )
+    classes: tuple[str, ...] = Field(
+        (), description="names of the classes 0, 1, ... of integer labels; default: the values"
+    )
+    rename: dict[str, str] = Field(
+        {},
+        description="our names of features to those in the files, for example "
+        "`{image: image/encoded, label: image/class/label}`",
+    )
+    features: dict[str, FeatureSettings] = Field(
+        {},
+        description="what the models take, by name; default: all features, of the kinds that their "
+        "statistics suggest",
+    )
+    exclude: tuple[str, ...] = Field((), description="features that the models do not take")
+    id: str | None = Field(
+        None, min_length=1, description="a feature that identifies the example; null: its content"
+    )
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="a feature, for example of a patient or a camera: examples that share its "
+        "value fall into the same split",
+    )
+    weight: str | None = Field(
+        None, min_length=1, description="a feature that weights the example, above 0"
+    )
+    class_weights: Literal["auto"] | dict[str, Annotated[float, Field(gt=0, le=1e6)]] | None = (
+        Field(
+            None,
+            description="weights of the classes in training; `auto`: inverse to their frequency",
+        )
+    )
+    splits: dict[Literal["train", "eval", "unlabeled"], str] = Field(
+        {},
+        description="your own splits: a pattern below `path` for each of `train` and `eval`, and "
+        "perhaps `unlabeled`; default: by a hash of the content",
+    )
+    unlabeled: PathOrUrl | None = Field(
+        None, description="further examples without label, as `path`; of the same source"
+    )
+    time: str | None = Field(
+        None, min_length=1, description="a feature with a date or time, for `eval_from`"
+    )
+    eval_from: str | None = Field(
+        None,
+        min_length=1,
+        description="examples whose `time` is this or later are kept for the judgment",
+    )
     eval_fraction: Fraction = Field(
         0.2, description="share of all examples that is kept for the judgment"
     )
@@ -77,11 +204,14 @@ class DataSettings(Settings):
     split_seed: int = Field(
         0, ge=0, lt=2**53, description="another seed gives another train/eval split"
     )
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Shape of one transformed example, `(height, width, channels)`, dtype uint8."""
-        return (self.image_size, self.image_size, self.channels)
+    schema_file: PathOrUrl | None = Field(
+        None, description="a curated `schema.pbtxt`; null: inferred from the training examples"
+    )
+    preprocessing_fn: str | None = Field(
+        None,
+        min_length=1,
+        description="`package.module:function`, a TFX preprocessing_fn, instead of `features`",
+    )
 
 
 class TrainSettings(Settings):

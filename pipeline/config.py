@@ -23,6 +23,7 @@ from modules.settings import (
     PushSettings,
     RuntimeSettings,
     Settings,
+    Task,
     TeacherSettings,
     TuneSettings,
 )
@@ -44,6 +45,7 @@ class PipelineConfig(Settings):
     seed: int = Field(
         0, ge=0, lt=2**32, description="seed of initial weights and of the order of examples"
     )
+    task: Task | None = Field(None, description="what is predicted; null: what the label suggests")
     data: DataSettings
     augment: AugmentSettings = AugmentSettings()
     teacher: TeacherSettings
