@@ -19,9 +19,11 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     FiniteFloat,
     JsonValue,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -120,8 +122,21 @@ class TextFeature(Settings):
     )
 
 
+def _kind_of(feature: Any) -> str | None:
+    return feature.get("kind") if isinstance(feature, dict) else getattr(feature, "kind", None)
+
+
 FeatureSettings = Annotated[
-    ImageFeature | NumericFeature | CategoryFeature | TextFeature, Field(discriminator="kind")
+    Annotated[ImageFeature, Tag("image")]
+    | Annotated[NumericFeature, Tag("numeric")]
+    | Annotated[CategoryFeature, Tag("category")]
+    | Annotated[TextFeature, Tag("text")],
+    # Not the field itself: pydantic allows it no validator, and ours covers all fields.
+    Discriminator(
+        _kind_of,
+        custom_error_type="feature_kind",
+        custom_error_message="must have a kind: image, numeric, category or text",
+    ),
 ]
 
 
