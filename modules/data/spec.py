@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
+from pydantic import Field
+
 from modules import files
 from modules.errors import DataError
 from modules.settings import FeatureSettings, Settings, Task
@@ -74,9 +76,9 @@ class Dataset(Settings):
 
     output: OutputSpec
     weighted: bool = False
-    kinds: dict[str, Kind] = {}
-    examples: dict[str, int] = {}
-    class_counts: dict[str, dict[str, int]] = {}
+    kinds: dict[str, Kind] = Field({})
+    examples: dict[str, int] = Field({})
+    class_counts: dict[str, dict[str, int]] = Field({})
 
 
 class DataSpec(Settings):
@@ -93,7 +95,7 @@ class DataSpec(Settings):
     inputs: tuple[InputSpec, ...]
     output: OutputSpec
     weighted: bool = False
-    features: dict[str, FeatureSettings] = {}
+    features: dict[str, FeatureSettings] = Field({})
     class_weights: tuple[float, ...] = ()
 
     @property
