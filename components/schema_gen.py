@@ -12,7 +12,7 @@ from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
-from modules.data.preprocessing import CLASS_NAME
+from modules.data.features.decode import CLASS_NAME
 
 
 class Executor(tfx_executor.Executor):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from tfx.components import StatisticsGen, Transform
+import tensorflow_data_validation as tfdv
+from tfx.components import StatisticsGen
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import BaseChannel
@@ -22,12 +23,16 @@ from components.run_parameters import Parameters
 from components.schema_gen import SchemaGen
 from components.soft_targets.component import SoftTargets
 from components.teacher_trainer import TeacherTrainer
+from components.transform import Transform
 from components.tuner import Tuner
 from modules.code_digest import code_digest
 from modules.distill.training_config import TrainingConfig
 from modules.settings import GateSettings, ModelSettings
 from pipeline.beam_arguments import IN_MEMORY
 from pipeline.config import PipelineConfig
+
+# So fine is the scale `quantile`, and so well known the spread of a logarithm.
+_QUANTILES = 100
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,10 @@ def _data_nodes(
 ) -> dict[str, BaseComponent]:
     """From the source to transformed examples, by node id."""
     examples = example_gen(config.data, digest, parameters)
-    statistics = StatisticsGen(examples=examples.outputs["examples"])
+    statistics = StatisticsGen(
+        examples=examples.outputs["examples"],
+        stats_options=tfdv.StatsOptions(num_quantiles_histogram_buckets=_QUANTILES),
+    )
     schema = SchemaGen(
         statistics=statistics.outputs["statistics"],
         infer_feature_shape=True,
@@ -93,14 +101,9 @@ def _data_nodes(
     transform = Transform(
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
-        preprocessing_fn="modules.preprocessing.preprocessing_fn",
-        custom_config={
-            "image_size": config.data.image_size,
-            "channels": config.data.channels,
-            # Part of the cache's key, which knows a dotted path but not the code behind it.
-            "code_digest": digest,
-        },
-        disable_statistics=True,
+        statistics=statistics.outputs["statistics"],
+        data=config.data,
+        code_digest=digest,
     )
     # Nothing is trained on data that the validator refuses.
     transform.add_upstream_node(validator)
@@ -125,7 +128,7 @@ def _training_nodes(
     teachers = [teacher.outputs["model"] for teacher in nodes]
     soft_targets = None
     if config.distill.soft_targets == "cached":
-        nodes.append(_soft_targets(config, channels["examples"], teachers, digest))
+        nodes.append(_soft_targets(config, channels, teachers, digest))
         soft_targets = nodes[-1].outputs["soft_targets"]
     student = _training_config(
         config,
@@ -151,12 +154,12 @@ def _training_nodes(
 
 def _soft_targets(
     config: PipelineConfig,
-    examples: BaseChannel,
+    channels: dict[str, BaseChannel],
     teachers: Sequence[BaseChannel],
     digest: str,
 ) -> SoftTargets:
     return SoftTargets(
-        examples=examples,
+        **channels,
         teachers=teachers,
         distill=config.distill,
         augment=config.augment,

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow_model_analysis as tfma
-import tensorflow_transform as tft
 from tfx import types
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as tfx_executor
@@ -19,7 +18,7 @@ from tfx.utils import io_utils, path_utils, proto_utils
 from components.evaluator.tfma_config import slice_numbers, tfma_config
 from components.run_parameters import overlay
 from modules.data.eval_split import EvalSplit
-from modules.data.preprocessing import class_names
+from modules.data.spec import read_spec
 from modules.files import LocalCopies
 from modules.judge import evaluation, run_history
 from modules.judge.answers import JudgedModels
@@ -94,12 +93,11 @@ def _eval_split(input_dict: Artifacts, data: DataSettings) -> EvalSplit:
         uris = artifact_utils.get_split_uris(input_dict[key], "eval")
         return [io_utils.all_files_pattern(uri) for uri in uris]
 
-    graph = tft.TFTransformOutput(artifact_utils.get_single_uri(input_dict["transform_graph"]))
     return EvalSplit(
         raw=patterns("examples"),
         transformed=patterns("transformed_examples"),
+        spec=read_spec(artifact_utils.get_single_uri(input_dict["transform_graph"])),
         data=data,
-        labels=class_names(graph),
     )
 
 

@@ -26,6 +26,7 @@ class SoftTargetsSpec(ComponentSpec):
     }
     INPUTS = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
         **TEACHER_INPUTS,
     }
     OUTPUTS = {"soft_targets": ChannelParameter(type=TeacherLogits)}
@@ -39,10 +40,11 @@ class SoftTargets(base_component.BaseComponent):
 
     Args:
       examples: Transformed examples; the split train is answered.
+      transform_graph: Says what is in them.
       teachers: One or more models, in the order of their weights.
       distill: `views` and `top_k` are obeyed.
       augment: How views are made.
-      data: The input of the teachers.
+      data: Settings of the examples.
       seed: Of the views.
       code_digest: Of this project's code, for the cache.
     """
@@ -54,6 +56,7 @@ class SoftTargets(base_component.BaseComponent):
         self,
         *,
         examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
         teachers: Sequence[types.BaseChannel],
         distill: DistillSettings,
         augment: AugmentSettings,
@@ -70,6 +73,7 @@ class SoftTargets(base_component.BaseComponent):
         super().__init__(
             SoftTargetsSpec(
                 examples=examples,
+                transform_graph=transform_graph,
                 **teacher_channels(teachers),
                 request=REQUEST.dump_json(request).decode(),
                 data=data.model_dump_json(),

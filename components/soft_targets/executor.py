@@ -12,6 +12,7 @@ from tfx.utils import io_utils, path_utils
 
 from components.teachers import teacher_uris
 from modules.data.examples import ExampleData
+from modules.data.spec import read_spec
 from modules.models import storage
 from modules.settings import DataSettings
 from modules.teachers import soft_targets
@@ -38,9 +39,11 @@ class Executor(base_executor.BaseExecutor):
             storage.load_model(storage.keras_directory(path_utils.serving_model_path(uri)))
             for uri in teacher_uris(input_dict)
         ]
+        spec = read_spec(artifact_utils.get_single_uri(input_dict["transform_graph"]))
+        data = DataSettings.model_validate_json(exec_properties["data"])
         soft_targets.compute(
             teachers,
-            ExampleData(patterns, DataSettings.model_validate_json(exec_properties["data"])),
+            ExampleData(patterns, spec, data),
             REQUEST.validate_json(exec_properties["request"]),
             artifact_utils.get_single_uri(output_dict["soft_targets"]),
         )

@@ -9,9 +9,46 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from modules.data.spec import DataSpec
+from modules.errors import ConfigError
 from modules.settings import AugmentSettings
 
 _GRAY = 128
+
+
+def check_augmentation(settings: AugmentSettings, spec: DataSpec) -> None:
+    """Refuse changes that the data do not allow.
+
+    Raises:
+      ConfigError: There is no image, or mixup of what cannot be mixed.
+    """
+    if settings.active and not spec.images:
+        raise ConfigError(
+            "augment must not be set without an image among the features, which are "
+            f"{', '.join(spec.by_name)}; remove it"
+        )
+    if settings.mixup and (
+        len(spec.images) < len(spec.inputs) or spec.output.task not in ("classification", "binary")
+    ):
+        raise ConfigError(
+            "augment.mixup must be 0 unless all features are images and the task is classification "
+            f"or binary, got {settings.mixup:g}; remove it"
+        )
+
+
+def augment_inputs(
+    inputs: dict[str, tf.Tensor],
+    spec: DataSpec,
+    ids: tf.Tensor,
+    views: tf.Tensor,
+    settings: AugmentSettings,
+    seed: int,
+) -> dict[str, tf.Tensor]:
+    """One view of each example: its images changed alike, everything else as it is."""
+    images = {
+        each.name: augment(inputs[each.name], ids, views, settings, seed) for each in spec.images
+    }
+    return inputs | images
 
 
 def augment(

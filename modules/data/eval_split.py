@@ -16,15 +16,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from modules.data.examples import ExampleData
-from modules.data.preprocessing import EXAMPLE_ID, LABEL
+from modules.data.features.decode import EXAMPLE_ID, LABEL, RESERVED, WEIGHT, label_feature
+from modules.data.spec import DataSpec
 from modules.errors import ConfigError
 from modules.settings import DataSettings
 
 _BATCH = 256
-_IDENTITY = {
-    EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
-    LABEL: tf.io.FixedLenFeature([], tf.int64),
-}
+# A description of an example is no place for a novel.
+_LONGEST_TEXT = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,15 +31,16 @@ class EvalBatch:
     """Some of the examples.
 
     Attributes:
-      examples: As a model takes them: serialized `[batch]`, or pixels
-        `uint8 [batch, height, width, channels]`.
-      labels: `[batch]`.
+      examples: As a model takes them: serialized `[batch]`, or inputs `[batch, ...]` by name.
+      labels: `[batch]`; of many labels `[batch, labels]`.
       ids: `[batch]`.
+      weights: `[batch]`, or None.
     """
 
-    examples: NDArray[Any]
-    labels: NDArray[np.int64]
+    examples: Any
+    labels: NDArray[Any]
     ids: NDArray[Any]
+    weights: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,57 +50,96 @@ class EvalSplit:
     Attributes:
       raw: File patterns of the serialized examples that a server would be sent.
       transformed: File patterns of the same examples after Transform, perhaps in another order.
+      spec: What is in them.
       data: Their settings.
-      labels: Class names by label.
     """
 
     raw: Sequence[str]
     transformed: Sequence[str]
+    spec: DataSpec
     data: DataSettings
-    labels: Sequence[str]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names by label; none where values are predicted."""
+        return self.spec.output.classes
 
     def serialized(self) -> Iterator[EvalBatch]:
         """The raw examples, in the order of their files."""
+        features = {
+            EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
+            LABEL: label_feature(self.spec),
+        }
+        if self.spec.weighted:
+            features[WEIGHT] = tf.io.FixedLenFeature([], tf.float32)
         for records in self._records().batch(_BATCH):
-            parsed = tf.io.parse_example(records, _IDENTITY)
-            yield EvalBatch(records.numpy(), parsed[LABEL].numpy(), parsed[EXAMPLE_ID].numpy())
+            parsed = tf.io.parse_example(records, features)
+            yield EvalBatch(
+                records.numpy(),
+                parsed[LABEL].numpy(),
+                parsed[EXAMPLE_ID].numpy(),
+                parsed[WEIGHT].numpy() if self.spec.weighted else None,
+            )
 
-    def pixels(self) -> Iterator[EvalBatch]:
-        """The transformed examples, in the order of their files."""
-        for pixels, labels, ids in self._transformed().everything(_BATCH):
-            yield EvalBatch(pixels.numpy(), labels.numpy(), ids.numpy())
+    def tensors(self) -> Iterator[EvalBatch]:
+        """The transformed examples, in the order of their files; without weights."""
+        for inputs, labels, ids in self._transformed().everything(_BATCH):
+            yield EvalBatch(_arrays(inputs), labels.numpy(), ids.numpy())
 
     def first_serialized(self, count: int) -> list[bytes]:
         """The first serialized examples."""
         return [bytes(record) for record in self._records().take(count).as_numpy_iterator()]
 
-    def first_pixels(self, count: int) -> np.ndarray:
-        """The first examples' pixels, `uint8 [count, height, width, channels]`."""
-        return next(iter(self._transformed().everything(count)))[0].numpy()
+    def first_tensors(self, count: int) -> dict[str, NDArray[Any]]:
+        """The first examples' inputs, `[count, ...]` by name."""
+        return _arrays(next(iter(self._transformed().everything(count)))[0])
 
     def images(self, ids: Sequence[str]) -> dict[str, bytes]:
         """PNG files of the pixels that the models were shown, by example id."""
         wanted, found = set(ids), {}
-        for batch in self.pixels() if wanted else ():
-            for image, identity in zip(batch.examples, batch.ids, strict=True):
-                name = identity.decode()
-                if name in wanted:
-                    found[name] = bytes(tf.io.encode_png(image).numpy())
+        name = next((each.name for each in self.spec.images), "")
+        for batch in self.tensors() if wanted and name else ():
+            for image, identity in zip(batch.examples[name], batch.ids, strict=True):
+                key = identity.decode()
+                if key in wanted:
+                    found[key] = bytes(tf.io.encode_png(image).numpy())
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def descriptions(self, ids: Sequence[str]) -> dict[str, str]:
+        """`feature: value` of what the models take, images aside, by example id."""
+        wanted, found = set(ids), {}
+        images = {each.feature for each in self.spec.images}
+        names = sorted(self.spec.features)
+        for record in self._records().as_numpy_iterator() if wanted else ():
+            example = tf.train.Example.FromString(record)
+            key = example.features.feature[EXAMPLE_ID].bytes_list.value[0].decode()
+            if key not in wanted:
+                continue
+            shown = names or sorted(set(example.features.feature) - set(RESERVED))
+            texts = [f"{name}: {_shown(example, name)}" for name in shown if name not in images]
+            found[key] = ", ".join(texts)[:_LONGEST_TEXT]
             if len(found) == len(wanted):
                 break
         return found
 
     def _transformed(self) -> ExampleData:
-        return ExampleData(self.transformed, self.data)
+        return ExampleData(self.transformed, self.spec, self.data)
 
     def _records(self) -> tf.data.Dataset:
         files = sorted(file for pattern in self.raw for file in tf.io.gfile.glob(pattern))
         return tf.data.TFRecordDataset(files, compression_type="GZIP")
 
 
-def common_order(ids: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def _arrays(inputs: dict[str, tf.Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: values.numpy() for name, values in inputs.items()}
+
+
+def common_order(ids: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
     """Positions of examples sorted by id, then label; `[n]`."""
-    return np.lexsort((labels, ids.astype(bytes)))
+    columns = labels.reshape(len(labels), -1).T
+    return np.lexsort((*columns, ids.astype(bytes)))
 
 
 def texts(serialized: NDArray[Any], features: Sequence[str]) -> dict[str, list[str]]:
@@ -133,3 +172,15 @@ def _text(example: tf.train.Example, name: str) -> str:
             f"{len(values)} values; the features are {known}"
         )
     return values[0].decode() if kind == "bytes_list" else str(values[0])
+
+
+def _shown(example: tf.train.Example, name: str) -> str:
+    """The values of a feature for people."""
+    feature = example.features.feature
+    kind = feature[name].WhichOneof("kind") if name in feature else None
+    values = getattr(feature[name], kind).value if kind else []
+    if kind == "bytes_list":
+        return " ".join(value.decode(errors="replace") for value in values)
+    if kind == "float_list":
+        return " ".join(f"{value:g}" for value in values)
+    return " ".join(map(str, values))

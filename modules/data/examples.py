@@ -10,10 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from modules.data.augmentation import augment, mix, view_keys
-from modules.data.preprocessing import EXAMPLE_ID, IMAGE, LABEL
+from modules.data.augmentation import augment_inputs, mix, view_keys
+from modules.data.features.decode import EXAMPLE_ID, LABEL, WEIGHT, model_inputs, parse_spec
 from modules.data.sampling import BalancedChoice
+from modules.data.spec import DataSpec
 from modules.settings import AugmentSettings, DataSettings
+
+Inputs = dict[str, tf.Tensor]
 
 # What is held while examples are put in order, and while their ids are read; whatever their size.
 _SHUFFLE_BYTES = 256 * 1024**2
@@ -24,16 +27,7 @@ _RECORD_OVERHEAD = 512
 # Below this many bytes the examples are kept in memory between epochs.
 _CACHE_LIMIT = 512 * 1024**2
 _VALIDATION_BUCKETS = 1_000_000
-_FEATURES = {
-    IMAGE: tf.io.FixedLenFeature([], tf.string),
-    LABEL: tf.io.FixedLenFeature([], tf.int64),
-    EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
-}
-
-
-def decode_pixels(raw: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
-    """Raw pixel strings `[batch]` as `uint8` `[batch, height, width, channels]`."""
-    return tf.reshape(tf.io.decode_raw(raw, tf.uint8), [-1, *shape])
+_ID = {EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string)}
 
 
 @dataclass(frozen=True)
@@ -62,13 +56,11 @@ class View:
       count: How many views there are of an example; epoch e shows view `(e + its id) % count`. 0:
         another one in every epoch, without end.
       seed: Of the views; the same for SoftTargets and the training.
-      classes: Number of classes, for mixup's labels.
     """
 
     settings: AugmentSettings
     count: int
     seed: int
-    classes: int
 
 
 class CachedLogits(Protocol):
@@ -96,20 +88,24 @@ class ExampleData:
 
     Args:
       file_patterns: Globs of gzipped TFRecord files of transformed examples.
-      settings: Their shape, and the share of `train` that is held out for validation.
+      spec: What is in them.
+      settings: The share of `train` that is held out for validation.
       cached_logits: The teachers' answers to these very files, or None.
     """
 
     def __init__(
         self,
         file_patterns: Sequence[str],
+        spec: DataSpec,
         settings: DataSettings,
         cached_logits: CachedLogits | None = None,
     ):
         self.files = sorted(file for pattern in file_patterns for file in tf.io.gfile.glob(pattern))
+        self.spec = spec
+        self._features = parse_spec(spec)
         self._settings = settings
         self._cached_logits = cached_logits
-        self._record_bytes = math.prod(settings.input_shape) + _RECORD_OVERHEAD
+        self._record_bytes = _input_bytes(spec) + _RECORD_OVERHEAD
         if cached_logits is not None:
             self._record_bytes += cached_logits.record_bytes
         self._training_records: tf.data.Dataset | None = None
@@ -125,29 +121,27 @@ class ExampleData:
         return self._training_count
 
     def training(self, order: Order, view: View | None = None) -> tf.data.Dataset:
-        """`(pixels, y)` batches of one epoch, another order in each; see `Distiller` for `y`."""
+        """`(inputs, y)` batches of one epoch, another order in each; see `Distiller` for `y`.
+
+        A third element, `[b]`, weights the examples, if the data are weighted or their classes.
+        """
         records = self._kept_records()
-        shape = self._settings.input_shape
 
         def parse(epoch: tf.Tensor, serialized: Any, answers: Any) -> Any:
-            features = tf.io.parse_example(serialized, _FEATURES)
-            pixels, y = decode_pixels(features[IMAGE], shape), {"label": features[LABEL]}
-            shown = tf.zeros_like(features[LABEL])
+            features = tf.io.parse_example(serialized, self._features)
+            ids, label = features[EXAMPLE_ID], features[LABEL]
+            inputs, y = model_inputs(features, self.spec), {"label": label}
+            shown = tf.zeros_like(ids, tf.int64)
             if view is not None:
-                ids = features[EXAMPLE_ID]
                 offset = tf.strings.to_hash_bucket_fast(ids, 1 << 30)
                 shown = (offset + epoch) % view.count if view.count else offset + epoch
-                pixels = augment(pixels, ids, shown, view.settings, view.seed)
+                inputs = augment_inputs(inputs, self.spec, ids, shown, view.settings, view.seed)
                 if view.settings.mixup:
                     keys = view_keys(ids, shown + view.count * epoch, view.seed)
-                    pixels, y["label"] = mix(
-                        pixels, y["label"], keys, view.classes, view.settings.mixup
-                    )
+                    inputs, y["label"] = self._mixed(inputs, label, keys, view.settings.mixup)
             if self._cached_logits is not None:
-                y["teacher_logits"] = self._cached_logits.logits(
-                    answers, features[EXAMPLE_ID], shown
-                )
-            return pixels, y
+                y["teacher_logits"] = self._cached_logits.logits(answers, ids, shown)
+            return self._weighted(features, inputs, y)
 
         def one_epoch(_: tf.Tensor) -> tf.data.Dataset:
             # Within a traced function this seeds the function alone; 0 would not be a seed.
@@ -168,60 +162,85 @@ class ExampleData:
         )
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
-        """`(pixels, y)` batches of the part of `train` that is held out, in fixed order."""
+        """`(inputs, y)` batches of the part of `train` that is held out, in fixed order.
+
+        With weights as in `training`.
+        """
         records = self._records(validation=True)
 
         def parse(serialized: tf.Tensor, answers: tf.Tensor) -> Any:
-            features = tf.io.parse_example(serialized, _FEATURES)
+            features = tf.io.parse_example(serialized, self._features)
             y = {"label": features[LABEL]}
             if self._cached_logits is not None:
-                view = tf.fill(tf.shape(features[LABEL]), tf.constant(-1, tf.int64))
-                y["teacher_logits"] = self._cached_logits.logits(
-                    answers, features[EXAMPLE_ID], view
-                )
-            return decode_pixels(features[IMAGE], self._settings.input_shape), y
+                ids = features[EXAMPLE_ID]
+                view = tf.fill(tf.shape(ids), tf.constant(-1, tf.int64))
+                y["teacher_logits"] = self._cached_logits.logits(answers, ids, view)
+            return self._weighted(features, model_inputs(features, self.spec), y)
 
         batches = self._kept(records.batch(batch_size).map(parse))
         count = int(batches.reduce(0, lambda count, _: count + 1))
         return batches.apply(tf.data.experimental.assert_cardinality(count))
 
     def everything(self, batch_size: int) -> tf.data.Dataset:
-        """`(pixels, labels, ids)` batches of all examples, in the order of the files."""
+        """`(inputs, labels, ids)` batches of all examples, in the order of the files."""
         return self.of_files(self.files, batch_size)
 
     def of_files(self, files: Sequence[str], batch_size: int) -> tf.data.Dataset:
-        """`(pixels, labels, ids)` batches of some of the files, in order."""
+        """`(inputs, labels, ids)` batches of some of the files, in order."""
 
         def parse(serialized: tf.Tensor) -> Any:
-            features = tf.io.parse_example(serialized, _FEATURES)
-            pixels = decode_pixels(features[IMAGE], self._settings.input_shape)
-            return pixels, features[LABEL], features[EXAMPLE_ID]
+            features = tf.io.parse_example(serialized, self._features)
+            return model_inputs(features, self.spec), features[LABEL], features[EXAMPLE_ID]
 
         records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
         return records.batch(batch_size).map(parse).prefetch(tf.data.AUTOTUNE)
 
-    def balanced_sample(self, examples: int, seed: int) -> np.ndarray:
+    def balanced_sample(self, examples: int, seed: int) -> dict[str, np.ndarray]:
         """Training examples of all classes in turn, as evenly as the data allow.
 
         One pass over the records, of which no more than `examples` are kept. Which ones is a
         function of their ids and the seed, whatever their order and files.
 
         Returns:
-          Pixels `uint8 [n, height, width, channels]`; `n` is `examples`, or all there are.
+          Inputs `[n, ...]` by name; `n` is `examples`, or all there are.
         """
         key = [0x3C6EF372, seed]
 
         def parse(serialized: tf.Tensor, _: tf.Tensor) -> Any:
-            features = tf.io.parse_example(serialized, _FEATURES)
+            features = tf.io.parse_example(serialized, self._features)
             rank = tf.strings.to_hash_bucket_strong(features[EXAMPLE_ID], 1 << 62, key)
-            return features[LABEL], rank, features[IMAGE]
+            return self._class_ids(features[LABEL]), rank, serialized
 
         chosen = BalancedChoice(examples, seed)
         batches = self._records(validation=False).batch(self._parse_batch()).map(parse)
-        for labels, ranks, images in batches.as_numpy_iterator():
-            for label, rank, image in zip(labels.tolist(), ranks.tolist(), images, strict=True):
-                chosen.offer(label, rank, image)
-        return decode_pixels(tf.constant(chosen.in_turn()), self._settings.input_shape).numpy()
+        for labels, ranks, records in batches.as_numpy_iterator():
+            for label, rank, record in zip(labels.tolist(), ranks.tolist(), records, strict=True):
+                chosen.offer(label, rank, record)
+        features = tf.io.parse_example(chosen.in_turn(), self._features)
+        return {name: values.numpy() for name, values in model_inputs(features, self.spec).items()}
+
+    def _class_ids(self, labels: tf.Tensor) -> tf.Tensor:
+        """A class for each label `[b]`: of many labels the first, of values the same for all."""
+        if self.spec.output.task == "regression":
+            return tf.zeros_like(labels, tf.int64)
+        return tf.argmax(labels, axis=1) if labels.shape.rank == 2 else labels
+
+    def _mixed(
+        self, inputs: Inputs, labels: tf.Tensor, keys: tf.Tensor, largest: float
+    ) -> tuple[Inputs, tf.Tensor]:
+        """Every image with that of another example; `check_augmentation` allows nothing else."""
+        mixed, blended = {}, labels
+        for name, pixels in inputs.items():
+            mixed[name], blended = mix(pixels, labels, keys, self.spec.output.size, largest)
+        return mixed, blended
+
+    def _weighted(self, features: Any, inputs: Inputs, y: dict[str, tf.Tensor]) -> Any:
+        weights = features[WEIGHT] if self.spec.weighted else None
+        if self.spec.class_weights:
+            of_classes = tf.constant(self.spec.class_weights, tf.float32)
+            own = tf.gather(of_classes, features[LABEL])
+            weights = own if weights is None else weights * own
+        return (inputs, y) if weights is None else (inputs, y, weights)
 
     def _kept_records(self) -> tf.data.Dataset:
         """The training part."""
@@ -251,7 +270,7 @@ class ExampleData:
         )
 
         def choose(serialized: tf.Tensor, answers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            ids = tf.io.parse_example(serialized, {EXAMPLE_ID: _FEATURES[EXAMPLE_ID]})[EXAMPLE_ID]
+            ids = tf.io.parse_example(serialized, _ID)[EXAMPLE_ID]
             bucket = tf.strings.to_hash_bucket_strong(ids, _VALIDATION_BUCKETS, key)
             chosen = (bucket < threshold) == validation
             return tf.boolean_mask(serialized, chosen), tf.boolean_mask(answers, chosen)
@@ -261,3 +280,8 @@ class ExampleData:
 
     def _parse_batch(self) -> int:
         return max(1, min(_PARSE_BATCH, _PARSE_BYTES // self._record_bytes))
+
+
+def _input_bytes(spec: DataSpec) -> int:
+    """Bytes of one example's inputs."""
+    return sum(math.prod(each.shape) * (1 if each.dtype == "uint8" else 4) for each in spec.inputs)

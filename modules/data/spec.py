@@ -32,6 +32,8 @@ class InputSpec(Settings):
       vocabulary_size: Of `category` and `text`: ids are below it; 0 is padding or a missing value.
       mean: Of `numeric`: the models compute with `(value - mean) / deviation`.
       deviation: Above 0.
+      boundaries: Of `numeric` with the scale `quantile`: ascending; a value becomes its position
+        among them, 0 to 1, linear between two.
     """
 
     name: str
@@ -42,6 +44,7 @@ class InputSpec(Settings):
     vocabulary_size: int | None = None
     mean: float = 0.0
     deviation: float = 1.0
+    boundaries: tuple[float, ...] = ()
 
 
 class OutputSpec(Settings):

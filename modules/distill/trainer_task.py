@@ -16,8 +16,9 @@ import keras
 import tensorflow_transform as tft
 
 from modules.code_digest import code_digest
+from modules.data.augmentation import check_augmentation
 from modules.data.examples import ExampleData, View
-from modules.data.preprocessing import class_names
+from modules.data.spec import read_spec
 from modules.distill import training
 from modules.distill.distiller import Distiller
 from modules.distill.hyperparameters import apply_hyperparameters, describe
@@ -75,14 +76,16 @@ class TrainerTask:
             self.config = apply_hyperparameters(tuned, self.config)
         self._strategy = make_strategy(self.config.strategy)
         self._transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
-        self._classes = len(class_names(self._transform_output))
+        self._spec = read_spec(fn_args.transform_graph_path)
+        check_augmentation(self.config.augment, self._spec)
 
     def train(self) -> TrainedModel:
         """Train one model on the labels alone."""
         with self._strategy.scope():
             model = self._build(self.config.model)
             _LOG.info("%s, %s parameters", self.config.model.model, f"{model.count_params():,}")
-            training.fit(Distiller(None, model, methods=()), self._data(None), self._plan(1))
+            distiller = Distiller(None, model, methods=(), task=self._spec.output.task)
+            training.fit(distiller, self._data(None), self._plan(1))
         return self._trained(model)
 
     def distill(self) -> TrainedModel:
@@ -109,7 +112,7 @@ class TrainerTask:
         with self._strategy.scope():
             model = self._build(config.model)
             assert config.distill is not None
-            distiller = _distiller(
+            distiller = self._distiller(
                 model, config.distill, self._teachers, self.config.teacher_weights
             )
             training.fit(distiller, self._taught_data, plan)
@@ -120,7 +123,7 @@ class TrainerTask:
             # float16 was for the training; what is served computes in float32.
             trained, model = (
                 model,
-                zoo.build_model(self.config.model, self.config.data.input_shape, self._classes),
+                self._built(self.config.model),
             )
             model.set_weights(trained.get_weights())
         return TrainedModel(
@@ -144,7 +147,7 @@ class TrainerTask:
         if not self.config.soft_targets_dir:
             return self._data(None)
         soft_targets = SoftTargetCache(self.config.soft_targets_dir)
-        soft_targets.check_classes(self._classes)
+        soft_targets.check_classes(self._spec.output.size)
         return self._data(soft_targets)
 
     def _distill(self, settings: DistillSettings) -> keras.Model:
@@ -160,9 +163,8 @@ class TrainerTask:
                 f"{model.count_params():,}",
                 ", ".join(teacher.name for teacher in teachers) or "cached soft targets",
             )
-            training.fit(
-                _distiller(model, settings, teachers, weights), data, self._plan(generation)
-            )
+            distiller = self._distiller(model, settings, teachers, weights)
+            training.fit(distiller, data, self._plan(generation))
             # The next generation learns from this one (Furlanello et al. 2018), which no cache
             # can have known.
             teachers, weights, data = [model], (1.0,), self._data(None)
@@ -176,12 +178,34 @@ class TrainerTask:
         if settings.train.mixed_precision:
             keras.config.set_dtype_policy("mixed_float16")
         try:
-            return zoo.build_model(settings, self.config.data.input_shape, self._classes)
+            return self._built(settings)
         finally:
             keras.config.set_dtype_policy(before)
 
+    def _built(self, settings: ModelSettings) -> keras.Model:
+        return zoo.build_model(settings, self._spec.by_name, self._spec.output)
+
+    def _distiller(
+        self,
+        student: keras.Model,
+        settings: DistillSettings,
+        teachers: Sequence[keras.Model],
+        weights: Sequence[float],
+    ) -> Distiller:
+        output = self._spec.output
+        return Distiller(
+            teachers,
+            student,
+            settings.methods,
+            settings.alpha,
+            settings.temperature,
+            weights,
+            task=output.task,
+            deviation=output.deviation,
+        )
+
     def _data(self, soft_targets: SoftTargetCache | None) -> ExampleData:
-        return ExampleData(self._fn_args.train_files, self.config.data, soft_targets)
+        return ExampleData(self._fn_args.train_files, self._spec, self.config.data, soft_targets)
 
     def _plan(self, generation: int) -> training.Plan:
         log_dir = os.path.join(self._fn_args.model_run_dir, f"generation_{generation}")
@@ -193,7 +217,7 @@ class TrainerTask:
         """The plan of a training that leaves nothing behind."""
         view = None
         if self.config.augment.active:
-            view = View(self.config.augment, self.config.views, self.config.seed, self._classes)
+            view = View(self.config.augment, self.config.views, self.config.seed)
         return training.Plan(
             settings=self.config.model.train,
             seed=self.config.seed,
@@ -223,17 +247,6 @@ class TrainerTask:
         key = hashlib.sha256(described.encode()).hexdigest()[:32]
         node_dir = os.path.dirname(os.path.dirname(self._fn_args.model_run_dir.rstrip("/")))
         return os.path.join(node_dir, _STATE_DIRECTORY, key)
-
-
-def _distiller(
-    student: keras.Model,
-    settings: DistillSettings,
-    teachers: Sequence[keras.Model],
-    weights: Sequence[float],
-) -> Distiller:
-    return Distiller(
-        teachers, student, settings.methods, settings.alpha, settings.temperature, weights
-    )
 
 
 def _load(teacher_dir: str) -> keras.Model:

@@ -2,8 +2,8 @@
 
 An artifact holds one TFRecord file for every file of training examples, record by record in the
 same order, and `manifest.json`. A record is the example's id (64 bytes), then for each view and
-each teacher a row of float16 logits. The last view is the image as it is, for validation. With
-`top_k` a row is the k largest logits, the level of the rest, and the k class ids as uint16: every
+each teacher a row of float16 logits, or of float32 values. The last view is the example as it is,
+for validation. With `top_k` a row is the k largest logits, the level of the rest, and the k class ids as uint16: every
 other class is given an equal share of what the teacher gave them together.
 
 Reading streams both files side by side and compares the ids: nothing is held in memory.
@@ -35,19 +35,23 @@ class Layout:
     Attributes:
       classes: Number of logits.
       teachers: Number of teachers.
-      views: Augmented views; one more, the image as it is, is always stored behind them.
+      views: Augmented views; one more, the example as it is, is always stored behind them.
       top_k: Logits kept of each row, or None for all.
+      dtype: Of a number; `float16`, or `float32` without `top_k`.
     """
 
     classes: int
     teachers: int
     views: int
     top_k: int | None
+    dtype: str = "float16"
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one teacher's answer to one view."""
-        return 2 * (self.classes if self.top_k is None else 2 * self.top_k + 1)
+        if self.top_k is None:
+            return self.classes * np.dtype(self.dtype).itemsize
+        return 2 * (2 * self.top_k + 1)
 
     @property
     def record_bytes(self) -> int:
@@ -187,6 +191,9 @@ _REMEDY = "remove its execution's directory and run again to compute them anew"
 
 def pack(logits: np.ndarray, layout: Layout) -> list[bytes]:
     """Logits `[b, views + 1, teachers, classes]` as the tail of each record."""
+    if layout.dtype == "float32":
+        packed = np.ascontiguousarray(logits, "<f4").view(np.uint8)
+        return [row.tobytes() for row in packed]
     clipped = np.clip(logits, -_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float32)
     if layout.top_k is None:
         packed = clipped.astype("<f2").view(np.uint8)
@@ -208,7 +215,7 @@ def pack(logits: np.ndarray, layout: Layout) -> list[bytes]:
 def unpack(rows: tf.Tensor, layout: Layout) -> tf.Tensor:
     """The inverse for one view, in TensorFlow: strings `[b]` to `[b, teachers, classes]`."""
     if layout.top_k is None:
-        flat = tf.io.decode_raw(rows, tf.float16)
+        flat = tf.io.decode_raw(rows, tf.as_dtype(layout.dtype))
         return tf.cast(tf.reshape(flat, [-1, layout.teachers, layout.classes]), tf.float32)
     k = layout.top_k
     halves = tf.reshape(tf.io.decode_raw(rows, tf.uint16), [-1, layout.teachers, 2 * k + 1])

@@ -11,8 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from modules.data.augmentation import augment
-from modules.data.examples import ExampleData
+from modules.data.augmentation import augment_inputs
+from modules.data.examples import ExampleData, Inputs
+from modules.data.spec import DataSpec, OutputSpec
 from modules.errors import ConfigError
 from modules.settings import AugmentSettings
 from modules.teachers.cache import Layout, Writer
@@ -47,21 +48,23 @@ def compute(
     batches.
 
     Raises:
-      ConfigError: `top_k` is not below the number of classes.
+      ConfigError: `top_k` is not below the number of classes, or there are none.
       DataError: A teacher's answer is not finite.
     """
-    classes = teachers[0].output_shape[-1]
-    check_top_k(request.top_k, classes)
-    layout = Layout(classes, len(teachers), request.views, request.top_k)
-    answer = _answering(teachers, request)
+    output = data.spec.output
+    check_top_k(request.top_k, output)
+    # Values have a unit, in which float16 may be too coarse or too small.
+    values = "float32" if output.task == "regression" else "float16"
+    layout = Layout(output.size, len(teachers), request.views, request.top_k, values)
+    answer = _answering(teachers, request, data.spec)
     writer = Writer(directory, layout)
     started, examples = time.monotonic(), 0
 
     def batches(file: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         nonlocal examples
-        for pixels, _, ids in data.of_files([file], _BATCH):
+        for inputs, _, ids in data.of_files([file], _BATCH):
             examples += len(ids)
-            yield ids.numpy(), answer(pixels, ids).numpy()
+            yield ids.numpy(), answer(inputs, ids).numpy()
 
     for file in data.files:
         writer.add(file, batches(file))
@@ -76,33 +79,43 @@ def compute(
     return layout
 
 
-def check_top_k(top_k: int | None, classes: int) -> None:
-    """Refuse to keep more logits than there are.
+def check_top_k(top_k: int | None, output: OutputSpec) -> None:
+    """Refuse to keep more logits than there are, or a few where all are needed.
 
     Raises:
-      ConfigError: `top_k` is not below the number of classes.
+      ConfigError: `top_k` is not below the number of classes, or the answers are no
+        distribution over classes.
     """
-    if top_k is not None and top_k >= classes:
+    if top_k is None:
+        return
+    if output.task not in ("classification", "binary"):
         raise ConfigError(
-            f"distill.top_k must be below the number of classes, {classes}, got {top_k}; "
+            f"distill.top_k must not be set for the task {output.task}, whose answers are no "
+            "distribution over classes; remove it"
+        )
+    if top_k >= output.size:
+        raise ConfigError(
+            f"distill.top_k must be below the number of classes, {output.size}, got {top_k}; "
             "leave it out to keep all logits"
         )
 
 
-def _answering(teachers: Sequence[keras.Model], request: Request) -> tf.types.experimental.Callable:
-    """A compiled function, pixels and ids -> logits `[b, views + 1, teachers, classes]`."""
+def _answering(
+    teachers: Sequence[keras.Model], request: Request, spec: DataSpec
+) -> tf.types.experimental.Callable:
+    """A compiled function, inputs and ids -> logits `[b, views + 1, teachers, classes]`."""
 
     @tf.function(reduce_retracing=True)
-    def answer(pixels: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+    def answer(inputs: Inputs, ids: tf.Tensor) -> tf.Tensor:
         shown = []
         for view in range(request.views):
             number = tf.fill(tf.shape(ids), tf.constant(view, tf.int64))
-            shown.append(augment(pixels, ids, number, request.augment, request.seed))
-        shown.append(pixels)
+            shown.append(augment_inputs(inputs, spec, ids, number, request.augment, request.seed))
+        shown.append(inputs)
         return tf.stack(
             [
-                tf.stack([teacher(images, training=False) for teacher in teachers], axis=1)
-                for images in shown
+                tf.stack([teacher(each, training=False) for teacher in teachers], axis=1)
+                for each in shown
             ],
             axis=1,
         )
