@@ -225,8 +225,28 @@ class DataSettings(Settings):
     preprocessing_fn: str | None = Field(
         None,
         min_length=1,
-        description="`package.module:function`, a TFX preprocessing_fn, instead of `features`",
+        description="`package.module:function` or `file.py:function`, a TFX preprocessing_fn, "
+        "instead of `features`",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _digits_are_images(cls, content: Any) -> Any:
+        """The size of the digits is known."""
+        if isinstance(content, dict) and content.get("source", "digits") == "digits":
+            image = {"kind": "image", "size": 8, "channels": 1}
+            if not content.get("preprocessing_fn"):
+                return {"features": {"image": image}} | content
+        return content
+
+    @field_validator("preprocessing_fn")
+    @classmethod
+    def _features_or_function(cls, function: str | None, info: ValidationInfo) -> str | None:
+        if function and info.data.get("features"):
+            raise ValueError(
+                f"must not be set together with features, got {function!r}; remove one of the two"
+            )
+        return function
 
 
 class TrainSettings(Settings):

@@ -14,12 +14,14 @@ from modules.push.registry import check_push
 from modules.search.space import check_tune
 from modules.settings import (
     AugmentSettings,
+    DataSettings,
     DistillSettings,
     EvaluateSettings,
     ExportSettings,
     GateSettings,
     ModelSettings,
     PushSettings,
+    Task,
     TeacherSettings,
     TuneSettings,
 )
@@ -48,6 +50,23 @@ def _is_wrong(need: str, failed: set[str]) -> bool:
     return need.partition(".")[0] in failed or any(
         each == need or each.startswith(f"{need}.") for each in failed
     )
+
+
+def _check_images(data: DataSettings) -> None:
+    """Nothing says how large the images of a folder are to be."""
+    if data.source == "image_folder" and not data.preprocessing_fn and "image" not in data.features:
+        raise ConfigError(
+            "data.features.image must be set when data.source is image_folder; set it to "
+            "{kind: image, size: 96}, with the size that the models are to see"
+        )
+
+
+def _check_class_weights(data: DataSettings, task: Task | None) -> None:
+    if data.class_weights is not None and task in ("multilabel", "regression"):
+        raise ConfigError(
+            f"data.class_weights must not be set with task: {task}, which has no classes to "
+            "weight; remove it"
+        )
 
 
 def _check_mixup(augment: AugmentSettings, distill: DistillSettings) -> None:
@@ -104,6 +123,8 @@ def _check_tune(
 # A check and what it needs, the first of which it checks. It is given the sections.
 _CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
     (check_source, ("data.source", "data.path")),
+    (_check_images, ("data.features", "data.source", "data.preprocessing_fn")),
+    (_check_class_weights, ("data.class_weights", "task")),
     (_check_mixup, ("augment.mixup", "distill.soft_targets", "distill.methods")),
     (_check_views, ("augment", "distill.views")),
     (_check_pushed_variants, ("push.tflite", "export.tflite")),

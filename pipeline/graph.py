@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-import tensorflow_data_validation as tfdv
 from tfx.components import StatisticsGen
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration.pipeline import Pipeline
@@ -81,6 +80,9 @@ def _data_nodes(
     config: PipelineConfig, digest: str, parameters: Parameters
 ) -> dict[str, BaseComponent]:
     """From the source to transformed examples, by node id."""
+    # After tfx, which brings what tensorflow_data_validation 1.16 lacks.
+    import tensorflow_data_validation as tfdv
+
     examples = example_gen(config.data, digest, parameters)
     statistics = StatisticsGen(
         examples=examples.outputs["examples"],

@@ -25,13 +25,14 @@ from tfx.proto.orchestration import pipeline_pb2
 from components.pusher.executor import PUSHED_TFLITE_PROPERTY
 from modules.data.sources.image_folder import METADATA_FILE
 from modules.data.sources.registry import open_source
+from modules.data.spec import InputSpec, OutputSpec
 from modules.distill.distiller import Distiller
 from modules.errors import ConfigError
 from modules.models import zoo
 from modules.push.publish import open_destination
 from modules.report.files import REPORT_FILES
 from modules.search.space import choices
-from modules.settings import DistillSettings, RuntimeSettings
+from modules.settings import DataSettings, DistillSettings, ImageFeature, RuntimeSettings, Task
 from modules.teachers import soft_targets
 from pipeline.beam_arguments import beam_arguments
 from pipeline.config import PipelineConfig, load_config
@@ -113,19 +114,31 @@ def preflight(config: PipelineConfig) -> None:
     source = open_source(config.data)
     source.items()
     _check_slices(config, ("class_name", "label", *source.features))
-    shape, classes = config.data.input_shape, len(source.labels)
+    inputs, output = _image_spec(config.data, source.labels)
     teacher, student, *_ = (
-        zoo.build_model(model, shape, classes)
+        zoo.build_model(model, inputs, output)
         for model in (config.teacher, config.student, *config.more_teachers)
     )
-    soft_targets.check_top_k(config.distill.top_k, classes)
+    soft_targets.check_top_k(config.distill.top_k, output)
     variants = choices(config.tune, config.student) if config.tune else []
-    for model in (student, *(zoo.build_model(each, shape, classes) for each in variants)):
+    for model in (student, *(zoo.build_model(each, inputs, output) for each in variants)):
         if config.distill.soft_targets == "online":
             # Finds the layers of feature methods; a later generation learns from a student.
             _check_layers(config.distill, teacher, model)
             if config.distill.generations > 1:
                 _check_layers(config.distill, model, model)
+
+
+def _image_spec(
+    data: DataSettings, labels: Sequence[str]
+) -> tuple[dict[str, InputSpec], OutputSpec]:
+    inputs = {
+        name: InputSpec(name=name, kind="image", feature=name, shape=each.shape, dtype="uint8")
+        for name, each in data.features.items()
+        if isinstance(each, ImageFeature)
+    }
+    task: Task = "binary" if len(labels) == 2 else "classification"
+    return inputs, OutputSpec(task=task, size=len(labels), classes=tuple(labels))
 
 
 def _check_layers(settings: DistillSettings, teacher: keras.Model, student: keras.Model) -> None:

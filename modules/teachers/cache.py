@@ -3,8 +3,8 @@
 An artifact holds one TFRecord file for every file of training examples, record by record in the
 same order, and `manifest.json`. A record is the example's id (64 bytes), then for each view and
 each teacher a row of float16 logits, or of float32 values. The last view is the example as it is,
-for validation. With `top_k` a row is the k largest logits, the level of the rest, and the k class ids as uint16: every
-other class is given an equal share of what the teacher gave them together.
+for validation. With `top_k` a row is the k largest logits, the level of the rest, and the k class
+ids as uint16: every other class is given an equal share of what the teacher gave them together.
 
 Reading streams both files side by side and compares the ids: nothing is held in memory.
 """
