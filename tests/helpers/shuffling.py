@@ -7,12 +7,15 @@ import resource
 import sys
 
 import tensorflow as tf
+from image_data import image_spec
 from streaming import write
 
 from modules.data import examples
 from modules.settings import DataSettings
 
-SETTINGS = DataSettings(image_size=224, channels=3, validation_fraction=0.01)
+SETTINGS = DataSettings(validation_fraction=0.01)
+SPEC = image_spec(224, 3)
+SHAPE = (224, 224, 3)
 
 
 def _peak():
@@ -22,11 +25,12 @@ def _peak():
 
 def main(directory, count):
     examples._CACHE_LIMIT = 0
-    write(f"{directory}/examples.gz", int(count), SETTINGS.input_shape)
-    data = examples.ExampleData([f"{directory}/examples.gz"], SETTINGS)
+    write(f"{directory}/examples.gz", int(count), SHAPE)
+    data = examples.ExampleData([f"{directory}/examples.gz"], SPEC, SETTINGS)
     order = examples.Order(32, 0, tf.Variable(0, dtype=tf.int64))
     before, seen, first = _peak(), 0, []
-    for pixels, _ in data.training(order):
+    for inputs, _ in data.training(order):
+        pixels = inputs["image"]
         seen += len(pixels)
         if len(first) < 20:
             first.append(int(pixels[0, 0, 0, 0]))

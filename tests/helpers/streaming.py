@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
+from image_data import image_spec
 
 from modules.data import examples
 from modules.distill import training
@@ -18,7 +19,9 @@ from modules.teachers import soft_targets
 from modules.teachers.cache import SoftTargetCache
 
 # Half of the examples are for validation, so that both parts count.
-SETTINGS = DataSettings(image_size=64, channels=3, validation_fraction=0.5)
+SETTINGS = DataSettings(validation_fraction=0.5)
+SPEC = image_spec(64, 3)
+SHAPE = (64, 64, 3)
 
 
 def write(path, count, shape):
@@ -38,7 +41,7 @@ def write(path, count, shape):
 
 
 def _model():
-    inputs = keras.Input(SETTINGS.input_shape, dtype="uint8")
+    inputs = keras.Input(SHAPE, dtype="uint8", name="image")
     x = keras.layers.Rescaling(1 / 255)(inputs)
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.AveragePooling2D(8)(x))
     return keras.Model(inputs, keras.layers.Dense(10)(x))
@@ -46,13 +49,13 @@ def _model():
 
 def main(directory, count):
     examples._CACHE_LIMIT = 0
-    examples._SHUFFLE_BYTES = 256 * int(np.prod(SETTINGS.input_shape))
-    write(f"{directory}/examples.gz", int(count), SETTINGS.input_shape)
+    examples._SHUFFLE_BYTES = 256 * int(np.prod(SHAPE))
+    write(f"{directory}/examples.gz", int(count), SHAPE)
     files = [f"{directory}/examples.gz"]
     answers = f"{directory}/soft_targets"
     request = soft_targets.Request(0, AugmentSettings(), 0)
-    soft_targets.compute([_model()], examples.ExampleData(files, SETTINGS), request, answers)
-    data = examples.ExampleData(files, SETTINGS, SoftTargetCache(answers))
+    soft_targets.compute([_model()], examples.ExampleData(files, SPEC, SETTINGS), request, answers)
+    data = examples.ExampleData(files, SPEC, SETTINGS, SoftTargetCache(answers))
     distiller = Distiller(None, _model())
     training.fit(distiller, data, training.Plan(TrainSettings(epochs=2), 0, None))
     # Linux counts in KiB.

@@ -4,6 +4,8 @@ import json
 import logging
 import sys
 
+from image_data import image_spec
+
 from modules.distill.strategy import is_chief, make_strategy
 
 
@@ -50,7 +52,7 @@ def main(pattern, directory, epochs, seconds_between_saves):
             chief=chief,
             seconds_between_saves=float(seconds_between_saves),
         )
-        training.fit(distiller, ExampleData([pattern], DataSettings()), plan)
+        training.fit(distiller, ExampleData([pattern], image_spec(), DataSettings()), plan)
     if chief:
         np.savez(f"{directory}/weights.npz", *student.get_weights())
         with open(f"{directory}/curve.json", "w") as file:

@@ -8,14 +8,14 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_transform as tft
 from checkout import HELPERS, ROOT
 from example_files import write_examples
+from image_data import image_spec
+from transforming import transform
 
 from modules.data import examples as data_module
 from modules.data import splits
-from modules.data.examples import ExampleData, Order, decode_pixels
-from modules.data.preprocessing import class_names
+from modules.data.examples import ExampleData, Order
 from modules.settings import DataSettings
 
 # -- Transform --
@@ -48,12 +48,12 @@ def test_digits_pass_transform_unchanged(transformed_digits, digit_pixels, digit
 
 
 def test_examples_of_transform_are_what_example_data_reads(transformed_digits, digit_pixels):
-    data = ExampleData([transformed_digits.pattern], transformed_digits.settings)
-    (batch,) = data.everything(1000)
-    assert batch[0].shape == (200, 8, 8, 1) and batch[0].dtype == tf.uint8
-    assert batch[1].dtype == tf.int64
+    made = transformed_digits
+    ((inputs, labels, _),) = ExampleData([made.pattern], made.spec, made.settings).everything(1000)
+    assert inputs["image"].shape == (200, 8, 8, 1) and inputs["image"].dtype == tf.uint8
+    assert labels.dtype == tf.int64
     expected = sorted(digit_pixels[index].tobytes() for index in range(200))
-    assert sorted(image.tobytes() for image in batch[0].numpy()) == expected
+    assert sorted(image.tobytes() for image in inputs["image"].numpy()) == expected
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +77,10 @@ def pictures():
 
 
 @pytest.mark.parametrize(
-    ("size", "channels", "sparse"),
-    # A schema without a fixed shape makes the features sparse.
-    [(6, 3, False), (5, 1, True)],
+    ("size", "channels"),
+    [(6, 3), (5, 1)],
 )
-def test_transform_of_pictures(pictures, run_transform, tmp_path, size, channels, sparse):
+def test_transform_of_pictures(pictures, digits_dataset, tmp_path, size, channels):
     names = [b"wide open ", b"a", b"B", "ä".encode()]
     rows = [
         {
@@ -92,8 +91,9 @@ def test_transform_of_pictures(pictures, run_transform, tmp_path, size, channels
         }
         for index, (name, image) in enumerate(pictures.items())
     ]
-    settings = DataSettings(image_size=size, channels=channels)
-    transformed = run_transform(rows, settings, tmp_path, sparse)
+    image = {"kind": "image", "size": size, "channels": channels}
+    settings = DataSettings(features={"image": image})
+    transformed = transform(rows, settings, digits_dataset, tmp_path)
     examples = _parsed(transformed)
 
     actual = {}
@@ -112,16 +112,13 @@ def test_transform_of_pictures(pictures, run_transform, tmp_path, size, channels
     np.testing.assert_array_equal(actual["flat png"], 77)
     np.testing.assert_array_equal(actual["flat jpeg"], 77)
     np.testing.assert_array_equal(actual["one gray pixel"], 200)
-    # Labels are positions among the sorted names, so this list must be sorted like the source's.
-    assert class_names(tft.TFTransformOutput(transformed.graph_dir)) == sorted(
-        name.decode() for name in names
-    )
 
 
 # -- ExampleData; every label is its example's number, so that orders and parts can be told --
 
 COUNT, FRACTION = 1200, 0.2
-SETTINGS = DataSettings(image_size=2, channels=3, validation_fraction=FRACTION)
+SETTINGS = DataSettings(validation_fraction=FRACTION)
+SPEC = image_spec(2, 3)
 
 
 def _write(directory, numbers, files):
@@ -150,7 +147,7 @@ def _order(batch_size=64, seed=0):
 
 
 def test_training_and_validation_part_the_examples(pattern):
-    data = ExampleData([pattern], SETTINGS)
+    data = ExampleData([pattern], SPEC, SETTINGS)
     training = _numbers(data.training(_order()))
     validation = _numbers(data.validation(64))
     assert sorted(training + validation) == list(range(COUNT))
@@ -162,25 +159,25 @@ def test_training_and_validation_part_the_examples(pattern):
 def test_the_parts_are_decided_by_the_id_alone(pattern, tmp_path):
     numbers = list(range(COUNT))
     random.Random(1).shuffle(numbers)
-    other = ExampleData([_write(tmp_path / "other", numbers, 5)], SETTINGS)
-    validation = _numbers(ExampleData([pattern], SETTINGS).validation(64))
+    other = ExampleData([_write(tmp_path / "other", numbers, 5)], SPEC, SETTINGS)
+    validation = _numbers(ExampleData([pattern], SPEC, SETTINGS).validation(64))
     assert validation != _numbers(other.validation(64))  # other order
     assert sorted(validation) == sorted(_numbers(other.validation(64)))
-    alone = ExampleData([_write(tmp_path / "few", validation[:7], 1)], SETTINGS)
+    alone = ExampleData([_write(tmp_path / "few", validation[:7], 1)], SPEC, SETTINGS)
     assert _numbers(alone.validation(64)) == validation[:7]
 
 
 def test_another_split_seed_holds_out_others(pattern):
     reseeded = SETTINGS.model_copy(update={"split_seed": 1})
-    assert set(_numbers(ExampleData([pattern], SETTINGS).validation(64))) != set(
-        _numbers(ExampleData([pattern], reseeded).validation(64))
+    assert set(_numbers(ExampleData([pattern], SPEC, SETTINGS).validation(64))) != set(
+        _numbers(ExampleData([pattern], SPEC, reseeded).validation(64))
     )
 
 
 def test_validation_part_is_independent_of_the_eval_split(pattern):
     # Were both made with one hash, no (or every) example left in train would be held out.
     settings = SETTINGS.model_copy(update={"eval_fraction": 0.5})
-    held_out = set(_numbers(ExampleData([pattern], settings).validation(64)))
+    held_out = set(_numbers(ExampleData([pattern], SPEC, settings).validation(64)))
     train = {
         number
         for number in range(COUNT)
@@ -192,11 +189,12 @@ def test_validation_part_is_independent_of_the_eval_split(pattern):
 def test_order_is_the_same_in_any_buffer_that_holds_all_examples(pattern, monkeypatch):
     orders = []
     for held in (20_000, COUNT, COUNT // 4):
-        data = ExampleData([pattern], SETTINGS)
+        data = ExampleData([pattern], SPEC, SETTINGS)
         monkeypatch.setattr(data_module, "_SHUFFLE_BYTES", held * data._record_bytes)
         orders.append(_numbers(data.training(_order())))
     monkeypatch.undo()
-    assert _numbers(ExampleData([pattern], SETTINGS).training(_order())) == orders[0] == orders[1]
+    again = _numbers(ExampleData([pattern], SPEC, SETTINGS).training(_order()))
+    assert again == orders[0] == orders[1]
     assert orders[2] != orders[0] and sorted(orders[2]) == sorted(orders[0])
 
 
@@ -227,7 +225,7 @@ def test_training_order_repeats_with_the_seed_and_changes_every_epoch(pattern, m
 
     def epochs(seed, numbers=(0, 1)):
         order = _order(seed=seed)
-        training = ExampleData([pattern], SETTINGS).training(order)
+        training = ExampleData([pattern], SPEC, SETTINGS).training(order)
         orders = []
         for number in numbers:
             order.epoch.assign(number)
@@ -248,7 +246,7 @@ def test_training_order_repeats_with_the_seed_and_changes_every_epoch(pattern, m
 
 
 def test_batches_are_of_the_size_asked_for(pattern):
-    data = ExampleData([pattern], SETTINGS)
+    data = ExampleData([pattern], SPEC, SETTINGS)
     sizes = [len(labels) for _, labels, _ in data.everything(500)]
     assert sizes == [500, 500, 200]
     training = data.training(_order(batch_size=7))
@@ -257,7 +255,8 @@ def test_batches_are_of_the_size_asked_for(pattern):
     assert count == COUNT - len(_numbers(data.validation(64)))
     assert sizes == [7] * (count // 7) + [count % 7] * (count % 7 > 0)
     assert int(training.cardinality()) == len(sizes)
-    pixels, y = next(iter(training))
+    inputs, y = next(iter(training))
+    pixels = inputs["image"]
     assert pixels.shape == (7, 2, 2, 3) and pixels.dtype == tf.uint8
     assert set(y) == {"label"}
     np.testing.assert_array_equal(pixels[:, 0, 0, 0], y["label"].numpy() % 251)
@@ -266,11 +265,11 @@ def test_batches_are_of_the_size_asked_for(pattern):
 def test_everything_keeps_the_order_of_the_sorted_files(pattern):
     folder = os.path.dirname(pattern)
     backwards = [os.path.join(folder, f"part-0000{index}*") for index in (2, 1, 0)]
-    assert _all_numbers(ExampleData(backwards, SETTINGS), 100) == list(range(COUNT))
+    assert _all_numbers(ExampleData(backwards, SPEC, SETTINGS), 100) == list(range(COUNT))
 
 
 def test_everything_brings_the_ids(pattern):
-    data = ExampleData([pattern], SETTINGS)
+    data = ExampleData([pattern], SPEC, SETTINGS)
     ids = [identity for _, _, ids in data.everything(100) for identity in ids.numpy()]
     assert ids == [splits.example_id(b"%d" % number) for number in range(COUNT)]
     _, labels, _ = next(iter(data.of_files(data.files[1:2], 1000)))
@@ -293,7 +292,7 @@ def _labeled(directory, sizes, order_seed=0, files=3):
 
 def _chosen(pattern, count, seed=0):
     """Labels and numbers of a balanced sample, in its order."""
-    pixels = ExampleData([pattern], SETTINGS).balanced_sample(count, seed)
+    pixels = ExampleData([pattern], SPEC, SETTINGS).balanced_sample(count, seed)["image"]
     assert pixels.dtype == np.uint8 and pixels.shape[1:] == (2, 2, 3)
     first = pixels[:, 0, 0].astype(int)
     return first[:, 0].tolist(), (first[:, 1] * 256 + first[:, 2]).tolist()
@@ -310,7 +309,7 @@ def _chosen(pattern, count, seed=0):
 )
 def test_a_sample_is_as_even_as_the_data_allow(tmp_path, sizes, count, expected):
     pattern = _labeled(tmp_path / "train", sizes)
-    held_out = set(_numbers_of(ExampleData([pattern], SETTINGS).validation(64)))
+    held_out = set(_numbers_of(ExampleData([pattern], SPEC, SETTINGS).validation(64)))
     labels, numbers = _chosen(pattern, count)
     assert len(set(numbers)) == len(numbers) and not held_out & set(numbers)
     starts = np.cumsum([0, *sizes])
@@ -330,8 +329,8 @@ def test_a_sample_is_as_even_as_the_data_allow(tmp_path, sizes, count, expected)
 def _numbers_of(dataset):
     return [
         int(first[1]) * 256 + int(first[2])
-        for pixels, _ in dataset
-        for first in pixels.numpy()[:, 0, 0]
+        for inputs, _ in dataset
+        for first in inputs["image"].numpy()[:, 0, 0]
     ]
 
 
@@ -364,9 +363,3 @@ def test_a_sample_is_of_the_whole_part(tmp_path):
     for label in range(3):
         places = [number % 300 for number in chosen if number // 300 == label]
         assert 90 < np.mean(places) < 210 and np.ptp(places) > 200
-
-
-def test_decode_pixels_is_the_inverse_of_tobytes():
-    pixels = np.random.default_rng(0).integers(0, 256, (4, 3, 5, 2), dtype=np.uint8)
-    raw = tf.constant([image.tobytes() for image in pixels])
-    np.testing.assert_array_equal(decode_pixels(raw, (3, 5, 2)), pixels)

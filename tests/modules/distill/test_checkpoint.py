@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 from checkout import HELPERS, ROOT
 from example_files import write_examples
+from image_data import image_spec
 
 from modules.data.examples import ExampleData, View
 from modules.distill import training
@@ -31,12 +32,13 @@ from modules.settings import (
 
 COUNT = 200
 DATA = DataSettings(validation_fraction=0.25)
+SPEC = image_spec()
 # Everything that has a state: warm-up, a projector, dropout, batch statistics, views.
 OBJECTIVE = (
     MethodSettings(name="soft_target", warmup_epochs=4, final_temperature=2),
     MethodSettings(name="hint", weight=1, student_layer="block1", teacher_layer="stage1_block1"),
 )
-VIEW = View(AugmentSettings(pad_crop=1), 3, 5, 10)
+VIEW = View(AugmentSettings(pad_crop=1), 3, 5)
 
 
 class Killed(BaseException):
@@ -60,7 +62,7 @@ def train(pattern, state_dir, log_dir, settings, seed=0):
     plan = training.Plan(
         settings, 7, str(log_dir), state_dir and str(state_dir), VIEW, seconds_between_saves=0
     )
-    training.fit(distiller, ExampleData([pattern], DATA), plan)
+    training.fit(distiller, ExampleData([pattern], SPEC, DATA), plan)
     return distiller.get_weights()
 
 
@@ -176,7 +178,7 @@ def _compiled(seed, pattern=None):
     settings = SETTINGS["to the end"]
     training.compile_distiller(distiller, settings)
     if pattern is not None:
-        data = ExampleData([pattern], DATA)
+        data = ExampleData([pattern], SPEC, DATA)
         distiller.fit(data.validation(16), epochs=1, verbose=0)
     return distiller
 

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from checkout import HELPERS, ROOT
 from example_files import write_examples
+from image_data import image_spec
 
 from modules.distill.strategy import is_chief, make_strategy
 from modules.errors import ConfigError
@@ -160,7 +161,7 @@ def test_mixed_precision_and_xla_on_a_gpu(pattern, tmp_path):
     finally:
         keras.config.set_dtype_policy("float32")
     distiller = Distiller(None, model, methods=())
-    data = ExampleData([pattern], DataSettings())
+    data = ExampleData([pattern], image_spec(), DataSettings())
     training.fit(distiller, data, training.Plan(settings, 1, str(tmp_path)))
     assert distiller.jit_compile
     assert distiller.history.history["loss"][-1] < distiller.history.history["loss"][0]

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from checkout import HELPERS, ROOT
 from example_files import write_examples
+from image_data import image_spec
 from scipy.special import log_softmax
 
 from modules.data.examples import ExampleData
@@ -23,6 +24,7 @@ from modules.settings import DataSettings, ModelSettings, TrainSettings
 
 SETTINGS = TrainSettings(epochs=6, learning_rate=0.02, batch_size=50)
 DATA = DataSettings(validation_fraction=1 / 3)
+SPEC = image_spec()
 
 
 def _model(seed=0):
@@ -41,7 +43,7 @@ def held_out(tmp_path_factory):
     directory = tmp_path_factory.mktemp("numbers") / "train"
     pattern = write_examples(directory, np.zeros((600, 64), np.uint8), numbers, numbers)
     mask = np.zeros(600, bool)
-    for _, y in ExampleData([pattern], DATA).validation(600):
+    for _, y in ExampleData([pattern], SPEC, DATA).validation(600):
         mask[y["label"].numpy()] = True
     return mask
 
@@ -55,7 +57,7 @@ def digits(digit_pixels, digit_labels, held_out, tmp_path_factory):
         labels = np.where(held_out, digit_labels[:600], (digit_labels[:600] + wrong) % 10)
         directory = tmp_path_factory.mktemp("digits") / "train"
         pattern = write_examples(directory, digit_pixels[numbers], labels[numbers], numbers)
-        return ExampleData([pattern], DATA)
+        return ExampleData([pattern], SPEC, DATA)
 
     return write
 

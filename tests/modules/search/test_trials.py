@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from image_data import image_spec
 from keras_tuner.engine.trial import TrialStatus
 from pydantic import ValidationError
 from scipy.special import log_softmax
@@ -35,6 +36,7 @@ STUDENT = ModelSettings(
     train=TrainSettings(epochs=3, learning_rate=0.02, batch_size=50),
 )
 DATA = DataSettings(validation_fraction=0.3)
+SPEC = image_spec()
 
 
 def distilling(*methods):
@@ -336,8 +338,8 @@ def test_objective_is_the_lowest_cross_entropy_of_what_is_held_out(fn_args, trai
         width = distiller.student.get_layer("block2").output.shape[-1]
         assert trial.hyperparameters.values["parameters.filters"].endswith(f"{width}]")
         # The weights that are kept, judged by another formula.
-        ((pixels, y),) = ExampleData(fn_args.train_files, DATA).validation(1000)
-        logits = distiller.student.predict_on_batch(pixels).astype(np.float64)
+        ((inputs, y),) = ExampleData(fn_args.train_files, SPEC, DATA).validation(1000)
+        logits = distiller.student.predict_on_batch(inputs).astype(np.float64)
         likelihood = log_softmax(logits, axis=1)[np.arange(len(logits)), y["label"].numpy()]
         assert trial.score == pytest.approx(-likelihood.mean(), rel=1e-4)
     assert not np.isclose(trials[0].score, trials[1].score)

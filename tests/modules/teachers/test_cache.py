@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from example_files import write_examples
+from image_data import image_spec
 from scipy.special import softmax
 
 from modules.data.examples import ExampleData, Order, View
@@ -20,7 +21,8 @@ from modules.settings import AugmentSettings, DataSettings, TrainSettings
 from modules.teachers.cache import Layout, SoftTargetCache, Writer, pack, unpack
 
 COUNT = 120
-DATA = DataSettings(image_size=2, channels=3, validation_fraction=0.25)
+DATA = DataSettings(validation_fraction=0.25)
+SPEC = image_spec(2, 3)
 
 
 def _id(number):
@@ -165,14 +167,14 @@ def pattern(tmp_path):
 
 @pytest.fixture
 def files(pattern):
-    return ExampleData([pattern], DATA).files
+    return ExampleData([pattern], SPEC, DATA).files
 
 
 @pytest.mark.parametrize("layout", [LAYOUT, Layout(5, 2, 3, 2)], ids=["all", "top_k"])
 def test_every_example_gets_its_own_answer(pattern, files, tmp_path, layout):
-    data = ExampleData([pattern], DATA, _artifact(tmp_path / "soft", files, layout))
+    data = ExampleData([pattern], SPEC, DATA, _artifact(tmp_path / "soft", files, layout))
     # Any augmentation makes views; the tests of soft_targets look at the pixels.
-    view = View(AugmentSettings(cutout=1), layout.views, 7, 5)
+    view = View(AugmentSettings(cutout=1), layout.views, 7)
     order = Order(16, 0, tf.Variable(0, dtype=tf.int64, trainable=False))
     packed = pack(_answers(range(COUNT), layout), layout)
     views = np.stack(
@@ -181,7 +183,8 @@ def test_every_example_gets_its_own_answer(pattern, files, tmp_path, layout):
     shown = {}
     for epoch in range(4):
         order.epoch.assign(epoch)
-        for pixels, y in data.training(order, view):
+        for inputs, y in data.training(order, view):
+            pixels = inputs["image"]
             # One pixel is gray, most are the number.
             numbers = np.median(pixels.numpy().reshape(-1, 12), axis=1).astype(int)
             for number, answer in zip(numbers, y[TEACHER_LOGITS].numpy(), strict=True):
@@ -193,19 +196,20 @@ def test_every_example_gets_its_own_answer(pattern, files, tmp_path, layout):
     for seen in shown.values():
         assert seen == [(seen[0] + epoch) % layout.views for epoch in range(4)]
     assert {seen[0] for seen in shown.values()} == set(range(layout.views))
-    for pixels, y in data.validation(32):
+    for inputs, y in data.validation(32):
+        pixels = inputs["image"]
         packed = pack(_answers(pixels[:, 0, 0, 0].numpy(), layout), layout)
         expected = unpack(_rows(packed, layout, layout.views), layout)
         np.testing.assert_array_equal(y[TEACHER_LOGITS], expected)
 
 
 def _student():
-    inputs = keras.Input((2, 2, 3), dtype="uint8")
+    inputs = keras.Input((2, 2, 3), dtype="uint8", name="image")
     return keras.Model(inputs, keras.layers.Dense(5)(keras.layers.Flatten()(inputs)))
 
 
 def _fit(pattern, soft_targets, directory):
-    data = ExampleData([pattern], DATA, soft_targets)
+    data = ExampleData([pattern], SPEC, DATA, soft_targets)
     distiller = Distiller(None, _student(), teacher_weights=[1, 1])
     training.fit(
         distiller, data, training.Plan(TrainSettings(epochs=1), 0, str(directory / "logs"))
@@ -278,7 +282,7 @@ def test_an_unreadable_manifest(files, tmp_path, content):
 def test_other_files(pattern, files, tmp_path):
     soft_targets = _artifact(tmp_path / "soft", files[:2])
     with pytest.raises(DataError) as caught:
-        ExampleData([pattern], DATA, soft_targets)
+        ExampleData([pattern], SPEC, DATA, soft_targets)
     _one_line(caught, "2 other file(s)", "the 3 to train on", "run again")
     soft_targets = _artifact(tmp_path / "again", list(reversed(files)))
     with pytest.raises(DataError, match="other file"):
@@ -296,7 +300,13 @@ def test_other_classes(files, tmp_path):
 def test_the_manifest_says_what_is_there(files, tmp_path):
     _artifact(tmp_path / "soft", files)
     content = json.loads((tmp_path / "soft" / "manifest.json").read_text())
-    assert content["layout"] == {"classes": 5, "teachers": 2, "views": 3, "top_k": None}
+    assert content["layout"] == {
+        "classes": 5,
+        "teachers": 2,
+        "views": 3,
+        "top_k": None,
+        "dtype": "float16",
+    }
     assert [entry["source"] for entry in content["files"]] == files
     assert [entry["examples"] for entry in content["files"]] == [40, 40, 40]
     # A record of TensorFlow's has 16 bytes around its content: its length and two checksums.

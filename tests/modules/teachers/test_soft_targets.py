@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from example_files import write_examples
+from image_data import image_spec
 from scipy.special import softmax
 
 from modules.data.augmentation import augment
@@ -18,6 +19,7 @@ from modules.teachers.soft_targets import Request, compute
 
 COUNT, SEED = 300, 11
 DATA = DataSettings(validation_fraction=0.25)
+SPEC = image_spec()
 AUGMENT = AugmentSettings(pad_crop=1, cutout=2)
 
 
@@ -50,7 +52,7 @@ def soft_targets(teachers, pattern, tmp_path_factory):
     """Three views of every example, by both teachers."""
     directory = str(tmp_path_factory.mktemp("soft"))
     request = Request(3, AUGMENT, SEED)
-    layout = compute(teachers, ExampleData([pattern], DATA), request, directory)
+    layout = compute(teachers, ExampleData([pattern], SPEC, DATA), request, directory)
     assert layout == Layout(10, 2, 3, None)
     return directory
 
@@ -64,12 +66,13 @@ def _order(batch_size=64):
 
 
 def test_students_see_what_the_teachers_saw(teachers, pattern, soft_targets):
-    data = ExampleData([pattern], DATA, SoftTargetCache(soft_targets))
-    order, view = _order(), View(AUGMENT, 3, SEED, 10)
+    data = ExampleData([pattern], SPEC, DATA, SoftTargetCache(soft_targets))
+    order, view = _order(), View(AUGMENT, 3, SEED)
     seen = []
     for epoch in range(3):
         order.epoch.assign(epoch)
-        for pixels, y in data.training(order, view):
+        for inputs, y in data.training(order, view):
+            pixels = inputs["image"]
             expected = _answers(teachers, pixels)
             np.testing.assert_allclose(y[TEACHER_LOGITS], expected, rtol=2e-3, atol=2e-3)
             seen.append(pixels.numpy())
@@ -81,16 +84,18 @@ def test_students_see_what_the_teachers_saw(teachers, pattern, soft_targets):
 
 def test_another_seed_of_the_views_would_be_noticed(teachers, pattern, soft_targets):
     # The comparison above is sharp: the answers to other views are not near.
-    data = ExampleData([pattern], DATA, SoftTargetCache(soft_targets))
-    pixels, y = next(iter(data.training(_order(), View(AUGMENT, 3, SEED + 1, 10))))
+    data = ExampleData([pattern], SPEC, DATA, SoftTargetCache(soft_targets))
+    inputs, y = next(iter(data.training(_order(), View(AUGMENT, 3, SEED + 1))))
+    pixels = inputs["image"]
     assert np.abs(y[TEACHER_LOGITS] - _answers(teachers, pixels)).max() > 0.1
 
 
 def test_validation_is_answered_as_it_is(teachers, pattern, soft_targets, digit_pixels):
-    data = ExampleData([pattern], DATA, SoftTargetCache(soft_targets))
+    data = ExampleData([pattern], SPEC, DATA, SoftTargetCache(soft_targets))
     known = {image.tobytes() for image in digit_pixels[:COUNT]}
     count = 0
-    for pixels, y in data.validation(32):
+    for inputs, y in data.validation(32):
+        pixels = inputs["image"]
         assert {image.tobytes() for image in pixels.numpy()} <= known
         expected = _answers(teachers, pixels)
         np.testing.assert_allclose(y[TEACHER_LOGITS], expected, rtol=2e-3, atol=2e-3)
@@ -100,10 +105,11 @@ def test_validation_is_answered_as_it_is(teachers, pattern, soft_targets, digit_
 
 def test_every_record_by_hand(teachers, pattern, soft_targets):
     """The second way: all records, all views, in the order of the files."""
-    data = ExampleData([pattern], DATA)
+    data = ExampleData([pattern], SPEC, DATA)
     cached = SoftTargetCache(soft_targets)
     batches = zip(data.everything(50), cached.records().batch(50), strict=True)
-    for (pixels, _, ids), records in batches:
+    for (inputs, _, ids), records in batches:
+        pixels = inputs["image"]
         for view in (0, 1, 2, -1):
             views = tf.fill([len(ids)], tf.constant(view, tf.int64))
             shown = pixels if view < 0 else augment(pixels, ids, views, AUGMENT, SEED)
@@ -116,19 +122,22 @@ def test_every_record_by_hand(teachers, pattern, soft_targets):
 
 
 def test_without_augmentation_the_one_view_is_the_image(teachers, pattern, tmp_path):
-    compute(teachers[:1], ExampleData([pattern], DATA), Request(1, AugmentSettings(), 0), tmp_path)
-    data = ExampleData([pattern], DATA, SoftTargetCache(str(tmp_path)))
-    for pixels, y in data.training(_order()):
+    plain = ExampleData([pattern], SPEC, DATA)
+    compute(teachers[:1], plain, Request(1, AugmentSettings(), 0), tmp_path)
+    data = ExampleData([pattern], SPEC, DATA, SoftTargetCache(str(tmp_path)))
+    for inputs, y in data.training(_order()):
+        pixels = inputs["image"]
         expected = _answers(teachers[:1], pixels)
         np.testing.assert_allclose(y[TEACHER_LOGITS], expected, rtol=2e-3, atol=2e-3)
 
 
 def test_top_k_of_a_real_teacher(teachers, pattern, tmp_path):
-    data = ExampleData([pattern], DATA)
+    data = ExampleData([pattern], SPEC, DATA)
     request = Request(1, AugmentSettings(), 0, top_k=3)
     compute(teachers, data, request, str(tmp_path))
-    taught = ExampleData([pattern], DATA, SoftTargetCache(str(tmp_path)))
-    for pixels, y in taught.validation(64):
+    taught = ExampleData([pattern], SPEC, DATA, SoftTargetCache(str(tmp_path)))
+    for inputs, y in taught.validation(64):
+        pixels = inputs["image"]
         expected = _answers(teachers, pixels)
         largest = np.sort(expected, axis=-1)[..., -3:]
         actual = np.sort(y[TEACHER_LOGITS], axis=-1)[..., -3:]
@@ -142,7 +151,7 @@ def test_top_k_of_a_real_teacher(teachers, pattern, tmp_path):
 def test_top_k_of_all_classes_is_none(teachers, pattern, tmp_path, top_k):
     request = Request(1, AugmentSettings(), 0, top_k)
     with pytest.raises(ConfigError, match=f"top_k must be below .* 10, got {top_k}; ") as caught:
-        compute(teachers, ExampleData([pattern], DATA), request, str(tmp_path / "soft"))
+        compute(teachers, ExampleData([pattern], SPEC, DATA), request, str(tmp_path / "soft"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "soft").exists()
 
@@ -155,7 +164,7 @@ def test_a_teacher_gone_astray(pattern, tmp_path):
     with pytest.raises(DataError, match="not finite"):
         compute(
             [teacher],
-            ExampleData([pattern], DATA),
+            ExampleData([pattern], SPEC, DATA),
             Request(1, AugmentSettings(), 0),
             str(tmp_path),
         )
