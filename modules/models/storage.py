@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from modules.data.spec import InputSpec, OutputSpec
 from modules.errors import ModelError
-from modules.models.image import Shape
+from modules.models.inputs import Inputs
 from modules.models.zoo import build_model
-from modules.settings import ModelSettings
+from modules.settings import ModelSettings, Settings
 
 if TYPE_CHECKING:
     import keras
@@ -19,7 +21,17 @@ _KERAS_DIRECTORY = "Format-Keras"
 _DESCRIPTION_FILE = "model.json"
 _WEIGHTS_FILE = "model.weights.h5"
 _CHUNK_BYTES = 1 << 20
-_KEYS = {"model", "parameters", "input_shape", "classes", "parameter_count", "weights_sha256"}
+
+
+class _Description(Settings):
+    """What is beside the weights."""
+
+    model: str
+    parameters: dict[str, Any]
+    inputs: tuple[InputSpec, ...]
+    output: OutputSpec
+    parameter_count: int
+    weights_sha256: str
 
 
 def keras_directory(serving_dir: str) -> str:
@@ -28,7 +40,11 @@ def keras_directory(serving_dir: str) -> str:
 
 
 def save_model(
-    model: keras.Model, settings: ModelSettings, input_shape: Shape, directory: str
+    model: keras.Model,
+    settings: ModelSettings,
+    inputs: Inputs,
+    output: OutputSpec,
+    directory: str,
 ) -> None:
     """Write a description and the weights, from which `load_model` builds the model again."""
     import tensorflow as tf
@@ -36,17 +52,17 @@ def save_model(
     tf.io.gfile.makedirs(directory)
     weights = os.path.join(directory, _WEIGHTS_FILE)
     model.save_weights(weights)
-    description = {
-        "model": settings.model,
-        "parameters": settings.parameters,
-        "input_shape": input_shape,
-        "classes": model.output_shape[-1],
-        "parameter_count": model.count_params(),
-        "weights_sha256": _sha256(weights),
-    }
+    description = _Description(
+        model=settings.model,
+        parameters=settings.parameters,
+        inputs=tuple(inputs.values()),
+        output=output,
+        parameter_count=model.count_params(),
+        weights_sha256=_sha256(weights),
+    )
     # Last, so that what is described is there.
     with tf.io.gfile.GFile(os.path.join(directory, _DESCRIPTION_FILE), "w") as file:
-        json.dump(description, file, indent=2)
+        file.write(description.model_dump_json(indent=2))
 
 
 def load_model(directory: str) -> keras.Model:
@@ -57,7 +73,7 @@ def load_model(directory: str) -> keras.Model:
     """
     description = _read_description(directory)
     weights = os.path.join(directory, _WEIGHTS_FILE)
-    if _sha256(weights) != description["weights_sha256"]:
+    if _sha256(weights) != description.weights_sha256:
         raise ModelError(
             f"{weights} is not the file that {_DESCRIPTION_FILE} beside it describes; remove its "
             "execution's directory and run again"
@@ -65,15 +81,16 @@ def load_model(directory: str) -> keras.Model:
     # `weights` names the file that a training began with, which need not be here any more; what
     # it brought is in the saved weights.
     parameters = {
-        name: value for name, value in description["parameters"].items() if name != "weights"
+        name: value for name, value in description.parameters.items() if name != "weights"
     }
-    settings = ModelSettings(model=description["model"], parameters=parameters)
-    model = build_model(settings, tuple(description["input_shape"]), description["classes"])
+    settings = ModelSettings(model=description.model, parameters=parameters)
+    inputs = {spec.name: spec for spec in description.inputs}
+    model = build_model(settings, inputs, description.output)
     # Keras loads a file of more layers than the model has without a word.
-    if model.count_params() != description["parameter_count"]:
+    if model.count_params() != description.parameter_count:
         raise ModelError(
             f"{directory}: the weights do not fit model {settings.model!r}, which now has "
-            f"{model.count_params():,} where {description['parameter_count']:,} were saved; "
+            f"{model.count_params():,} where {description.parameter_count:,} were saved; "
             "did its builder change?"
         )
     try:
@@ -92,22 +109,22 @@ def count_parameters(directory: str) -> int:
     Raises:
       ModelError: There is no readable description.
     """
-    return int(_read_description(directory)["parameter_count"])
+    return _read_description(directory).parameter_count
 
 
-def _read_description(directory: str) -> dict[str, Any]:
+def _read_description(directory: str) -> _Description:
     import tensorflow as tf
 
     path = os.path.join(directory, _DESCRIPTION_FILE)
     try:
         with tf.io.gfile.GFile(path) as file:
-            description = json.load(file)
-        missing = _KEYS - set(description)
-        if missing or not isinstance(description, dict):
-            raise ValueError(f"it lacks {', '.join(sorted(missing)) or 'all keys'}")
-    except (OSError, ValueError, TypeError, tf.errors.OpError) as error:
+            return _Description.model_validate_json(file.read())
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = " ".join(map(str, (*first["loc"], first["msg"])))
+        raise ModelError(f"{path}: no readable model description ({reason})") from error
+    except (OSError, ValueError, tf.errors.OpError) as error:
         raise ModelError(f"{path}: no readable model description ({error})") from error
-    return description
 
 
 def _sha256(path: str) -> str:

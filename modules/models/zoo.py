@@ -1,10 +1,11 @@
 """Model builders by name: found, checked, and held to the contract of their models.
 
-A builder is a function `(input_shape, classes, **parameters) -> keras.Model` whose model maps
-`uint8 [batch, height, width, channels]` to float32 logits `[batch, classes]`. To add one, write
-the function in `image.py`, name it in `BUILDERS` and add its test; to use your own, write
-`model: "package.module:function"`. A parameter called `weights` names a file to start from; when
-a trained model is loaded again it is left out.
+A builder is a function `(inputs, output, **parameters) -> keras.Model`: `inputs` has the
+`InputSpec` of each input by name, `output` is the `OutputSpec`. Its model maps a dictionary of the
+inputs to logits `[batch, output.size]` (regression: values). To add one, write the function in the
+file of its kind of input, name it in `BUILDERS` and add its test; to use your own, write
+`model: "package.module:function"`. A parameter called `weights` names a file to start from; when a
+trained model is loaded again it is left out.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from modules.data.spec import OutputSpec
 from modules.errors import ConfigError, ModelError, UserError, did_you_mean, raise_problems
-from modules.models.image import Shape, cnn_small, cnn_tutorial, resnet50, resnet_small
-from modules.models.outputs import check_logits
+from modules.models.applications import keras_application, resnet50
+from modules.models.contract import conform
+from modules.models.image import cnn_tutorial, resnet_small, separable_cnn
+from modules.models.inputs import Inputs, describe
 from modules.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -28,10 +32,14 @@ if TYPE_CHECKING:
 _LIBRARIES = re.compile(r"site-packages|<frozen |importlib")
 
 BUILDERS: dict[str, Callable[..., keras.Model]] = {
-    "resnet_small": resnet_small,
-    "cnn_small": cnn_small,
-    "cnn_tutorial": cnn_tutorial,
-    "resnet50": resnet50,
+    builder.__name__: builder
+    for builder in (
+        separable_cnn,
+        cnn_tutorial,
+        resnet_small,
+        resnet50,
+        keras_application,
+    )
 }
 
 
@@ -59,36 +67,38 @@ def check_model(settings: ModelSettings, argument: str) -> None:
     )
 
 
-def build_model(settings: ModelSettings, input_shape: Shape, classes: int) -> keras.Model:
-    """Build a model and hold it to the contract: uint8 pixels in, logits `[batch, classes]` out.
+def build_model(settings: ModelSettings, inputs: Inputs, output: OutputSpec) -> keras.Model:
+    """Build a model and make it one of the project's: from a dictionary of inputs to logits.
+
+    Args:
+      settings: The builder and its parameters.
+      inputs: Specification of each input, by name.
+      output: What the model is to answer.
+
+    Returns:
+      A functional model over the dictionary, with one output `[b, output.size]`, float32.
 
     Raises:
-      ModelError: The builder fails, or its model has another input or output.
+      ConfigError: There is no such builder.
+      ModelError: The builder fails, or its model has other inputs or another output.
     """
+    if slashed := [name for name in inputs if "/" in name]:
+        raise ModelError(
+            f"inputs must have names without /, which Keras does not take, got "
+            f"{', '.join(slashed)}; give them other names with data.rename"
+        )
     builder = _find_builder(settings.model)
     try:
-        model = builder(input_shape, classes, **settings.parameters)
+        model = builder(inputs, output, **settings.parameters)
     except UserError:
         raise
     # Whatever the user's code raises, even by sys.exit, is the user's to fix.
     except (Exception, SystemExit) as error:
         raise ModelError(
             f"model {settings.model!r} with parameters {settings.parameters} cannot be built for "
-            f"input {input_shape} and {classes} classes: {_reason(error)}"
+            f"{describe(inputs)} and {output.size} outputs: {_reason(error)}"
         ) from error
-    output = tuple(getattr(model, "output_shape", ()))
-    if output != (None, classes):
-        raise ModelError(
-            f"model {settings.model!r} must return logits of shape (None, {classes}), one for "
-            f"each class of the data, but returns {output}; end it with Dense(classes)"
-        )
-    check_logits(model, f"model {settings.model!r}")
-    if tuple(model.input_shape) != (None, *input_shape):
-        raise ModelError(
-            f"model {settings.model!r} must take pixels of shape {(None, *input_shape)}, "
-            f"but takes {model.input_shape}; build its Input from input_shape"
-        )
-    return model
+    return conform(model, inputs, output, f"model {settings.model!r}")
 
 
 def _find_builder(name: str) -> Callable[..., keras.Model]:

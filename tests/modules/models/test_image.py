@@ -26,9 +26,9 @@ def resnet50():
 
 
 def _hold_to_the_contract(model, shape, classes):
-    assert model.input_shape == (None, *shape)
-    assert keras.backend.standardize_dtype(model.inputs[0].dtype) == "uint8"
-    logits = model(_pixels(shape, 2), training=False).numpy()
+    assert model.input["image"].shape == (None, *shape)
+    assert keras.backend.standardize_dtype(model.input["image"].dtype) == "uint8"
+    logits = model({"image": _pixels(shape, 2)}, training=False).numpy()
     assert logits.shape == (2, classes) and logits.dtype == np.float32
     # Logits, not probabilities.
     assert logits.min() < 0 or not np.allclose(logits.sum(-1), 1)
@@ -47,7 +47,7 @@ def test_logits_are_float32_under_mixed_precision(name):
     try:
         model = build(name, **SMALL[name])
         assert model.layers[2].compute_dtype == "float16"
-        assert model(_pixels()).dtype == "float32"
+        assert model({"image": _pixels()}).dtype == "float32"
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -60,18 +60,33 @@ def test_resnet50(resnet50):
 
 @pytest.mark.parametrize("shape", [(16, 16, 3), (31, 64, 3), (32, 32, 1)])
 def test_resnet50_refuses_small_or_gray_images(shape):
-    with pytest.raises(ModelError, match=r"resnet50 needs.*at least 32x32 with 3 channels") as e:
+    with pytest.raises(ModelError, match=r"ResNet50 needs.*at least 32x32 with 3 channels") as e:
         build("resnet50", shape)
-    assert str(shape) in str(e.value) and "data.image_size" in str(e.value)
+    assert str(shape) in str(e.value) and "data.features.image" in str(e.value)
 
 
 # -- known numbers --
 
 
-def test_cnn_small_counted_by_hand():
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_separable_cnn_counted_by_hand(blocks):
     # Convolutions without bias; 4 numbers per channel and batch normalization; a dense layer.
-    convolutions = 9 * 1 * 16 + 9 * 16 * 32
-    assert build("cnn_small").count_params() == convolutions + 4 * (16 + 32) + 32 * 10 + 10
+    def block(before, after):
+        return 9 * before + 4 * before + before * after + 4 * after
+
+    first = 9 * 16 + 4 * 16
+    model = build("separable_cnn", filters=[16, 32], blocks=blocks)
+    rest = (blocks - 1) * block(32, 32) + 32 * 10 + 10
+    assert model.count_params() == first + block(16, 32) + rest
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"), [(8, [8, 4, 2]), (28, [28, 14, 7]), (64, [32, 16, 8]), (224, [112, 56, 28])]
+)
+def test_separable_cnn_halves_height_and_width(size, sides):
+    model = build("separable_cnn", (size, size, 3), filters=[4, 4, 4])
+    found = [model.get_layer(f"block{index}").output.shape[1] for index in (1, 2, 3)]
+    assert found == sides
 
 
 def test_cnn_tutorial_counted_by_hand():
@@ -101,7 +116,7 @@ def test_resnet_20_counted_by_hand():
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-@pytest.mark.parametrize("name", ["resnet_small", "cnn_small"])
+@pytest.mark.parametrize("name", ["resnet_small", "separable_cnn"])
 def test_dropout_works_while_training_only(name, dropout):
     model = build(name, **SMALL[name], dropout=dropout)
     # Without normalization by the batch, what remains to differ is dropout.
@@ -109,9 +124,9 @@ def test_dropout_works_while_training_only(name, dropout):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
     pixels = _pixels(count=20)
-    calm = model(pixels, training=False).numpy()
-    np.testing.assert_array_equal(calm, model(pixels, training=False))
-    assert np.array_equal(model(pixels, training=True), calm) == (dropout == 0)
+    calm = model({"image": pixels}, training=False).numpy()
+    np.testing.assert_array_equal(calm, model({"image": pixels}, training=False))
+    assert np.array_equal(model({"image": pixels}, training=True), calm) == (dropout == 0)
 
 
 # -- pixels and files --
@@ -119,7 +134,7 @@ def test_dropout_works_while_training_only(name, dropout):
 
 @pytest.mark.parametrize(
     ("name", "black", "white"),
-    [("resnet_small", -1, 1), ("cnn_small", -1, 1), ("cnn_tutorial", 0, 1)],
+    [("resnet_small", -1, 1), ("separable_cnn", -1, 1), ("cnn_tutorial", 0, 1)],
 )
 def test_pixels_are_scaled_inside(name, black, white):
     model = build(name, **SMALL[name])

@@ -4,16 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from small_models import SMALL, class_output, image_input
 
 from modules.errors import ModelError
 from modules.models import storage, zoo
 from modules.settings import ModelSettings
 
-SMALL = {
-    "resnet_small": {"widths": [4, 8], "blocks": 1},
-    "cnn_small": {"filters": [4, 8]},
-    "cnn_tutorial": {"filters": [4, 8], "units": 6},
-}
+OUTPUT = class_output(10)
 
 
 def _pixels(shape=(8, 8, 1), count=5):
@@ -25,13 +22,13 @@ def _same_weights(first, second):
     return all(np.array_equal(one, other) for one, other in pairs)
 
 
-def _saved(directory, name="cnn_small", shape=(8, 8, 1)):
+def _saved(directory, name="separable_cnn", shape=(8, 8, 1)):
     """A saved model whose every weight is random, so that none can be lost unnoticed."""
     settings = ModelSettings(model=name, parameters=SMALL[name])
-    model = zoo.build_model(settings, shape, 10)
+    model = zoo.build_model(settings, image_input(shape), OUTPUT)
     rng = np.random.default_rng(0)
     model.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in model.get_weights()])
-    storage.save_model(model, settings, shape, str(directory))
+    storage.save_model(model, settings, image_input(shape), OUTPUT, str(directory))
     return model
 
 
@@ -62,8 +59,8 @@ def _change(directory, **changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"classes": 9},
-        {"input_shape": [8, 8, 3]},
+        {"output": class_output(9).model_dump(mode="json")},
+        {"inputs": [image_input((8, 8, 3))["image"].model_dump(mode="json")]},
         {"parameters": {"filters": [4, 9]}},
         {"parameters": {"filters": [4, 8, 8]}},
         {"model": "cnn_tutorial", "parameters": {}},
@@ -79,9 +76,9 @@ def test_weights_of_another_model_are_refused(tmp_path, changes):
 
 
 def test_weights_of_a_deeper_model_are_refused(tmp_path):
-    settings = ModelSettings(model="cnn_small", parameters={"filters": [4, 4]})
-    model = zoo.build_model(settings, (8, 8, 1), 10)
-    storage.save_model(model, settings, (8, 8, 1), str(tmp_path))
+    settings = ModelSettings(model="separable_cnn", parameters={"filters": [4, 4]})
+    model = zoo.build_model(settings, image_input(), OUTPUT)
+    storage.save_model(model, settings, image_input(), OUTPUT, str(tmp_path))
     _change(tmp_path, parameters={"filters": [4]})
     with pytest.raises(ModelError):
         storage.load_model(str(tmp_path))
@@ -111,6 +108,7 @@ def test_damaged_weights_are_refused(tmp_path, damage):
         '{"model": "cnn_',
         "{}",
         "[]",
+        '{"model": "separable_cnn"}',
     ],
 )
 def test_damaged_description_is_refused(tmp_path, text):
