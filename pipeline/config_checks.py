@@ -142,6 +142,9 @@ _CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
     (lambda model: check_model(model, "teacher"), ("teacher.model", "teacher.parameters")),
     (_check_more_teachers, ("more_teachers",)),
     (lambda model: check_model(model, "student"), ("student.model", "student.parameters")),
-    (check_methods, ("distill.methods", "distill.soft_targets")),
+    (
+        lambda distill, task: check_methods(distill, task=task),
+        ("distill.methods", "distill.soft_targets", "task"),
+    ),
     (_check_tune, ("tune", "student.model", "student.train", "distill.methods")),
 )

@@ -6,26 +6,31 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
+import keras
+
 from modules.distill.methods import METHODS, Term
 from modules.errors import ConfigError, ModelError
 from modules.models.outputs import check_logits
+from modules.tasks.protocol import Task
 
 
-def check_models(teachers: Sequence[Any], student: Any) -> None:
+def check_models(teachers: Sequence[Any], student: Any, task: Task) -> None:
     """Hold teachers to the student; models that Keras knows no graph of have no shape yet.
 
     Raises:
       ConfigError: One is no model.
-      ModelError: One puts out probabilities, or they distinguish different numbers of classes.
+      ModelError: One puts out probabilities, or they have different numbers of outputs.
     """
     for name, model in [("student", student), *(("teacher", each) for each in teachers)]:
-        check_logits(model, name)
+        # A regression's values may come out of a sigmoid.
+        if task.has_logits or not isinstance(model, keras.Model):
+            check_logits(model, name)
     for teacher in teachers:
         theirs, ours = (getattr(model, "output_shape", None) for model in (teacher, student))
-        if theirs and ours and theirs[-1] != ours[-1]:
+        if theirs and ours and task.size(theirs[-1]) != task.size(ours[-1]):
             raise ModelError(
-                f"the teacher {teacher.name} distinguishes {theirs[-1]} classes, the student "
-                f"{ours[-1]}; train both on the same data"
+                f"the teacher {teacher.name} has {theirs[-1]} outputs, the student {ours[-1]}; "
+                "train both on the same data"
             )
 
 

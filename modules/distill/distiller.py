@@ -22,14 +22,15 @@ from modules.distill.losses import Tensor
 from modules.distill.methods import Inputs, Term, objective, parse_methods
 from modules.distill.targets import (
     TEACHER_LOGITS,
-    check_classes,
+    check_columns,
     checked_labels,
     labels_of,
     weights_of,
 )
 from modules.errors import ConfigError
 from modules.settings import MethodSettings
-from modules.tasks import classification
+from modules.tasks.protocol import Task
+from modules.tasks.registry import make_task
 
 
 class Distiller(HookedModel):
@@ -42,9 +43,10 @@ class Distiller(HookedModel):
         distiller.compile("adam", metrics=["accuracy"])
         distiller.fit(images, labels, epochs=10, validation_data=(more_images, more_labels))
 
-    Labels are class ids `[b]` or probabilities `[b, c]`, given plainly or as `label` in a
-    dictionary. There `teacher_logits`, `[b, c]` or `[b, teachers, c]`, may stand beside them: the
-    teachers' answers, computed before. Without them the teachers run in every step, in inference
+    Labels are class ids `[b]` or probabilities `[b, c]`; of the task `multilabel` multi-hot
+    `[b, c]`, of `regression` numbers `[b]`. They are given plainly or as `label` in a dictionary.
+    There `teacher_logits`, `[b, c]` or `[b, teachers, c]`, may stand beside them: the teachers'
+    answers, computed before. Without them the teachers run in every step, in inference
     mode, on the very inputs that the student sees.
 
     The student runs once per step, its own regularization losses are added as they are, and
@@ -55,18 +57,20 @@ class Distiller(HookedModel):
     Args:
       teacher: A model of the student's inputs that answers with logits, several of them, or None
         where `teacher_logits` come with the labels. Feature methods compare with the first one.
-      student: The model to train, inputs in, logits out.
+      student: The model to train, inputs in, logits (of a regression: values) out.
       methods: A method of `METHODS` or several, each by name, as a dictionary (`{"name": "hint",
         "student_layer": …}`) or as `MethodSettings`. `()` trains on the labels alone.
       alpha: Weight of the hard-label loss, from 0 to 1.
       temperature: Softens the logits of student and teacher, above 0.
-      teacher_weights: Shares of the teachers in the mean of their softened probabilities, one for
-        each (cached ones too); default: equal.
+      teacher_weights: Shares of the teachers in the mean of their softened probabilities, or of
+        their values, one for each (cached ones too); default: equal.
+      task: `classification`, `binary` (a model may then answer with one logit), `multilabel` or
+        `regression`; or one that `make_task` made, with the standard deviation of the labels.
 
     Raises:
       ConfigError: An argument is out of its range, or a method names a layer that the student or
         teacher does not have.
-      ModelError: Student and teachers distinguish different numbers of classes.
+      ModelError: Student and teachers have different numbers of outputs.
     """
 
     def __init__(
@@ -77,26 +81,30 @@ class Distiller(HookedModel):
         alpha: float = 0.1,
         temperature: float = 4.0,
         teacher_weights: Sequence[float] | None = None,
+        task: str | Task = "classification",
     ):
         super().__init__(name="distiller")
+        self.task = make_task(task)
         teachers: list[Any] = [] if teacher is None else [teacher]
         if isinstance(teacher, list | tuple):
             teachers = list(teacher)
-        check_models(teachers, student)
+        check_models(teachers, student, self.task)
         self.student = student
         self._alpha, self._temperature = alpha, temperature
-        self._objective: list[Term] = objective(parse_methods(methods))
+        self._objective: list[Term] = objective(
+            parse_methods(methods, self.task.name), self.task.name
+        )
         check_objective(self._objective, alpha, temperature, taught=bool(teachers))
         self._epochs = 1
         self._epoch = keras.Variable(0.0, trainable=False, name="epoch", dtype="float32")
-        self._teachers = Ensemble(teachers, teacher_weights)
+        self._teachers = Ensemble(teachers, teacher_weights, self.task)
         self._features = FeaturePairs(self._objective, student, teachers)
         self.projectors = self._features.projectors()
         # By thread, since replicas of a mirrored strategy are traced in threads.
         self._recorded = threading.local()
         names = ["hard_loss", *(f"{term.name}_loss" for term in self._objective)]
         self._terms = {name: keras.metrics.Mean(name=name) for name in names}
-        self._accuracy = keras.metrics.Mean(name="accuracy")
+        self._score = keras.metrics.Mean(name=self.task.score_name)
         self.built = True  # There is nothing of its own to build.
 
     def compile(
@@ -144,16 +152,16 @@ class Distiller(HookedModel):
             on_epoch_begin=lambda epoch, logs: self._epoch.assign(float(epoch))
         )
         own = [schedule, *keras.tree.flatten(callbacks or [])]
-        with checked_labels(x, y, self.student):
+        with checked_labels(x, y, self.student, self.task):
             return super().fit(x, y, batch_size, epochs, verbose, own, **arguments)
 
     def evaluate(self, x: Any = None, y: Any = None, *arguments: Any, **more: Any) -> Any:
         """Keras' `evaluate`; see there."""
-        with checked_labels(x, y, self.student):
+        with checked_labels(x, y, self.student, self.task):
             return super().evaluate(x, y, *arguments, **more)
 
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
-        """The student's logits."""
+        """The student's outputs: logits, or values."""
         layers = self._features.student
         taps = list(layers.values())
         with safe_gradients(self.student):
@@ -174,21 +182,22 @@ class Distiller(HookedModel):
         Args:
           x: The inputs.
           y: Labels; see the class.
-          y_pred: The student's logits `[b, c]`. Feature methods also compare what the student's
+          y_pred: The student's outputs `[b, c]`. Feature methods also compare what the student's
             layers put out in the last call of this model.
           sample_weight: `[b]`, or None.
           training: Whether projectors are to learn.
         """
-        labels, sample_weight = labels_of(y), weights_of(sample_weight)
+        labels, sample_weight = labels_of(y, self.task), weights_of(sample_weight)
+        y_pred = self.task.widen(y_pred)
         if len(labels.shape) == 2:
-            check_classes("y", labels, y_pred)
-        loss = self._mean("hard_loss", classification.hard_loss(labels, y_pred), sample_weight)
+            check_columns("y", labels, y_pred)
+        loss = self._mean("hard_loss", self.task.hard_loss(labels, y_pred), sample_weight)
         if self._objective:
             distilled: Any = 0.0
             cached = y.get(TEACHER_LOGITS) if isinstance(y, Mapping) else None
             layers = self._features.teacher
             teacher_logits, outputs = self._teachers.answer(x, cached, list(layers.values()))
-            check_classes(TEACHER_LOGITS, teacher_logits, y_pred)
+            check_columns(TEACHER_LOGITS, teacher_logits, y_pred)
             features = dict(zip(layers, outputs, strict=True))
             for term in self._objective:
                 if term.method.features:
@@ -211,8 +220,9 @@ class Distiller(HookedModel):
         Every metric's result in every step would cost a small model a good part of its time.
         Keras wants one value at least; of several workers' ones it reduces the first axis.
         """
-        labels, sample_weight = labels_of(y), weights_of(sample_weight)
-        self._accuracy.update_state(classification.hits(labels, y_pred), sample_weight)
+        labels, sample_weight = labels_of(y, self.task), weights_of(sample_weight)
+        y_pred = self.task.widen(y_pred)
+        self._score.update_state(self.task.score(labels, y_pred), sample_weight)
         self.update_compiled_metrics(labels, y_pred, sample_weight)
         strategy = self.distribute_strategy
         workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
@@ -225,7 +235,7 @@ class Distiller(HookedModel):
         """What a logit method is computed from."""
         temperature = term.temperature(self._epoch.value, self._epochs, self._temperature)
         combined = self._teachers.combine(teacher_logits, temperature)
-        return Inputs(logits, combined, labels, temperature)
+        return Inputs(logits, combined, labels, temperature, self.task.scale)
 
     def _feature_inputs(self, term: Term, theirs: Tensor, training: bool | None) -> Inputs:
         """What a feature method is computed from."""

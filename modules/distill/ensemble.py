@@ -11,6 +11,7 @@ from keras import ops
 from modules.distill.feature_taps import call_with_features
 from modules.distill.losses import Tensor
 from modules.errors import ConfigError, ModelError
+from modules.tasks.protocol import Task
 
 
 class Ensemble:
@@ -21,14 +22,16 @@ class Ensemble:
 
     Args:
       models: The teachers; none where their logits come with the labels.
-      weights: Their shares in the mean of the softened probabilities; None for equal ones.
+      weights: Their shares in the mean of their answers; None for equal ones.
+      task: What they answer.
 
     Raises:
       ConfigError: A weight is not above 0, or there are more or fewer than teachers.
     """
 
-    def __init__(self, models: Sequence[keras.Model], weights: Sequence[float] | None):
+    def __init__(self, models: Sequence[keras.Model], weights: Sequence[float] | None, task: Task):
         self.models = list(models)
+        self._task = task
         self._weights = None if weights is None else [float(weight) for weight in weights]
         if self._weights is None:
             return
@@ -64,25 +67,24 @@ class Ensemble:
         features: list[Tensor] = []
         if layers:
             first, features = call_with_features(self.models[0], layers, x, training=False)
-            answers.append(first)
+            answers.append(self._task.widen(first))
         if cached is not None:
-            logits = ops.cast(cached, "float32")
+            logits = self._task.widen(ops.cast(cached, "float32"))
             logits = logits[:, None] if len(logits.shape) == 2 else logits
         else:
-            answers += [teacher(x, training=False) for teacher in self.models[len(answers) :]]
+            answers += [
+                self._task.widen(teacher(x, training=False))
+                for teacher in self.models[len(answers) :]
+            ]
             logits = ops.stack(answers, axis=1)
         return ops.stop_gradient(logits), [ops.stop_gradient(each) for each in features]
 
-    def combine(self, logits: Tensor, temperature: Any) -> Tensor:
-        """Logits `[b, teachers, c]` as those `[b, c]` whose softmax is the mean of theirs.
+    def combine(self, outputs: Tensor, temperature: Any) -> Tensor:
+        """Outputs `[b, teachers, c]` as those `[b, c]` of one teacher, weighted by the shares.
 
-        The mean is of softened probabilities, not of logits (You et al. 2017), weighted by the
-        shares. `T * log(mean p^T)` gives it back under a softmax at the same temperature.
+        What is averaged is the task's: softened probabilities, or values.
         """
-        weights = self._weights or [1.0] * logits.shape[1]
+        weights = self._weights or [1.0] * outputs.shape[1]
         if len(weights) == 1:
-            return logits[:, 0]
-        shares = [weight / sum(weights) for weight in weights]
-        logs = ops.reshape(ops.log(ops.convert_to_tensor(shares)), [1, -1, 1])
-        softened = ops.log_softmax(logits / temperature, axis=-1)
-        return temperature * ops.logsumexp(softened + logs, axis=1)
+            return outputs[:, 0]
+        return self._task.combine(outputs, [each / sum(weights) for each in weights], temperature)

@@ -80,6 +80,61 @@ def soft_target_loss(
     return temperature**2 * _divergence(teacher / temperature, student / temperature)
 
 
+def label_target_loss(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor
+) -> Tensor:
+    r"""Soft targets of labels, :math:`T^2 \sum_i \mathrm{KL}(p^T_{t,i} \,\|\, p^T_{s,i})`.
+
+    Each label is a choice between yes and no of its own, :math:`p^T = \sigma(z/T)`. For one label
+    it is `soft_target_loss` of the logits (0, z).
+
+    Args:
+      student_logits: `[b, c]`, one for each label.
+      teacher_logits: `[b, c]`; treated as a constant.
+      temperature: T > 0.
+
+    Returns:
+      `[b]`, in nats times T²; a sum over the labels, not a mean.
+
+    Raises:
+      ValueError: the shapes differ, or the temperature is not positive and finite.
+
+    Source: Hinton et al. 2015 (1503.02531), section 2, for each label; so Yang et al., ICCV 2023,
+    "Multi-Label Knowledge Distillation" (2308.06453), equation 1, at T = 1.
+    """
+    student, teacher = _alike("logits", student_logits, teacher_logits)
+    temperature = _temperature(temperature, student.dtype)
+    student, teacher = student / temperature, teacher / temperature
+    divergence: Any = 0.0
+    for sign in (1.0, -1.0):
+        log_taught, log_learned = ops.log_sigmoid(sign * teacher), ops.log_sigmoid(sign * student)
+        divergence = divergence + ops.exp(log_taught) * (log_taught - log_learned)
+    return temperature**2 * ops.sum(divergence, axis=-1)
+
+
+def value_loss(
+    student_values: Tensor, teacher_values: Tensor, scale: float | Tensor = 1.0
+) -> Tensor:
+    r"""Regression on the teacher's values, :math:`\tfrac12 \sum_i ((v_s - v_t)/\sigma)^2`.
+
+    It is the divergence of normal distributions of one deviation around the two values, so that it
+    stands beside the hard loss as `soft_target_loss` does.
+
+    Args:
+      student_values: `[b, c]`.
+      teacher_values: `[b, c]`; treated as a constant.
+      scale: above 0, the standard deviation of the labels; makes the loss free of their unit.
+
+    Returns:
+      `[b]`.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    student, teacher = _alike("values", student_values, teacher_values)
+    return logit_mse_loss(student / scale, teacher / scale)
+
+
 def logit_mse_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     r"""Regression on logits, :math:`\tfrac12 \sum_i (z_{s,i} - z_{t,i})^2`.
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from modules.errors import ConfigError, did_you_mean, raise_problems
-from modules.settings import DistillSettings, MethodSettings
+from modules.settings import DistillSettings, MethodSettings, Task
+
+_TASKS: tuple[str, ...] = get_args(Task)
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,18 @@ class Inputs:
     """What a loss is computed from.
 
     Attributes:
-      student: Its logits `[b, c]`; for a feature method the features of its layer `[b, ...]`.
+      student: Its outputs `[b, c]`; for a feature method the features of its layer `[b, ...]`.
       teacher: The same of the teacher.
-      labels: Class ids `[b]` or probabilities `[b, c]`; None for a feature method.
+      labels: As the task has them; None for a feature method.
       temperature: A number or a scalar tensor; None for a feature method.
+      scale: Unit of the values of a regression.
     """
 
     student: Any
     teacher: Any
     labels: Any = None
     temperature: Any = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Method:
       features: Whether it compares features (of named layers) rather than logits.
       project: Whether the student's features get a learned projector where shapes differ.
       settings: The loss' own settings and their customary values.
+      tasks: For which it means something.
+      other_losses: In place of `loss`, by task, where outputs mean something else than classes.
     """
 
     loss: Callable[..., Any]
@@ -52,11 +58,28 @@ class Method:
     features: bool = False
     project: bool = False
     settings: Mapping[str, float] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ("classification", "binary")
+    other_losses: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def loss_of(self, task: str) -> Callable[..., Any]:
+        """The loss for a task."""
+        return self.other_losses.get(task, self.loss)
+
+
+def _value_loss(losses: Any, x: Inputs) -> Any:
+    return losses.value_loss(x.student, x.teacher, x.scale)
 
 
 METHODS: dict[str, Method] = {
     "soft_target": Method(
-        lambda losses, x: losses.soft_target_loss(x.student, x.teacher, x.temperature)
+        lambda losses, x: losses.soft_target_loss(x.student, x.teacher, x.temperature),
+        tasks=_TASKS,
+        other_losses={
+            "multilabel": lambda losses, x: losses.label_target_loss(
+                x.student, x.teacher, x.temperature
+            ),
+            "regression": _value_loss,
+        },
     ),
     "standardized": Method(
         lambda losses, x: losses.soft_target_loss(
@@ -65,8 +88,13 @@ METHODS: dict[str, Method] = {
             x.temperature,
         ),
         weight=9.0,
+        tasks=("classification",),  # Of two logits it leaves nothing but their order.
     ),
-    "logit_mse": Method(lambda losses, x: losses.logit_mse_loss(x.student, x.teacher)),
+    "logit_mse": Method(
+        lambda losses, x: losses.logit_mse_loss(x.student, x.teacher),
+        tasks=_TASKS,
+        other_losses={"regression": _value_loss},
+    ),
     "decoupled": Method(
         lambda losses, x, **settings: losses.decoupled_loss(
             x.student, x.teacher, x.labels, x.temperature, **settings
@@ -84,32 +112,37 @@ METHODS: dict[str, Method] = {
         weight=100.0,
         features=True,
         project=True,
+        tasks=_TASKS,
     ),
     "attention_transfer": Method(
         lambda losses, x: losses.attention_transfer_loss(x.student, x.teacher),
         weight=1000.0,
         features=True,
+        tasks=_TASKS,
     ),
     "similarity_preserving": Method(
         lambda losses, x: losses.similarity_preserving_loss(x.student, x.teacher),
         weight=3000.0,
         features=True,
+        tasks=_TASKS,
     ),
     "relational_distance": Method(
         lambda losses, x: losses.relational_distance_loss(x.student, x.teacher),
         weight=25.0,
         features=True,
+        tasks=_TASKS,
     ),
     "relational_angle": Method(
         lambda losses, x: losses.relational_angle_loss(x.student, x.teacher),
         weight=50.0,
         features=True,
+        tasks=_TASKS,
     ),
 }
 
 
 def parse_methods(
-    methods: str | MethodSettings | Mapping[str, Any] | Sequence[Any],
+    methods: str | MethodSettings | Mapping[str, Any] | Sequence[Any], task: str | None = None
 ) -> tuple[MethodSettings, ...]:
     """What `Distiller(methods=...)` takes: a method or several, by name, as a mapping or settings.
 
@@ -127,27 +160,34 @@ def parse_methods(
             key = ".".join(["methods", str(index), *map(str, first["loc"])])
             message = first["msg"].replace("Input should", "must").replace("Field", "field")
             raise ConfigError(f"{key}: {message}, got {first['input']!r}") from error
-        raise_problems(_problems_of(parsed[-1], f"methods.{index}"))
+        raise_problems(_problems_of(parsed[-1], f"methods.{index}", task))
     return tuple(parsed)
 
 
-def check_methods(settings: DistillSettings, argument: str = "distill") -> None:
+def check_methods(
+    settings: DistillSettings, argument: str = "distill", task: str | None = None
+) -> None:
     """Check the methods' names, settings and fit, without loading Keras.
+
+    Args:
+      settings: Of the distillation.
+      argument: What messages call them.
+      task: What the methods must be meant for; None where it is not known yet.
 
     Raises:
       ConfigError: One line for each thing that is wrong.
     """
-    raise_problems(_problems(settings, argument))
+    raise_problems(_problems(settings, argument, task))
 
 
-def _problems(settings: DistillSettings, argument: str) -> Iterator[str]:
+def _problems(settings: DistillSettings, argument: str, task: str | None) -> Iterator[str]:
     if not settings.methods:
         yield (
             f"{argument}.methods must name at least one method, got none; leave it out for "
             "soft_target, or set distill.alpha: 1 to learn from the labels alone"
         )
     for index, method in enumerate(settings.methods):
-        yield from _problems_of(method, f"{argument}.methods.{index}")
+        yield from _problems_of(method, f"{argument}.methods.{index}", task)
         entry = METHODS.get(method.name)
         if entry and entry.features and settings.soft_targets == "cached":
             yield (
@@ -156,8 +196,8 @@ def _problems(settings: DistillSettings, argument: str) -> Iterator[str]:
             )
 
 
-def _problems_of(method: MethodSettings, place: str) -> Iterator[str]:
-    """Of the name, the settings of its own, and the layers."""
+def _problems_of(method: MethodSettings, place: str, task: str | None) -> Iterator[str]:
+    """Of the name, the task, the settings of its own, and the layers."""
     if method.name not in METHODS:
         yield (
             f"{place}.name must be one of {', '.join(METHODS)}, got {method.name!r}"
@@ -165,6 +205,12 @@ def _problems_of(method: MethodSettings, place: str) -> Iterator[str]:
         )
         return
     entry = METHODS[method.name]
+    if task is not None and task not in entry.tasks:
+        fitting = ", ".join(name for name, other in METHODS.items() if task in other.tasks)
+        yield (
+            f"{place}.name must be a method for the task {task}, got {method.name}, which is for "
+            f"{' and '.join(entry.tasks)}; use one of {fitting}"
+        )
     for name, value in (method.model_extra or {}).items():
         if name not in entry.settings:
             known = [*MethodSettings.model_fields, *entry.settings]
@@ -195,11 +241,13 @@ class Term:
       name: Of the method; made unique where it occurs more than once.
       settings: As configured.
       method: The registry entry.
+      task: Name of the task that it is computed for.
     """
 
     name: str
     settings: MethodSettings
     method: Method
+    task: str = "classification"
 
     def weight(self, epoch: Any) -> Any:
         """The weight at an epoch (a number or scalar tensor), after its linear warm-up.
@@ -229,10 +277,10 @@ class Term:
         from modules.distill import losses
 
         own = {**self.method.settings, **(self.settings.model_extra or {})}
-        return self.method.loss(losses, inputs, **own)
+        return self.method.loss_of(self.task)(losses, inputs, **own)
 
 
-def objective(methods: Sequence[MethodSettings]) -> list[Term]:
+def objective(methods: Sequence[MethodSettings], task: str = "classification") -> list[Term]:
     """The terms of checked methods, with unique names for the logs."""
     names = [method.name for method in methods]
     return [
@@ -240,6 +288,7 @@ def objective(methods: Sequence[MethodSettings]) -> list[Term]:
             name if names.count(name) == 1 else f"{name}_{names[: index + 1].count(name)}",
             methods[index],
             METHODS[name],
+            task,
         )
         for index, name in enumerate(names)
     ]

@@ -14,12 +14,14 @@ from keras import ops
 
 from modules.distill.losses import Tensor
 from modules.errors import DataError, ModelError, did_you_mean
+from modules.tasks.classification import unknown_class
+from modules.tasks.protocol import Task
 
 LABEL, TEACHER_LOGITS = "label", "teacher_logits"
 
 
-def labels_of(y: Any) -> Tensor:
-    """Class ids `[b]` or probabilities `[b, c]`; some Keras data sets have ids as `[b, 1]`.
+def labels_of(y: Any, task: Task) -> Tensor:
+    """The labels in the task's shape, given plainly or in a dictionary.
 
     Raises:
       DataError: There are none, or `y` has a key that is not known.
@@ -33,11 +35,9 @@ def labels_of(y: Any) -> Tensor:
     labels = y.get(LABEL) if isinstance(y, Mapping) else y
     if labels is None:
         raise DataError(
-            "labels are needed: give fit and evaluate class ids or probabilities as y, or as "
-            f"y[{LABEL!r}]"
+            f"labels are needed: give them to fit and evaluate as y, or as y[{LABEL!r}]"
         )
-    has_column = len(labels.shape) == 2 and labels.shape[-1] == 1
-    return ops.reshape(labels, [-1]) if has_column else labels
+    return task.labels(labels)
 
 
 def weights_of(sample_weight: Any) -> Tensor:
@@ -47,62 +47,49 @@ def weights_of(sample_weight: Any) -> Tensor:
     return None if sample_weight is None else ops.reshape(sample_weight, [-1])
 
 
-def check_classes(argument: str, values: Tensor, logits: Tensor) -> None:
-    """Hold probabilities or logits `[..., c]` to the number of classes of the student's logits.
+def check_columns(argument: str, values: Tensor, outputs: Tensor) -> None:
+    """Hold labels or outputs `[..., c]` to the number of the student's outputs.
 
     Raises:
       ModelError: Their numbers are known and differ.
     """
-    theirs, ours = values.shape[-1], logits.shape[-1]
+    theirs, ours = values.shape[-1], outputs.shape[-1]
     if None not in (theirs, ours) and theirs != ours:
         raise ModelError(
-            f"{argument} must have a column for each of the student's {ours} classes, got "
-            f"{theirs} columns; use the same classes in both"
+            f"{argument} must have a column for each of the student's {ours} outputs, got "
+            f"{theirs} columns; use the same in both"
         )
 
 
 @contextmanager
-def checked_labels(x: Any, y: Any, student: keras.Model) -> Iterator[None]:
+def checked_labels(x: Any, y: Any, student: keras.Model, task: Task) -> Iterator[None]:
     """Check labels, those of an array at once, those of a data set as they come.
 
     Args:
       x: Inputs, an array or a structure of arrays, or a data set.
       y: Labels, plainly or in a dictionary; None with a data set.
-      student: Its outputs are the classes, if they are known before it is called.
+      student: Its outputs are counted, if they are known before it is called.
+      task: What a label may be.
 
     Raises:
-      DataError: There are more or fewer labels than inputs, or a class id is out of range.
+      DataError: There are more or fewer labels than inputs, or one cannot be a label.
     """
     labels = y.get(LABEL) if isinstance(y, Mapping) else y
     if isinstance(labels, list):
         raise DataError("y must be an array or a data set, got a list; give numpy.array(y)")
     if hasattr(labels, "__array__"):
-        classes = (getattr(student, "output_shape", None) or [None])[-1]
-        _check_array(np.asarray(labels), len(keras.tree.flatten(x)[0]), classes)
+        columns = (getattr(student, "output_shape", None) or [None])[-1]
+        array, examples = np.asarray(labels), len(keras.tree.flatten(x)[0])
+        if len(array) != examples:
+            raise DataError(
+                f"y must have a label for each of the {examples} examples of x, got "
+                f"{len(array)}; give both of the same examples"
+            )
+        task.check_labels(array, columns and task.size(columns))
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
         found = re.search(r"label value of (-?\d+) .* range of \[0, (\d+)\)", error.message)
         if not found:
             raise
-        raise _out_of_range(*found.groups()) from error
-
-
-def _check_array(labels: np.ndarray, examples: int, classes: int | None) -> None:
-    if len(labels) != examples:
-        raise DataError(
-            f"y must have a label for each of the {examples} examples of x, got {len(labels)}; "
-            "give both of the same examples"
-        )
-    if classes and labels.size == examples > 0:
-        # Not left to TensorFlow: on a GPU the loss of an unknown class is NaN, without a word.
-        for label in (labels.min(), labels.max()):
-            if not 0 <= label < classes:
-                raise _out_of_range(label, classes)
-
-
-def _out_of_range(label: Any, classes: Any) -> DataError:
-    return DataError(
-        f"y must hold class ids from 0 to {int(classes) - 1}, since the student has {classes} "
-        f"outputs, got {label}; number the classes from 0, or give the student more outputs"
-    )
+        raise unknown_class(*found.groups()) from error

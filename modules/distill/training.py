@@ -197,10 +197,10 @@ class _Progress(keras.callbacks.Callback):
         self._line = ""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        logs = logs or {}
+        logs, score = logs or {}, self.model.task.score_name
         self._line = f"epoch {epoch + 1}/{self._epochs}  " + "  ".join(
             f"{name} {float(logs[name]):.4f}"
-            for name in ("loss", "accuracy", "val_hard_loss", "val_accuracy")
+            for name in ("loss", score, "val_hard_loss", f"val_{score}")
         )
         if time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._flush()

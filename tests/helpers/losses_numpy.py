@@ -43,6 +43,19 @@ def logit_mse_loss(student: Array, teacher: Array) -> Array:
     return np.array([np.linalg.norm(row) ** 2 / 2 for row in student - teacher])
 
 
+def label_target_loss(student: Array, teacher: Array, temperature: float) -> Array:
+    values = []
+    for s, t in zip(student, teacher, strict=True):
+        chances = [1 / (1 + np.exp(-z / temperature)) for z in (t, s)]
+        pairs = (np.stack([p, 1 - p], axis=1) for p in chances)
+        values.append(temperature**2 * sum(_kl(*each) for each in zip(*pairs, strict=True)))
+    return np.array(values)
+
+
+def value_loss(student: Array, teacher: Array, scale: float) -> Array:
+    return np.array([sum(row**2) / (2 * scale**2) for row in student - teacher])
+
+
 def standardize_logits(logits: Array) -> Array:
     return np.array(
         [

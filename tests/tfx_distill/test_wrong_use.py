@@ -44,7 +44,7 @@ def _distill(teacher="default", student=None, y=Y, use="fit", **arguments):
 KINDS = {
     "teacher with other outputs": (
         lambda: _distill(_model(4)),
-        r"^the teacher \S+ distinguishes 4 classes, the student 3; train both on the same data",
+        r"^the teacher \S+ has 4 outputs, the student 3; train both on the same data",
     ),
     "teacher that is a path": (
         lambda: _distill("teacher.keras"),
@@ -128,7 +128,7 @@ KINDS = {
     ),
     "no labels": (
         lambda: _distill(y=None),
-        r"^labels are needed: give fit and evaluate class ids or probabilities as y, or as",
+        r"^labels are needed: give them to fit and evaluate as y, or as",
     ),
     "labels in a list": (
         lambda: _distill(y=Y.tolist()),
@@ -152,11 +152,11 @@ KINDS = {
     ),
     "labels one-hot of other classes": (
         lambda: _distill(y=np.eye(4)[Y]),
-        r"^y must have a column for each of the student's 3 classes, got 4 columns",
+        r"^y must have a column for each of the student's 3 outputs, got 4 columns",
     ),
     "teacher_logits of other classes": (
         lambda: _distill(None, y={"label": Y, "teacher_logits": np.zeros((24, 2, 4))}),
-        r"^teacher_logits must have a column for each of the student's 3 classes, got 4 columns",
+        r"^teacher_logits must have a column for each of the student's 3 outputs, got 4 columns",
     ),
     "key of y": (
         lambda: _distill(y={"label": Y, "teacher_logit": np.zeros((24, 3))}),

@@ -14,6 +14,7 @@ from modules.distill.targets import LABEL, TEACHER_LOGITS
 from modules.errors import ModelError
 from modules.models.zoo import build_model
 from modules.settings import ModelSettings
+from modules.tasks.registry import make_task
 
 CLASSES, BATCH = 4, 12
 
@@ -253,7 +254,9 @@ def test_sample_weights_reach_the_objective_through_fit(batch):
 @pytest.mark.parametrize("shares", [(1, 1), (3, 1), (0.2, 0.5, 0.1)], ids=str)
 def test_teachers_are_combined_by_their_softened_probabilities(shares, temperature):
     logits = np.random.default_rng(0).normal(scale=4, size=(BATCH, len(shares), CLASSES))
-    combined = Ensemble([], shares).combine(tf.constant(logits, tf.float32), temperature)
+    combined = Ensemble([], shares, make_task("classification")).combine(
+        tf.constant(logits, tf.float32), temperature
+    )
     weights = np.array(shares) / sum(shares)
     expected = np.einsum("t,btc->bc", weights, softmax(logits / temperature, axis=2))
     actual = softmax(np.asarray(combined, np.float64) / temperature, axis=1)
@@ -265,7 +268,7 @@ def test_teachers_are_combined_by_their_softened_probabilities(shares, temperatu
 
 def test_one_teacher_is_taken_as_it_is():
     logits = np.random.default_rng(0).normal(size=(BATCH, 1, CLASSES)).astype(np.float32)
-    combined = Ensemble([], None).combine(tf.constant(logits), 3.0)
+    combined = Ensemble([], None, make_task("classification")).combine(tf.constant(logits), 3.0)
     np.testing.assert_array_equal(combined, logits[:, 0])
 
 
@@ -317,7 +320,7 @@ def test_without_any_teacher_it_says_so(batch):
 def test_teacher_of_other_classes():
     inputs = keras.Input((3, 3, 1), dtype="uint8")
     teacher = keras.Model(inputs, layers.Dense(7)(layers.Flatten()(inputs)), name="wide")
-    with pytest.raises(ModelError, match=r"wide distinguishes 7 classes.* student 4") as caught:
+    with pytest.raises(ModelError, match=r"wide has 7 outputs.* student 4") as caught:
         Distiller(teacher, _model(0))
     assert "\n" not in str(caught.value)
 

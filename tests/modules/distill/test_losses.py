@@ -62,6 +62,11 @@ ON_LOGITS = {
     ),
     "dist": _case("dist_loss", 2.0, 1.0, 3.0, is_scalar=True),
 }
+# Of which each stands for itself, so that a shift of all of them is a change.
+ON_LABELS = {
+    "label_target": _case("label_target_loss", 3.0),
+    "value": _case("value_loss", 2.5),
+}
 RELATIONS = {
     name: _case(f"{name}_loss", on_features=True, is_scalar=True)
     for name in ("similarity_preserving", "relational_distance", "relational_angle")
@@ -71,7 +76,7 @@ ON_FEATURES = {
     "attention_transfer": _case("attention_transfer_loss", on_features=True),
     **RELATIONS,
 }
-LOSSES = ON_LOGITS | ON_FEATURES
+LOSSES = ON_LOGITS | ON_LABELS | ON_FEATURES
 
 
 def over(cases: dict[str, Case]) -> pytest.MarkDecorator:
@@ -773,3 +778,29 @@ def test_attention_transfer_needs_maps() -> None:
         losses.attention_transfer_loss(vectors, maps)
     with pytest.raises(ValueError, match=r"teacher_features must .* got \(2, 9\)"):
         losses.attention_transfer_loss(maps, vectors)
+
+
+def test_a_label_is_a_choice_between_two_classes():
+    student, teacher = np.random.default_rng(4).normal(scale=3, size=(2, 9, 1))
+    zero = np.zeros((9, 1))
+    pairs = [np.concatenate([zero, each], axis=1) for each in (student, teacher)]
+    np.testing.assert_allclose(
+        losses.label_target_loss(student, teacher, 2.0),
+        losses.soft_target_loss(*pairs, 2.0),
+        rtol=1e-10,
+    )
+
+
+def test_label_target_by_hand():
+    # T = 2. The teacher's logit 2 ln 3 softened: 3/4 to 1/4; the student's 0: 1/2 to 1/2.
+    # KL = 3/4 ln(3/2) + 1/4 ln(1/2). Two equal labels count twice.
+    teacher = np.full((1, 2), 2 * math.log(3))
+    expected = 2 * 4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    (found,) = losses.label_target_loss(np.zeros((1, 2)), teacher, 2.0)
+    assert float(found) == pytest.approx(expected)
+
+
+def test_values_by_hand():
+    # Errors 3 and 4 in units of 2: (9/4 + 16/4) / 2.
+    (found,) = losses.value_loss(np.array([[1.0, 5.0]]), np.array([[4.0, 1.0]]), 2.0)
+    assert float(found) == pytest.approx(25 / 8)

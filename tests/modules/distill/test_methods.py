@@ -73,6 +73,28 @@ def test_feature_methods_need_the_teacher_itself(name):
     check_methods(_settings(method, soft_targets="online"))
 
 
+@pytest.mark.parametrize(
+    ("task", "refused"),
+    [
+        ("classification", []),
+        ("binary", ["standardized"]),
+        ("multilabel", ["standardized", "decoupled", "dist"]),
+        ("regression", ["standardized", "decoupled", "dist"]),
+    ],
+)
+def test_methods_that_mean_nothing_for_a_task_are_refused(task, refused):
+    line = f"for the task {task}, got {{}}, which is for .*; use one of soft_target, "
+    for name, entry in METHODS.items():
+        given = {"name": name, **(LAYERS if entry.features else {})}
+        if name not in refused:
+            check_methods(_settings(given, soft_targets="online"), task=task)
+            continue
+        with pytest.raises(ConfigError, match=line.format(name)):
+            check_methods(_settings(given), task=task)
+        with pytest.raises(ConfigError, match=line.format(name)):
+            parse_methods(given, task)
+
+
 @pytest.mark.parametrize("soft_targets", ["cached", "online"])
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.features])
 def test_logit_methods_work_cached_and_online(name, soft_targets):
@@ -144,7 +166,8 @@ def test_a_loss_is_given_the_settings_of_its_method(name):
 def test_every_loss_can_be_chosen():
     recorder = Recorder()
     for method in METHODS.values():
-        method.loss(recorder, _inputs(method.features), **method.settings)
+        for task in method.tasks:
+            method.loss_of(task)(recorder, _inputs(method.features), **method.settings)
     public = {name for name in vars(losses) if name.endswith("_loss") and name[0] != "_"}
     assert public == {name for name in recorder.called if name.endswith("_loss")}
 
