@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from small_models import class_output, image_input
 from modules.export import tflite
 from modules.export.runtimes import LITERT, Examples, ModelFile
 from modules.judge import evidence
@@ -79,7 +80,7 @@ def export(directory: Path, pixels: np.ndarray) -> list[ModelFile]:
     for role in ("teacher", "student"):
         chosen = preset[role]
         settings = ModelSettings(model=chosen["model"], parameters=chosen["parameters"])
-        model = zoo.build_model(settings, SHAPE, CLASSES)
+        model = zoo.build_model(settings, image_input(SHAPE), class_output(CLASSES))
         path = directory / f"{role}.tflite"
         path.write_bytes(tflite.convert(model, "float32", pixels))
         files.append(ModelFile(role, LITERT, str(path)))

@@ -155,7 +155,7 @@ class Trainer:
             epochs=self._epochs, patience=self._epochs, learning_rate=choice["learning_rate"]
         )
         parameters = {"filters": choice["filters"]}
-        return ModelSettings(model="cnn_small", parameters=parameters, train=train)
+        return ModelSettings(model="separable_cnn", parameters=parameters, train=train)
 
 
 def distillation(choice: Choice) -> DistillSettings | None:

@@ -78,7 +78,7 @@ def table(results: dict[str, Any]) -> str:
     alone = results["chosen"][ALONE]
     return (
         f"Teacher: {results['teacher_parameters']:,} parameters, "
-        f"{100 * results['teacher_accuracy']:.2f} %. Student: `cnn_small` {alone['filters']}, "
+        f"{100 * results['teacher_accuracy']:.2f} %. Student: `separable_cnn` {alone['filters']}, "
         f"{results['student_parameters']:,} parameters, {results['epochs']} epochs. "
         f"{len(results['seeds'])} seeds, {results['eval_examples']} eval examples, alpha "
         f"{results['alpha']}; differences are paired, in points; p is adjusted for "

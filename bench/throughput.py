@@ -34,6 +34,7 @@ from records import Record, write_records
 from sections import replace_section
 from tabulate import tabulate
 
+from small_models import class_output, image_input
 from modules.data.examples import ExampleData, Order
 from modules.distill import training
 from modules.distill.distiller import Distiller
@@ -110,7 +111,7 @@ def random_records(count: int) -> Iterator[Record]:
 def measure(settings: ModelSettings, files: list[str], directory: Path, rounds: int) -> Any:
     """Examples per second of every way with one teacher, and the ratios."""
     data_settings = DataSettings(image_size=SHAPE[0], channels=3, validation_fraction=0.02)
-    teacher = zoo.build_model(settings, SHAPE, CLASSES)
+    teacher = zoo.build_model(settings, image_input(SHAPE), class_output(CLASSES))
     plain = ExampleData(files, data_settings)
     started = time.perf_counter()
     soft_targets.compute(
@@ -164,7 +165,7 @@ def ratio(values: np.ndarray) -> dict[str, float]:
 def student() -> keras.Model:
     """The same first weights in every way."""
     keras.utils.set_random_seed(0)
-    return zoo.build_model(STUDENT, SHAPE, CLASSES)
+    return zoo.build_model(STUDENT, image_input(SHAPE), class_output(CLASSES))
 
 
 def epochs_of(data: ExampleData) -> tf.data.Dataset:

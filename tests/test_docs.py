@@ -23,7 +23,7 @@ REST = {
     "name": "flowers",
     "data": {"source": "digits"},
     "teacher": {"model": "resnet_small"},
-    "student": {"model": "cnn_small"},
+    "student": {"model": "separable_cnn"},
     "gate": {"min_accuracy": 0.5},
 }
 NAMES = {"REGION": "europe-west4", "PROJECT": "acme", "BUCKET": "bucket", "COMMIT": "0123abc"}

@@ -11,6 +11,7 @@ import tensorflow as tf
 from checkout import ROOT
 from pages import PAGES, blocks
 from sklearn.datasets import load_digits
+from small_models import class_output, image_input
 
 import tfx_distill
 from modules.models.image import resnet_small
@@ -82,4 +83,7 @@ def test_a_builder_of_ones_own(monkeypatch):
     monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
     monkeypatch.setitem(sys.modules, "shop.models", shop)
     settings = ModelSettings(model="shop.models:small_net", parameters={"width": 24})
-    assert build_model(settings, (8, 8, 1), 10).output_shape == (None, 10)
+    assert build_model(settings, image_input((8, 8, 1)), class_output(10)).output_shape == (
+        None,
+        10,
+    )

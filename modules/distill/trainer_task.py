@@ -27,6 +27,7 @@ from modules.distill.training_config import TrainingConfig
 from modules.errors import ModelError
 from modules.models import storage, zoo
 from modules.settings import DistillSettings, ModelSettings
+from modules.tasks.registry import make_task
 from modules.teachers.cache import SoftTargetCache
 
 _LOG = logging.getLogger("tfx_distill.training")
@@ -77,6 +78,7 @@ class TrainerTask:
         self._strategy = make_strategy(self.config.strategy)
         self._transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
         self._spec = read_spec(fn_args.transform_graph_path)
+        self._task = make_task(self._spec.output.task, self._spec.output.deviation)
         check_augmentation(self.config.augment, self._spec)
 
     def train(self) -> TrainedModel:
@@ -84,7 +86,7 @@ class TrainerTask:
         with self._strategy.scope():
             model = self._build(self.config.model)
             _LOG.info("%s, %s parameters", self.config.model.model, f"{model.count_params():,}")
-            distiller = Distiller(None, model, methods=(), task=self._spec.output.task)
+            distiller = Distiller(None, model, methods=(), task=self._task)
             training.fit(distiller, self._data(None), self._plan(1))
         return self._trained(model)
 
@@ -192,7 +194,6 @@ class TrainerTask:
         teachers: Sequence[keras.Model],
         weights: Sequence[float],
     ) -> Distiller:
-        output = self._spec.output
         return Distiller(
             teachers,
             student,
@@ -200,8 +201,7 @@ class TrainerTask:
             settings.alpha,
             settings.temperature,
             weights,
-            task=output.task,
-            deviation=output.deviation,
+            task=self._task,
         )
 
     def _data(self, soft_targets: SoftTargetCache | None) -> ExampleData:

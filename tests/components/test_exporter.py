@@ -169,7 +169,9 @@ def test_file_that_answers_otherwise_is_refused(
 ) -> None:
     honest = runtimes.LoadedModel.answer
     monkeypatch.setattr(runtimes.LoadedModel, "answer", lambda *args: honest(*args) * 1.01 + 0.01)
-    with pytest.raises(ModelError, match="the float32 file of cnn_small differs from its original"):
+    with pytest.raises(
+        ModelError, match="the float32 file of separable_cnn differs from its original"
+    ):
         run_executor(miniature_run, tmp_path, export=ExportSettings(tflite=("float32",)))
 
 

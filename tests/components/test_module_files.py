@@ -29,7 +29,7 @@ def run_fn(fn_args):
         file.write(fn_args.custom_config.model_dump_json())
 """
 STUDENT = ModelSettings(
-    model="cnn_small", parameters={"filters": [4]}, train=TrainSettings(epochs=1)
+    model="separable_cnn", parameters={"filters": [4]}, train=TrainSettings(epochs=1)
 )
 
 

@@ -81,7 +81,7 @@ def test_one_section_alone() -> None:
     assert with_run_values("distill", DistillSettings(views=2), values) == DistillSettings(
         alpha=0.75, views=2
     )
-    model = ModelSettings(model="cnn_small", train=TrainSettings(patience=2))
-    expected = ModelSettings(model="cnn_small", train=TrainSettings(patience=2, epochs=3))
+    model = ModelSettings(model="separable_cnn", train=TrainSettings(patience=2))
+    expected = ModelSettings(model="separable_cnn", train=TrainSettings(patience=2, epochs=3))
     assert with_run_values("student", model, values) == expected
     assert with_run_values("student", model, {"epochs": None}) is model

@@ -25,7 +25,7 @@ from pipeline.config import load_config
 from pipeline.graph import Places, create_pipeline
 
 CONFIG = TrainingConfig(
-    model=ModelSettings(model="cnn_small"), data=DataSettings(), distill=DistillSettings()
+    model=ModelSettings(model="separable_cnn"), data=DataSettings(), distill=DistillSettings()
 )
 PROPERTIES = {"custom_config": CONFIG.to_json()}
 VALUES = {"temperature": 2.0, "alpha": 0.25, "epochs": 3}

@@ -35,7 +35,7 @@ INPUTS = {
     "transform_graph": standard_artifacts.TransformGraph,
 }
 TEACHING = {"teachers": standard_artifacts.Model, "soft_targets": TeacherLogits}
-MODEL = ModelSettings(model="cnn_small", parameters={"filters": [4]})
+MODEL = ModelSettings(model="separable_cnn", parameters={"filters": [4]})
 CONFIG = {"model": MODEL, "data": DataSettings(image_size=16), "seed": 3, "views": 1}
 STUDENT = {"distill": DistillSettings(), "teacher_weights": (1.0,)}
 
@@ -166,7 +166,7 @@ def test_a_teachers_share_does_not_train_it_again() -> None:
         {"augment": AugmentSettings(flip=True)},
         {"strategy": "mirrored"},
         {"views": 2},
-        {"model": ModelSettings(model="cnn_small", parameters={"filters": [8]})},
+        {"model": ModelSettings(model="separable_cnn", parameters={"filters": [8]})},
         {"model": MODEL.model_copy(update={"train": TrainSettings(epochs=1)})},
         {"model": ModelSettings(model="modules.code_digest:code_digest")},
     ],

@@ -182,7 +182,7 @@ def export_models(config: Any, directory: Path, graph: Any) -> tuple[Any, Any]:
     made = []
     for seed, name in enumerate(("student", "teacher")):
         keras.utils.set_random_seed(seed)
-        settings = ModelSettings(model="cnn_small", parameters={"filters": [4 + 4 * seed]})
+        settings = ModelSettings(model="separable_cnn", parameters={"filters": [4 + 4 * seed]})
         model = zoo.build_model(settings, config.data.input_shape, 3)
         artifact = standard_artifacts.Model()
         artifact.uri = str(directory / name)

@@ -448,7 +448,7 @@ def _config() -> dict[str, Any]:
             "seed": 7,
             "data": {"source": "digits"},
             "teacher": {"model": "resnet_small", "parameters": {"widths": [32, 64], "blocks": 2}},
-            "student": {"model": "cnn_small", "parameters": {"filters": [12, 24]}},
+            "student": {"model": "separable_cnn", "parameters": {"filters": [12, 24]}},
             "distill": {"alpha": 0.5, "temperature": 4.0, "control": True},
             "export": {"tflite": list(VARIANTS)},
             "gate": {"min_accuracy": 0.9, "max_accuracy_drop": 0.04, "min_speedup": 1.5},

@@ -5,6 +5,7 @@ import logging
 import sys
 
 from image_data import image_spec
+from small_models import class_output, image_input
 
 from modules.distill.strategy import is_chief, make_strategy
 
@@ -32,8 +33,8 @@ def main(pattern, directory, epochs, seconds_between_saves):
     curve = []
     with strategy.scope():
         keras.utils.set_random_seed(3)
-        student = zoo.build_model(settings, (8, 8, 1), 10)
-        teacher = zoo.build_model(ModelSettings(model="cnn_tutorial"), (8, 8, 1), 10)
+        student = zoo.build_model(settings, image_input(), class_output())
+        teacher = build("cnn_tutorial")
         distiller = Distiller(teacher, student, alpha=0.5)
         original = distiller.fit
 

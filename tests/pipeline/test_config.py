@@ -28,7 +28,7 @@ def minimal() -> dict[str, Any]:
         "name": "own",
         "data": {},
         "teacher": {"model": "resnet_small"},
-        "student": {"model": "cnn_small"},
+        "student": {"model": "separable_cnn"},
         "gate": {"min_accuracy": 0.9},
     }
 
@@ -161,7 +161,7 @@ WRONG_VALUES = {
         "distill.soft_targets must be online with augment.mixup, whose images depend on their "
         "neighbors in the batch; set distill.soft_targets: online"
     ),
-    "more_teachers=[{model: cnn_small, weight: 0}]": (
+    "more_teachers=[{model: separable_cnn, weight: 0}]": (
         "more_teachers.0.weight: must be greater than 0, got 0"
     ),
     "student.weight=2": ("student.weight: no such key; keys here: model, parameters, train"),
@@ -350,12 +350,12 @@ def test_methods_with_their_settings(file: Path) -> None:
             "eval_fraction, validation_fraction, split_seed",
         ),
         (
-            "more_teachers=[{model: cnn_small}, {model: cnn_small, trian: {}}]",
+            "more_teachers=[{model: separable_cnn}, {model: separable_cnn, trian: {}}]",
             "more_teachers.1.trian: no such key; did you mean 'train'?; keys here: model, "
             "parameters, train, weight",
         ),
         (
-            "more_teachers=[{model: cnn_small, train: {epoch: 3}}]",
+            "more_teachers=[{model: separable_cnn, train: {epoch: 3}}]",
             "more_teachers.0.train.epoch: no such key; did you mean 'epochs'?; keys here: "
             "epochs, batch_size, mixed_precision, learning_rate, schedule, weight_decay, patience",
         ),
@@ -379,17 +379,17 @@ def test_missing_section(file: Path, key: str) -> None:
     [
         (
             "student.model=cnn_smal",
-            "student.model must be one of cnn_small, cnn_tutorial, resnet50, resnet_small or "
-            "package.module:function, got 'cnn_smal'; did you mean 'cnn_small'?",
+            "student.model must be one of separable_cnn, cnn_tutorial, resnet50, resnet_small or "
+            "package.module:function, got 'cnn_smal'; did you mean 'separable_cnn'?",
         ),
         (
             "more_teachers=[{model: resnet_smal}]",
-            "more_teachers.0.model must be one of cnn_small, cnn_tutorial, resnet50, resnet_small "
+            "more_teachers.0.model must be one of separable_cnn, cnn_tutorial, resnet50, resnet_small "
             "or package.module:function, got 'resnet_smal'; did you mean 'resnet_small'?",
         ),
         (
-            "more_teachers=[{model: cnn_small}, {model: cnn_small, parameters: {filter: [2]}}]",
-            "more_teachers.1.parameters: cnn_small takes filters, dropout, got 'filter'; did you "
+            "more_teachers=[{model: separable_cnn}, {model: separable_cnn, parameters: {filter: [2]}}]",
+            "more_teachers.1.parameters: separable_cnn takes filters, blocks, dropout, got 'filter'; did you "
             "mean 'filters'?",
         ),
         (
@@ -413,7 +413,7 @@ name: Own
 data: {source: image_folder, channels: 2}
 teacher: {model: resnet_smal}
 student:
-  model: cnn_small
+  model: separable_cnn
   train: {epochs: many}
 distill:
   alpha: 2
@@ -450,7 +450,7 @@ def test_all_mistakes_are_told_at_once_each_with_where_it_comes_from(file: Path)
         f"{file}: augment.mixup",
         f"{file}: push.tflite",
         f"{file}: teacher.model",
-        "--set student.parameters.filter=[3]: student.parameters: cnn_small takes filters, "
+        "--set student.parameters.filter=[3]: student.parameters: separable_cnn takes filters, "
         "dropout, got 'filter'",
         f"{file}: distill.methods.0.name",
         f"{file}: distill.methods.1.target_weight",
@@ -529,7 +529,7 @@ def test_override_that_is_not_yaml(file: Path) -> None:
 
 def test_key_that_is_set_twice(file: Path) -> None:
     file.write_text(file.read_text() + "name: other\n")
-    override = "student={model: cnn_small, model: cnn_small}"
+    override = "student={model: separable_cnn, model: separable_cnn}"
     assert error_of(file, override).splitlines() == [
         f"{file}: name: must be set once, but is set in line 4 and again in line 9; remove one",
         f"--set {override}: model: must be set once, but is set in line 1 and again in line 1; "

@@ -148,7 +148,7 @@ def test_online_soft_targets_are_not_computed_before(tmp_path: Path) -> None:
 
 
 MORE_TEACHERS = (
-    "more_teachers=[{model: cnn_small, weight: 3, parameters: {filters: [4]}}, "
+    "more_teachers=[{model: separable_cnn, weight: 3, parameters: {filters: [4]}}, "
     "{model: cnn_tutorial, weight: 0.5}]"
 )
 TEACHERS = ["TeacherTrainer", "TeacherTrainer-2", "TeacherTrainer-3"]
@@ -175,7 +175,7 @@ def test_every_teacher_has_its_own_settings_and_its_share(tmp_path: Path) -> Non
         if "custom_config" in node.exec_properties and node.id != "Transform"
     }
     models = [configs[name]["model"]["model"] for name in TEACHERS]
-    assert models == ["resnet_small", "cnn_small", "cnn_tutorial"]
+    assert models == ["resnet_small", "separable_cnn", "cnn_tutorial"]
     assert configs["Distiller"]["teacher_weights"] == [2.0, 3.0, 0.5]
 
 

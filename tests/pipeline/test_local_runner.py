@@ -250,7 +250,7 @@ def taught_by_two(miniature_run: Any) -> dict[str, Any]:
     """A run with two teachers and two generations, as far as the student."""
     config = miniature_run.config(
         "teacher.weight=2",
-        "more_teachers=[{model: cnn_small, weight: 0.5, parameters: {filters: [4]}, "
+        "more_teachers=[{model: separable_cnn, weight: 0.5, parameters: {filters: [4]}, "
         "train: {epochs: 1}}]",
         "distill.generations=2",
         "student.train.epochs=2",
@@ -436,9 +436,9 @@ def other_input(input_shape, classes):
     [
         ("{model: resnet50}", ModelError, "resnet50 needs images of at least 32x32"),
         (
-            "{model: cnn_small, parameters: {filters: [-1]}}",
+            "{model: separable_cnn, parameters: {filters: [-1]}}",
             ModelError,
-            "model 'cnn_small' with parameters {'filters': [-1]} cannot be built for input "
+            "model 'separable_cnn' with parameters {'filters': [-1]} cannot be built for input "
             "(8, 8, 1) and 10 classes: ",
         ),
         (
@@ -492,7 +492,7 @@ HINT = "name: hint, student_layer: {}, teacher_layer: {}"
         (
             "feature",
             "features",
-            "distill.methods.0.student_layer must name a layer of cnn_small, got 'feature'; its "
+            "distill.methods.0.student_layer must name a layer of separable_cnn, got 'feature'; its "
             "layers: features, ",
         ),
         (
@@ -537,7 +537,7 @@ def test_the_next_generation_must_have_the_teachers_layers(tmp_path: Path) -> No
     with pytest.raises(ConfigError) as caught:
         preflight(load_config("digits", [*online, "distill.generations=2"]))
     assert str(caught.value).startswith(
-        "distill.methods.0.teacher_layer must name a layer of cnn_small, got 'stage1_block1'"
+        "distill.methods.0.teacher_layer must name a layer of separable_cnn, got 'stage1_block1'"
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import small_models
 import tensorflow as tf
 from checkout import HELPERS, ROOT
 from example_files import write_examples
@@ -21,12 +22,10 @@ from modules.distill import training
 from modules.distill.checkpoint import TrainingState
 from modules.distill.distiller import Distiller
 from modules.errors import DataError
-from modules.models.zoo import build_model
 from modules.settings import (
     AugmentSettings,
     DataSettings,
     MethodSettings,
-    ModelSettings,
     TrainSettings,
 )
 
@@ -48,11 +47,9 @@ class Killed(BaseException):
 def build(seed):
     """A student and its teacher, ready to be trained."""
     keras.utils.set_random_seed(100)
-    shape, parameters = (8, 8, 1), {"widths": [6], "blocks": 1}
-    teacher = build_model(ModelSettings(model="resnet_small", parameters=parameters), shape, 10)
+    teacher = small_models.build("resnet_small", widths=[6], blocks=1)
     keras.utils.set_random_seed(seed)
-    parameters = {"filters": [4, 8], "dropout": 0.3}
-    student = build_model(ModelSettings(model="cnn_small", parameters=parameters), shape, 10)
+    student = small_models.build("separable_cnn", filters=[4, 8], dropout=0.3)
     return Distiller(teacher, student, OBJECTIVE)
 
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 from scipy.special import log_softmax, softmax
+from small_models import class_output, image_input
 
 from modules.distill.distiller import Distiller
 from modules.distill.ensemble import Ensemble
@@ -378,8 +379,10 @@ def _mixed_precision():
 
 @pytest.mark.usefixtures("_mixed_precision")
 def test_mixed_precision_trains_with_logits_in_float32(digit_pixels, digit_labels):
-    settings = ModelSettings(model="cnn_small", parameters={"filters": [8, 16]})
-    student, teacher = (build_model(settings, (8, 8, 1), 10) for _ in range(2))
+    settings = ModelSettings(model="separable_cnn", parameters={"filters": [8, 16]})
+    student, teacher = (
+        build_model(settings, image_input((8, 8, 1)), class_output(10)) for _ in range(2)
+    )
     assert student.get_layer("block1").compute_dtype == "float16"
     names = {"student_layer": "block1", "teacher_layer": "block1"}
     distiller = Distiller(teacher, student, ["soft_target", {"name": "hint", **names}])

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from checkout import ROOT
+from checkout import HELPERS, ROOT
 
 from modules.distill.keras_hooks import safe_gradients
 
@@ -20,14 +20,13 @@ from modules.distill.keras_hooks import safe_gradients
 TRAINING = """
 import sys, numpy as np, keras
 from modules.distill.distiller import Distiller
-from modules.models.zoo import build_model
-from modules.settings import ModelSettings
+from small_models import build
 
 count = int(sys.argv[1])
-settings = ModelSettings(model="resnet_small", parameters={"widths": [8, 16], "blocks": 1})
 rng = np.random.default_rng(7)
 images = rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
-distiller = Distiller(None, build_model(settings, (32, 32, 3), 10), methods=())
+model = build("resnet_small", (32, 32, 3), widths=[8, 16], blocks=1)
+distiller = Distiller(None, model, methods=())
 distiller.compile("adam")
 distiller.fit(images, rng.integers(0, 10, count), batch_size=64, verbose=0)
 """
@@ -75,7 +74,7 @@ def test_strided_shortcuts_of_few_channels_train_on_any_batch(count: int) -> Non
     """Without the guard, AVX-512 ends this by SIGABRT or SIGSEGV."""
     ended = subprocess.run(
         [sys.executable, "-c", TRAINING, str(count)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, HELPERS)))},
         capture_output=True,
         text=True,
         timeout=300,

@@ -150,14 +150,13 @@ def test_mixed_precision_and_xla_on_a_gpu(pattern, tmp_path):
     from modules.data.examples import ExampleData
     from modules.distill import training
     from modules.distill.distiller import Distiller
-    from modules.models.zoo import build_model
-    from modules.settings import DataSettings, ModelSettings, TrainSettings
+    from modules.settings import DataSettings, TrainSettings
 
     settings = TrainSettings(epochs=4, learning_rate=0.003, mixed_precision=True)
     keras.utils.set_random_seed(1)
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        model = build_model(ModelSettings(model="cnn_small"), (8, 8, 1), 10)
+        model = build("separable_cnn")
     finally:
         keras.config.set_dtype_policy("float32")
     distiller = Distiller(None, model, methods=())

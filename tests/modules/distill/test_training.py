@@ -14,13 +14,13 @@ from checkout import HELPERS, ROOT
 from example_files import write_examples
 from image_data import image_spec
 from scipy.special import log_softmax
+from small_models import build
 
 from modules.data.examples import ExampleData
 from modules.distill import training
 from modules.distill.distiller import Distiller
 from modules.errors import DataError, UserError
-from modules.models.zoo import build_model
-from modules.settings import DataSettings, ModelSettings, TrainSettings
+from modules.settings import DataSettings, TrainSettings
 
 SETTINGS = TrainSettings(epochs=6, learning_rate=0.02, batch_size=50)
 DATA = DataSettings(validation_fraction=1 / 3)
@@ -29,11 +29,7 @@ SPEC = image_spec()
 
 def _model(seed=0):
     keras.utils.set_random_seed(seed)
-    return build_model(
-        ModelSettings(model="cnn_small", parameters={"filters": [8, 16], "dropout": 0.1}),
-        (8, 8, 1),
-        10,
-    )
+    return build("separable_cnn", filters=[8, 16], dropout=0.1)
 
 
 @pytest.fixture(scope="module")

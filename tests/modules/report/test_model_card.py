@@ -106,7 +106,7 @@ def test_the_numbers_are_those_of_the_report(report: Report, card: ModelCard) ->
         in card.text
     )
     assert "alpha 0.5 and temperature 4.0" in card.text
-    assert "`cnn_small(filters=[12, 24])`, 3,094 parameters" in card.text
+    assert "`separable_cnn(filters=[12, 24])`, 3,094 parameters" in card.text
 
 
 def test_limitations_name_what_the_report_has_against_the_student(card: ModelCard) -> None:

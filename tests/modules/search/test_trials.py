@@ -11,6 +11,7 @@ from image_data import image_spec
 from keras_tuner.engine.trial import TrialStatus
 from pydantic import ValidationError
 from scipy.special import log_softmax
+from small_models import class_output, image_input
 
 from modules.data.examples import ExampleData
 from modules.distill import trainer_task
@@ -31,7 +32,7 @@ from modules.settings import (
 )
 
 STUDENT = ModelSettings(
-    model="cnn_small",
+    model="separable_cnn",
     parameters={"filters": [4, 8], "dropout": 0.1},
     train=TrainSettings(epochs=3, learning_rate=0.02, batch_size=50),
 )
@@ -145,7 +146,10 @@ def test_space_that_makes_no_sense(space, words):
 @pytest.mark.parametrize(
     ("space", "words"),
     [
-        ({"parameters": {"filter": [1, 2]}}, "tune.parameters: cnn_small takes filters, dropout"),
+        (
+            {"parameters": {"filter": [1, 2]}},
+            "tune.parameters: separable_cnn takes filters, blocks, dropout",
+        ),
         ({"method_weights": {"hnt": [1, 2]}}, "did you mean 'hint'?"),
         ({"method_weights": {"dist": [1, 2]}}, "(soft_target, hint, hint_1, hint_2), got 'dist'"),
         ({"method_weights": {"hint": [1, 2], "hint_2": [1, 2]}}, "hint and hint_2 set the same"),
@@ -275,11 +279,12 @@ def test_nothing_is_tried_twice_and_a_small_space_ends_the_search(tmp_path):
 def fn_args(transformed_digits, tmp_path):
     """As TFX hands it to `tuner_fn`: less is set than for a Trainer."""
     keras.utils.set_random_seed(1)
-    teacher = ModelSettings(model="cnn_small", parameters={"filters": [8]})
+    teacher = ModelSettings(model="separable_cnn", parameters={"filters": [8]})
     save_model(
-        build_model(teacher, (8, 8, 1), 10),
+        build_model(teacher, image_input(), class_output()),
         teacher,
-        (8, 8, 1),
+        image_input(),
+        class_output(),
         str(tmp_path / "teacher" / "Format-Keras"),
     )
     space = TuneSettings(

@@ -12,8 +12,7 @@ from modules.data.augmentation import augment
 from modules.data.examples import ExampleData, Order, View
 from modules.distill.targets import TEACHER_LOGITS
 from modules.errors import ConfigError, DataError
-from modules.models.zoo import build_model
-from modules.settings import AugmentSettings, DataSettings, ModelSettings
+from modules.settings import AugmentSettings, DataSettings
 from modules.teachers.cache import Layout, SoftTargetCache
 from modules.teachers.soft_targets import Request, compute
 
@@ -25,8 +24,7 @@ AUGMENT = AugmentSettings(pad_crop=1, cutout=2)
 
 def _teacher(seed):
     keras.utils.set_random_seed(seed)
-    parameters = {"filters": [8, 16], "dropout": 0.5}
-    return build_model(ModelSettings(model="cnn_small", parameters=parameters), (8, 8, 1), 10)
+    return build("separable_cnn", filters=[8, 16], dropout=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from pipeline.config import load_config
 from pipeline.graph import Places, create_pipeline
 
 ENGINES = ("kubeflow", "vertex")
-MORE_TEACHERS = "more_teachers=[{model: cnn_small}, {model: cnn_tutorial}]"
+MORE_TEACHERS = "more_teachers=[{model: separable_cnn}, {model: cnn_tutorial}]"
 SEARCH = "tune={alpha: [0.1, 0.5]}"
 FOLDER = "data={source: image_folder, path: gs://bucket/images, image_size: 8}"
 
