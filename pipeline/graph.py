@@ -76,7 +76,7 @@ def _data_nodes(
     config: PipelineConfig, digest: str, parameters: Parameters
 ) -> dict[str, BaseComponent]:
     """From the source to transformed examples, by node id."""
-    examples = example_gen(config.data, digest, parameters)
+    examples = example_gen(config.data, digest, parameters, task=config.task)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
     schema = SchemaGen(
         statistics=statistics.outputs["statistics"],
