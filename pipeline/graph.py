@@ -83,7 +83,7 @@ def _data_nodes(
     # After tfx, which brings what tensorflow_data_validation 1.16 lacks.
     import tensorflow_data_validation as tfdv
 
-    examples = example_gen(config.data, digest, parameters)
+    examples = example_gen(config.data, digest, parameters, task=config.task)
     statistics = StatisticsGen(
         examples=examples.outputs["examples"],
         stats_options=tfdv.StatsOptions(num_quantiles_histogram_buckets=_QUANTILES),

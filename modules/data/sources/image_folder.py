@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from modules import files
-from modules.data.images import IMAGE_SUFFIXES
-from modules.data.sources.protocol import Item
+from modules.data.sources.image_listing import METADATA_FILE, ImageFile, Listing
+from modules.data.sources.protocol import UNLABELED, Files, Part, Prepared, Row, Summarize
+from modules.data.spec import Kind
+from modules.data.splits import example_id
 from modules.errors import ConfigError, DataError
 from modules.settings import DataSettings
 
-# Optional, in the folder itself; the name and its column are Hugging Face's.
-METADATA_FILE, _FILE_COLUMN = "metadata.csv", "file_name"
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+_FILE_COLUMN = "file_name"
 # Features of every example, which a column of the same name would replace.
-_RESERVED = ("image", "label", "class_name", "example_id")
+_RESERVED = ("image", "label", "class_name", "example_id", "example_weight")
 
 
-@dataclass(frozen=True)
 class ImageFolder:
-    """`path/<class name>/<image>.png|jpg|jpeg`; sorted class names become labels 0, 1, ...
+    """`path/<class name>/<image>`, or `path/<split>/<class name>/<image>`.
 
-    Hidden entries, files next to the class folders and files of other types are ignored.
-
-    A file `path/metadata.csv` gives every image more features, as text: its column `file_name` has
-    paths relative to `path`, every other column is a feature.
+    Splits are folders `train` and `val`, `valid`, `validation`, `test` or `eval`, perhaps
+    `unlabeled`. A file `path/metadata.csv` gives every image more features, as text: its column
+    `file_name` has paths relative to `path`, every other column is a feature.
     """
 
-    pattern: ClassVar[str | None] = "*/*"
-    path: str
-    labels: tuple[str, ...] = field(init=False)
-    features: tuple[str, ...] = field(init=False)
+    content: ClassVar[str | None] = "image"
+    kinds: ClassVar[dict[str, Kind]] = {"image": "image"}
 
     @staticmethod
     def check(settings: DataSettings) -> None:
@@ -42,19 +41,40 @@ class ImageFolder:
         if not settings.path:
             raise ConfigError(
                 "data.path must be set when data.source is image_folder; "
-                "set it to a directory with one sub-folder of PNG or JPEG files per class"
+                "set it to a directory with one sub-folder of image files per class"
             )
-        if any(character in settings.path for character in "*?[]"):
-            # TFX finds the files by a pattern, to notice when they change.
-            raise ConfigError(
-                f"data.path must not contain *, ?, [ or ], got {settings.path!r}; rename the "
-                "directory"
-            )
+        for key, path in (("path", settings.path), ("unlabeled", settings.unlabeled or "")):
+            if any(character in path for character in "*?[]{}"):
+                # TFX finds the files by a pattern, to notice when they change.
+                raise ConfigError(
+                    f"data.{key} must not contain any of *?[]{{}}, got {path!r}; rename the "
+                    "directory"
+                )
+        for name in ("splits", "label", "rename"):
+            if value := getattr(settings, name):
+                raise ConfigError(
+                    f"data.{name} must not be set when data.source is image_folder, got {value!r}; "
+                    "the folders give labels and splits"
+                )
 
-    @classmethod
-    def open(cls, settings: DataSettings) -> ImageFolder:
-        """Lists the class folders and reads the metadata."""
-        return cls(str(settings.path))
+    @staticmethod
+    def look(settings: DataSettings) -> tuple[str, ...]:
+        """The image and the columns of the metadata."""
+        listing = Listing.of(str(settings.path))
+        names, values = _read_metadata(listing.path)
+        for image in listing.images:
+            _features(names, values, image)
+        if settings.unlabeled:
+            Listing.unlabeled(settings.unlabeled)
+        return ("image", *names)
+
+    @staticmethod
+    def files(settings: DataSettings) -> Files:
+        """Class folders, and those of splits; at a URL, deeper files are not watched."""
+        parts = (Part("all", "*/*"), Part("nested", "*/*/*"))
+        if settings.unlabeled:
+            parts = (*parts, Part(UNLABELED, f"{settings.unlabeled.rstrip('/')}/*"))
+        return Files(str(settings.path), parts)
 
     @staticmethod
     def unwatched(settings: DataSettings) -> bytes:
@@ -65,111 +85,101 @@ class ImageFolder:
         """
         path = str(settings.path)
         try:
-            metadata = files.read_bytes(_join(path, METADATA_FILE))
+            state = files.read_bytes(_join(path, METADATA_FILE))
         except FileNotFoundError:
-            metadata = b""
-        local = files.local_path(path)
-        return metadata if local is None else metadata + files.local_state(local)
+            state = b""
+        for each in (path, settings.unlabeled):
+            local = files.local_path(each) if each else None
+            state += b"" if local is None else files.local_state(local)
+        return state
 
-    def __post_init__(self) -> None:
-        if not files.is_dir(self.path):
-            raise ConfigError(
-                f"data.path must be an existing directory, got {self.path!r}; "
-                "set it to a directory with one sub-folder of PNG or JPEG files per class"
-            )
-        names = tuple(
-            name
-            for name in files.entries(self.path)
-            if not name.startswith(".") and files.is_dir(_join(self.path, name))
+    @staticmethod
+    def prepare(settings: DataSettings, parts: Sequence[Part], summarize: Summarize) -> Prepared:
+        """What is watched as several patterns is read as one."""
+        names = ("all", *([UNLABELED] if settings.unlabeled else []))
+        return Prepared([part for part in parts if part.name in names])
+
+    @staticmethod
+    def rows(settings: DataSettings, part: Part, state: Any) -> beam.PTransform:
+        """Lists the images here, and reads them wherever Beam does."""
+        import apache_beam as beam
+
+        names: tuple[str, ...] = ()
+        values: dict[str, tuple[str, ...]] = {}
+        if part.name == UNLABELED:
+            listing = Listing.unlabeled(str(settings.unlabeled))
+        else:
+            listing = Listing.of(str(settings.path))
+            names, values = _read_metadata(listing.path)
+        # Not class by class, or a reader that shuffles a part at a time would see one class.
+        images = sorted(listing.images, key=lambda image: example_id(image.name.encode()))
+        items = [(image, _features(names, values, image)) for image in images]
+        return (
+            beam.Create(items)
+            | "Spread" >> beam.Reshuffle()
+            | "ReadImages" >> beam.MapTuple(_row, listing.path)
         )
-        if len(names) < 2:
-            found = f"only the class {names[0]!r}" if names else "no class sub-folder"
+
+
+def _row(image: ImageFile, features: dict[str, str], root: str) -> Row:
+    from modules.data.values import example_of
+
+    path = _join(root, image.name)
+    try:
+        content = files.read_bytes(path)
+    except OSError as error:
+        return Row(path, problem=f"the file cannot be read ({error.strerror or error})")
+    label = {"label": image.class_name} if image.class_name else {}
+    return Row(path, example_of({"image": content, **label, **features}), image.split)
+
+
+def _features(
+    names: tuple[str, ...], values: dict[str, tuple[str, ...]], image: ImageFile
+) -> dict[str, str]:
+    if not names:
+        return {}
+    if image.name not in values:
+        raise DataError(
+            f"data.path: {METADATA_FILE} must have a row for every image, but there "
+            f"is no row for {image.name}; add it or remove the image"
+        )
+    return dict(zip(names, values[image.name], strict=True))
+
+
+def _read_metadata(folder: str) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """The names of the features, and their values by file."""
+    path = _join(folder, METADATA_FILE)
+    try:
+        reader = csv.DictReader(io.StringIO(files.read_bytes(path).decode("utf-8-sig")))
+        rows, columns = list(reader), list(reader.fieldnames or ())
+    except FileNotFoundError:
+        return (), {}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} must be a CSV file in UTF-8 ({error}); fix it") from error
+    # Extra values have the key None, missing ones the value None.
+    for row in rows:
+        if None in row or None in row.values():
             raise DataError(
-                f"data.path must hold at least two class sub-folders, but {self.path!r} has "
-                f"{found}; add a sub-folder of images per class"
+                f"{path}: the row of {row.get(_FILE_COLUMN)!r} must have as many values as "
+                "there are columns; fix it"
             )
-        for name in names:
-            if "\n" in name or "\r" in name:
-                raise DataError(
-                    f"data.path: the class folder {name!r} has a line break in its name; rename it"
-                )
-        object.__setattr__(self, "labels", names)
-        object.__setattr__(self, "features", self._read_metadata()[0])
-
-    def items(self) -> list[Item]:
-        """All images by class, then by file name.
-
-        Raises:
-          DataError: A class folder has no PNG or JPEG file, or an image has no row of metadata.
-        """
-        items = []
-        metadata = self._read_metadata()[1]
-        for label, class_name in enumerate(self.labels):
-            folder = _join(self.path, class_name)
-            names = [
-                name
-                for name in files.entries(folder)
-                if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-            ]
-            if not names:
-                raise DataError(
-                    f"data.path: the class folder {folder!r} holds no .png, .jpg or .jpeg file; "
-                    "add images or remove the folder"
-                )
-            for name in names:
-                values = metadata.get(f"{class_name}/{name}", ()) if self.features else ()
-                if len(values) != len(self.features):
-                    raise DataError(
-                        f"data.path: {METADATA_FILE} must have a row for every image, but there "
-                        f"is no row for {class_name}/{name}; add it or remove the image"
-                    )
-                path = _join(folder, name)
-                local = files.local_path(path)
-                if local is not None and not os.path.isfile(local):
-                    raise DataError(
-                        f"data.path: {path} must be a regular file or a link to one; remove it"
-                    )
-                items.append(Item(path, label, values))
-        return items
-
-    def _read_metadata(self) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-        """The names of the features, and their values by file."""
-        path = _join(self.path, METADATA_FILE)
-        try:
-            reader = csv.DictReader(io.StringIO(self.read(path).decode("utf-8-sig")))
-            rows, columns = list(reader), list(reader.fieldnames or ())
-        except FileNotFoundError:
-            return (), {}
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path} must be a CSV file in UTF-8 ({error}); fix it") from error
-        # Extra values have the key None, missing ones the value None.
-        for row in rows:
-            if None in row or None in row.values():
-                raise DataError(
-                    f"{path}: the row of {row.get(_FILE_COLUMN)!r} must have as many values as "
-                    "there are columns; fix it"
-                )
-        if not rows or _FILE_COLUMN not in columns:
-            raise DataError(
-                f"{path} must have rows with a column {_FILE_COLUMN}, but its columns are "
-                f"{columns}; add the images' paths relative to {self.path}"
-            )
-        names = tuple(name for name in columns if name != _FILE_COLUMN)
-        wrong = [name for name in names if name in _RESERVED or not name.isidentifier()]
-        if wrong or len(set(columns)) != len(columns):
-            raise DataError(
-                f"{path}: columns must be different names of letters, digits and _, other than "
-                f"{', '.join(_RESERVED)}, got {', '.join(wrong) or columns}; rename them"
-            )
-        values = {row[_FILE_COLUMN]: tuple(row[name] for name in names) for row in rows}
-        if len(values) != len(rows):
-            twice = Counter(row[_FILE_COLUMN] for row in rows).most_common(1)[0][0]
-            raise DataError(f"{path}: {twice!r} must have one row, but has several; keep one")
-        return names, values
-
-    def read(self, name: str) -> bytes:
-        """The file's bytes."""
-        return files.read_bytes(name)
+    if not rows or _FILE_COLUMN not in columns:
+        raise DataError(
+            f"{path} must have rows with a column {_FILE_COLUMN}, but its columns are "
+            f"{columns}; add the images' paths relative to {folder}"
+        )
+    names = tuple(name for name in columns if name != _FILE_COLUMN)
+    wrong = [name for name in names if name in _RESERVED or not name.isidentifier()]
+    if wrong or len(set(columns)) != len(columns):
+        raise DataError(
+            f"{path}: columns must be different names of letters, digits and _, other than "
+            f"{', '.join(_RESERVED)}, got {', '.join(wrong) or columns}; rename them"
+        )
+    values = {row[_FILE_COLUMN]: tuple(row[name] for name in names) for row in rows}
+    if len(values) != len(rows):
+        twice = Counter(row[_FILE_COLUMN] for row in rows).most_common(1)[0][0]
+        raise DataError(f"{path}: {twice!r} must have one row, but has several; keep one")
+    return names, values
 
 
 def _join(directory: str, name: str) -> str:

@@ -1,41 +1,94 @@
-"""The protocol of a source of labeled images.
+"""The protocol of a source: it finds the data, and reads them as raw `tf.train.Example`s.
 
-A source first lists cheap references (`items`), which can be checked and distributed to Beam
-workers, and then reads one image at a time (`read`).
+A source does not interpret: names, label, id, splits are the same for all of them, see
+`modules.data.raw_examples`. Nothing heavy is imported before `rows` is called.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from modules.data.spec import Kind
 from modules.settings import DataSettings
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+
+# Runs a transform from a Beam pipeline to a single element, and returns the element.
+Summarize = Callable[["beam.PTransform"], Any]
+TRAIN, EVAL, UNLABELED = "train", "eval", "unlabeled"
 
 
 @dataclass(frozen=True)
-class Item:
-    """A reference to one image.
+class Part:
+    """Some files of a source.
 
     Attributes:
-      name: Finds and names it.
-      label: An index of `Source.labels`.
-      features: Values of `Source.features`, in their order.
+      name: `all`, or the user's own split `train`, `eval` or `unlabeled`.
+      pattern: Of the files, below the base or absolute; a query of `bigquery`.
     """
 
     name: str
-    label: int
-    features: tuple[str, ...] = ()
+    pattern: str
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that TFX watches for changes.
+
+    Attributes:
+      base: The directory.
+      parts: What is read; TFX fills in `{SPAN}` and `{VERSION}`.
+    """
+
+    base: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One raw example, or what is wrong with it.
+
+    Attributes:
+      name: Finds it for the user, such as `data.csv:17`; "" where a reader does not say.
+      example: A `tf.train.Example`; a missing value has no feature, an empty list has no value.
+      split: Where the source itself has splits: the example's.
+      problem: Why there is no example.
+    """
+
+    name: str
+    example: Any = None
+    split: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known before reading.
+
+    Attributes:
+      parts: To read, each by itself.
+      state: For `rows`, whatever the source needs.
+      label: The feature to predict, unless `data.label` names another.
+    """
+
+    parts: Sequence[Part]
+    state: Any = None
+    label: str = "label"
 
 
 class Source(Protocol):
-    """A data set of labeled images, small enough to pickle to a Beam worker.
+    """A way to read data.
 
     Attributes:
-      pattern: The files that TFX watches for changes, relative to `data.path`; None if the source
-        needs no files.
+      content: The feature that alone makes an example what it is; None: all features.
+      kinds: Of features that are known beforehand.
     """
 
-    pattern: ClassVar[str | None]
+    content: ClassVar[str | None]
+    kinds: ClassVar[dict[str, Kind]]
 
     @staticmethod
     def check(settings: DataSettings) -> None:
@@ -47,9 +100,9 @@ class Source(Protocol):
           ConfigError: Naming the key.
         """
 
-    @classmethod
-    def open(cls, settings: DataSettings) -> Self:
-        """The source; settings have been checked.
+    @staticmethod
+    def look(settings: DataSettings) -> tuple[str, ...] | None:
+        """Names of the features, if a glance at the data shows them; None if it does not.
 
         Raises:
           ConfigError: `data.path` cannot be used.
@@ -57,19 +110,28 @@ class Source(Protocol):
         """
 
     @staticmethod
+    def files(settings: DataSettings) -> Files | None:
+        """The files to watch; None if the source needs none."""
+
+    @staticmethod
     def unwatched(settings: DataSettings) -> bytes:
-        """What the examples depend on besides the files that TFX watches itself."""
+        """What the examples depend on besides what TFX sees of the files.
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names; an item's label is a position among them."""
+        TFX watches number, size and whole seconds of the times, but no name and no place.
+        """
 
-    @property
-    def features(self) -> tuple[str, ...]:
-        """Further features of every example, by which the judgment can be sliced."""
+    @staticmethod
+    def prepare(settings: DataSettings, parts: Sequence[Part], summarize: Summarize) -> Prepared:
+        """Looks at all the data before any of it is read.
 
-    def items(self) -> list[Item]:
-        """Every image, in a fixed order."""
+        Raises:
+          DataError: No file matches, or what is there cannot be used.
+        """
 
-    def read(self, name: str) -> bytes:
-        """The encoded PNG or JPEG image of one item."""
+    @staticmethod
+    def rows(settings: DataSettings, part: Part, state: Any) -> beam.PTransform:
+        """From a Beam pipeline to a collection of `Row`; `part.pattern` is absolute.
+
+        Raises:
+          DataError: What is there cannot be used.
+        """

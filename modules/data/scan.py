@@ -1,0 +1,197 @@
+"""What the first reading of all rows finds out; small for any number of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from modules.data.duplicates import SIDES
+from modules.data.labels import MOST_CLASSES, LabelStatistics, class_name, split_names
+from modules.data.raw_examples import OURS, RawExample, Reader, holds_image
+from modules.data.sources.protocol import Row
+from modules.data.splits import Ends, position, short
+from modules.errors import DataError, UserError, did_you_mean
+from modules.settings import DataSettings
+
+PROBLEMS_SHOWN = 5
+# A feature with at least this share of images, and some that are none, has mistakes in it.
+_MOSTLY = 0.9
+
+
+@dataclass
+class Scan:
+    """Findings of some rows; findings are added up.
+
+    Attributes:
+      examples: Number of examples by split.
+      columns: How many examples have a value of each feature, by its name in the data and kind.
+      labels: What the labels have in common.
+      own_splits: Whether any of them was in a split of the user's own.
+      ends: By class, what `modules.data.splits.stratify` needs.
+      problems: The first few, by name.
+      problem_count: Of all.
+    """
+
+    examples: Counter[str] = field(default_factory=Counter)
+    columns: dict[str, Counter[str]] = field(default_factory=dict)
+    labels: LabelStatistics = field(default_factory=LabelStatistics)
+    own_splits: bool = False
+    ends: dict[str, Ends] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    problem_count: int = 0
+
+    def __add__(self, other: Scan) -> Scan:
+        columns = {
+            name: self.columns.get(name, Counter()) + kinds for name, kinds in other.columns.items()
+        }
+        ends = {name: self.ends.get(name, Ends()) + end for name, end in other.ends.items()}
+        return Scan(
+            self.examples + other.examples,
+            self.columns | columns,
+            self.labels + other.labels,
+            self.own_splits or other.own_splits,
+            self.ends | ends,
+            sorted(self.problems + other.problems)[:PROBLEMS_SHOWN],
+            self.problem_count + other.problem_count,
+        )
+
+    def add_problem(self, name: str, problem: str) -> None:
+        """Note why an example cannot be used."""
+        self.problem_count += 1
+        text = f"{name}: {problem}" if name and not problem.startswith(name) else problem
+        self.problems = sorted([*self.problems, text])[:PROBLEMS_SHOWN]
+
+    def add_columns(self, example: Any) -> None:
+        """Count the features of an example."""
+        for name, feature in example.features.feature.items():
+            kind = feature.WhichOneof("kind")
+            kind = "image" if kind == "bytes_list" and holds_image(feature) else kind
+            if name not in self.columns:
+                self.columns[name] = Counter()
+            self.columns[name][kind] += 1
+
+    def add(self, raw: RawExample, reader: Reader) -> None:
+        """Count an example that can be used."""
+        self.examples[raw.split] += 1
+        self.own_splits = self.own_splits or raw.own
+        if raw.label is None:
+            return
+        self.labels.add(raw.label)
+        if reader.task == "regression" or "fraction" in self.labels.kinds:
+            self.ends.clear()
+        elif len(self.ends) <= MOST_CLASSES:
+            names = [class_name(value) for value in raw.label]
+            if reader.task == "multilabel":
+                names = [part for name in names for part in split_names(name)]
+            place = position(raw.unit, reader.settings.split_seed)
+            for name in names:
+                self.ends.setdefault(name, Ends()).add(raw.split, place, short(raw.unit))
+
+
+def scan_row(scan: Scan, reader: Reader, row: Row, part: str) -> Any:
+    """Add one row.
+
+    Returns:
+      Its record for `modules.data.duplicates`; None if it has a problem.
+    """
+    if row.problem:
+        scan.add_problem(row.name, row.problem)
+        return None
+    scan.add_columns(row.example)
+    try:
+        raw = reader.read(row, part)
+        content = reader.content_digest(raw)
+    except UserError as error:
+        scan.add_problem(row.name, str(error))
+        return None
+    scan.add(raw, reader)
+    return content, short(raw.example_id), _label_digest(raw.label), SIDES.index(raw.split)
+
+
+def _label_digest(label: Any) -> int:
+    if label is None:
+        return 0
+    text = "\0".join(sorted(map(class_name, label)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def image_features(scan: Scan) -> list[str]:
+    """The names in the data of features that are images in all examples."""
+    return [name for name, kinds in scan.columns.items() if set(kinds) == {"image"}]
+
+
+def check_scan(scan: Scan, settings: DataSettings, label: str) -> None:
+    """Refuse data that are not what the settings say.
+
+    Args:
+      scan: Of all rows.
+      settings: Names in the data.
+      label: Name of the feature to predict.
+
+    Raises:
+      DataError: Every wrong name, or what is wrong with the first few examples.
+    """
+    if not scan.columns and not scan.problem_count:
+        raise DataError(
+            f"data.path: {settings.path or settings.query!r} has no examples; add some or fix it"
+        )
+    problems = [*_unknown(scan, settings, label), *_mixed(scan)]
+    if scan.columns and problems:
+        raise DataError("; ".join(problems))
+    if scan.problem_count:
+        more = scan.problem_count - len(scan.problems)
+        raise DataError(
+            f"{scan.problem_count} example(s) cannot be used; fix or remove them: "
+            + "; ".join(scan.problems)
+            + (f"; and {more} more" if more else "")
+        )
+    if not scan.examples.total() - scan.examples["unlabeled"]:
+        raise DataError(f"data.label: no example has a value of {label!r}; name another feature")
+
+
+def _unknown(scan: Scan, settings: DataSettings, label: str) -> Iterator[str]:
+    """Names that are not in the data, and names that are ours."""
+    for ours, theirs in settings.rename.items():
+        if theirs not in scan.columns:
+            yield _no_feature(f"data.rename.{ours}", theirs, scan.columns)
+        elif ours in scan.columns and ours not in settings.rename.values():
+            yield f"data.rename.{ours}: there is a feature of this name already; choose another"
+    back = {theirs: ours for ours, theirs in settings.rename.items()}
+    known = [back.get(name, name) for name in scan.columns]
+    asked = {"data.label": label}
+    asked |= {f"data.{key}": getattr(settings, key) for key in ("id", "group", "weight", "time")}
+    for key, name in asked.items():
+        if name and name not in known:
+            yield _no_feature(key, name, known)
+    if settings.source != "examples":
+        for name in sorted(set(OURS) & set(known) - {label}):
+            yield (
+                f"the feature {name!r} has a name that the pipeline needs; choose another with "
+                f"data.rename, for example {{my_{name}: {name}}}"
+            )
+
+
+def _no_feature(key: str, name: str, known: Any) -> str:
+    shown = ", ".join(sorted(known)[:20]) + (", …" if len(known) > 20 else "")
+    return f"{key}: there is no feature {name!r}{did_you_mean(name, known)}; there are {shown}"
+
+
+def _mixed(scan: Scan) -> Iterator[str]:
+    kinds = {"bytes_list": "bytes", "image": "bytes", "int64_list": "int64", "float_list": "float"}
+    for name, counts in sorted(scan.columns.items()):
+        found: Counter[str] = Counter()
+        for kind, count in counts.items():
+            if kind in kinds:
+                found[kinds[kind]] += count
+        images, others = counts["image"], counts["bytes_list"]
+        if images and others and images >= _MOSTLY * (images + others):
+            yield (
+                f"the feature {name!r} is an image in {images} examples, but not in {others}; fix "
+                "or remove them"
+            )
+        if len(found) > 1:
+            shown = ", ".join(f"{count} of {kind}" for kind, count in sorted(found.items()))
+            yield f"the feature {name!r} must be of one type, but has {shown}; fix the files"
