@@ -48,13 +48,13 @@ def convolved_features(
     from keras import layers
 
     x, present = tokens(spec, ids, width)
-    # Zeros at padding, as beyond the ends: the answer does not depend on the length of the input.
+    # Zeros at padding, as beyond the ends, before and after: padding is no evidence.
     x = layers.Multiply()([x, present])
     found = []
     for kernel in kernels:
         name = f"{prefix}convolution{kernel}"
         y = layers.Conv1D(filters, kernel, padding="same", activation="relu", name=name)(x)
-        found.append(layers.GlobalMaxPooling1D()(y))
+        found.append(layers.GlobalMaxPooling1D()(layers.Multiply()([y, present])))
     if len(found) == 1:
         return layers.Activation("linear", name=f"{prefix}features")(found[0])
     return layers.Concatenate(name=f"{prefix}features")(found)
