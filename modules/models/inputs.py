@@ -81,9 +81,9 @@ def numbers(spec: InputSpec, tensor: Any) -> Any:
 
 def category(spec: InputSpec, tensor: Any) -> Any:
     """Ids as a vector `[b, width]`; of several ids, the mean of those that are not padding."""
-    from keras import layers, ops
+    from keras import layers
 
-    from modules.models.layers import OneHot, Present
+    from modules.models.layers import MeanOfPresent, OneHot
 
     size = _vocabulary_size(spec)
     if size <= _ONE_HOT:
@@ -93,7 +93,7 @@ def category(spec: InputSpec, tensor: Any) -> Any:
         vectors = layers.Embedding(size, width, name=f"{spec.name}_embedding")(tensor)
     if not spec.shape:
         return vectors
-    return ops.sum(vectors * Present(share=True, name=f"{spec.name}_share")(tensor), axis=1)
+    return MeanOfPresent(name=f"{spec.name}_mean")([vectors, tensor])
 
 
 def embedding_width(vocabulary_size: int) -> int:

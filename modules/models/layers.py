@@ -67,35 +67,26 @@ class OneHot(layers.Layer):
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
 class Present(layers.Layer):
-    """1 where there is an id, 0 at padding: ids `int32 [b, k]` to `[b, k, 1]`.
-
-    With `share`, 1 / the number of ids of the example instead of 1: what is multiplied by it and
-    summed over k is a mean without padding, and 0 where there is nothing but padding.
-
-    Args:
-      share: See above.
-      **kwargs: As of every layer.
-    """
-
-    def __init__(self, share: bool = False, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.share = share
+    """1 where there is an id, 0 at padding: ids `int32 [b, k]` to `[b, k, 1]`."""
 
     def call(self, ids: Any) -> Any:
-        """Look up 0 or 1, and 1 / n."""
+        """Look up 0 or 1."""
+        return _look_up([[0.0], [1.0]], ops.minimum(ids, 1), self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class MeanOfPresent(layers.Layer):
+    """The mean of vectors `[b, k, width]` whose ids `[b, k]` are not padding, or 0."""
+
+    def call(self, inputs: Any) -> Any:
+        """A sum with weights that are looked up."""
+        vectors, ids = inputs
         present = ops.minimum(ids, 1)
-        answer = self._look_up([0.0, 1.0], present)
-        if self.share:
-            inverse = [0.0, *(1 / n for n in range(1, ids.shape[1] + 1))]
-            answer *= self._look_up(inverse, ops.sum(present, axis=1, keepdims=True))
-        return answer
-
-    def _look_up(self, values: list[float], indices: Any) -> Any:
-        return ops.take(ops.array(values, self.compute_dtype)[:, None], indices, axis=0)
-
-    def get_config(self) -> dict[str, Any]:
-        """As every layer's."""
-        return {**super().get_config(), "share": self.share}
+        most = vectors.shape[1]
+        inverse = [[0.0], *([1 / number] for number in range(1, most + 1))]
+        weights = _look_up([[0.0], [1.0]], present, self.compute_dtype)
+        weights *= _look_up(inverse, ops.sum(present, 1, keepdims=True), self.compute_dtype)
+        return ops.sum(vectors * weights, axis=1)
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -109,3 +100,49 @@ class Positions(layers.Layer):
     def call(self, x: Any) -> Any:
         """The sum."""
         return x + ops.cast(self.vectors, self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class Attention(layers.Layer):
+    """Self-attention of several heads over what is not padding.
+
+    Keras' own contracts with einsum, for which TFLite has no builtin when the batch is open.
+
+    Args:
+      heads: They divide the width.
+      **kwargs: As of every layer.
+    """
+
+    def __init__(self, heads: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.heads = heads
+
+    def build(self, shapes: Any) -> None:
+        """Queries, keys and values from one matrix."""
+        length, width = shapes[0][1:]
+        self._split = (-1, length, self.heads, width // self.heads)
+        self.project = layers.Dense(3 * width, dtype=self.dtype_policy, name="project")
+        self.project.build(shapes[0])
+        self.join = layers.Dense(width, dtype=self.dtype_policy, name="join")
+        self.join.build(shapes[0])
+
+    def call(self, inputs: Any) -> Any:
+        """`[b, length, width]` and `[b, length, 1]`, 0 at padding, to `[b, length, width]`."""
+        x, present = inputs
+        query, key, value = (
+            ops.transpose(ops.reshape(part, self._split), (0, 2, 1, 3))
+            for part in ops.split(self.project(x), 3, axis=-1)
+        )
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) * self._split[-1] ** -0.5
+        # Far below every score, and still a float16.
+        scores += (ops.transpose(present, (0, 2, 1))[:, None] - 1) * 1e4
+        mixed = ops.matmul(ops.softmax(scores), value)
+        return self.join(ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, *x.shape[1:])))
+
+    def get_config(self) -> dict[str, Any]:
+        """As every layer's."""
+        return {**super().get_config(), "heads": self.heads}
+
+
+def _look_up(rows: list[list[float]], indices: Any, dtype: str) -> Any:
+    return ops.take(ops.array(rows, dtype), indices, axis=0)

@@ -23,6 +23,9 @@ from modules.models.applications import keras_application, resnet50
 from modules.models.contract import conform
 from modules.models.image import cnn_tutorial, resnet_small, separable_cnn
 from modules.models.inputs import Inputs, describe
+from modules.models.mixture import mixture
+from modules.models.tabular import mlp, resnet_tabular
+from modules.models.text import text_cnn, text_transformer
 from modules.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -39,6 +42,11 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
         resnet_small,
         resnet50,
         keras_application,
+        mlp,
+        resnet_tabular,
+        text_cnn,
+        text_transformer,
+        mixture,
     )
 }
 
