@@ -6,8 +6,9 @@ only the main subgraph, the one with the signature, matters here.
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from modules.errors import ModelError
 SPEC_ENTRY = "tfx_distill.spec.json"
 _FLOAT_TYPES = {schema.TensorType.FLOAT16, schema.TensorType.FLOAT32, schema.TensorType.FLOAT64}
 _CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
+# These give a number another place, or scale it; none of them has weights.
+_MOVES = {"RESHAPE", "EXPAND_DIMS", "SQUEEZE", "CONCATENATION", "PACK"}
+_SCALINGS = {"MUL", "ADD", "SUB", "DIV", "MINIMUM", "MAXIMUM"}
 
 
 def read(content: bytes) -> Any:
@@ -37,8 +41,13 @@ def operation_name(model: Any, operator: Any) -> str:
     return str(flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex))
 
 
-def finish(content: bytes) -> bytes:
-    """Repair a file as the converter writes it, in two ways.
+def signature_inputs(model: Any) -> dict[str, int]:
+    """Indices of the signature's inputs, by name."""
+    return {each.name.decode(): each.tensorIndex for each in model.signatureDefs[0].inputs}
+
+
+def finish(content: bytes, names: Mapping[str, str], output: str) -> bytes:
+    """Repair a file as the converter writes it.
 
     Every tensor's shape becomes fixed, as the interpreter allocates it: one example. A model that
     was converted with an open batch answers any batch once `resize_tensor_input` has asked for
@@ -46,6 +55,12 @@ def finish(content: bytes) -> bytes:
 
     What is reversed keeps its scale. The converter gives the output of REVERSE_V2 a range of its
     own, but the integer kernel copies bytes.
+
+    Args:
+      content: Of a file.
+      names: Those of the inputs, by the ones that they were converted with: TensorFlow's own
+        signatures take no name with a blank or a bracket in it.
+      output: The one output that stays, by its name.
     """
     model = read(content)
     graph = model.subgraphs[0]
@@ -55,31 +70,142 @@ def finish(content: bytes) -> bytes:
         if operation_name(model, operator) == "REVERSE_V2":
             source, target = operator.inputs[0], operator.outputs[0]
             graph.tensors[target].quantization = graph.tensors[source].quantization
+    signature = model.signatureDefs[0]
+    for each in signature.inputs:
+        each.name = names[each.name.decode()].encode()
+    signature.outputs = [each for each in signature.outputs if each.name == output.encode()]
+    graph.outputs = [signature.outputs[0].tensorIndex]
     return write(model)
 
 
+def take_raw_pixels(content: bytes, names: Iterable[str]) -> bytes:
+    """Make inputs that are quantized at once, with scale 1, those bytes themselves.
+
+    Args:
+      content: Of a file with integer operations and float inputs.
+      names: Of the inputs of images.
+    """
+    model = read(content)
+    graph, indices = model.subgraphs[0], signature_inputs(model)
+    for name in names:
+        tensor = graph.tensors[indices[name]]
+        tensor.type, tensor.quantization = schema.TensorType.UINT8, schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = [1.0], [0]
+    return write(model)
+
+
+def border(model: Any, numbers: Iterable[int]) -> list[Any]:
+    """The operations that scale numbers before the first layer, and the answer after the last.
+
+    They stay in float32 in every variant. Numbers of any size come in and go out: a year in 256
+    steps from 0 to 2030 is no year any more, and float16 ends at 65,504.
+
+    Args:
+      model: A file.
+      numbers: Indices of the inputs that are numbers.
+
+    Returns:
+      Operators, in their order.
+    """
+    graph, scaled = model.subgraphs[0], set(numbers)
+    constants = _constants(model)
+    found, producers = [], {}
+    for operator in graph.operators:
+        name, varying = operation_name(model, operator), _varying(graph, operator, constants)
+        producers[operator.outputs[0]] = (operator, name, varying)
+        if name in _MOVES | _SCALINGS and varying and varying <= scaled:
+            scaled |= set(operator.outputs)
+            found.append(operator)
+    at = graph.outputs[0]
+    while at in producers and producers[at][1] in _SCALINGS and len(producers[at][2]) == 1:
+        operator, _, (at,) = producers[at]
+        if operator not in found:
+            found.append(operator)
+    return found
+
+
+def _constants(model: Any) -> set[int]:
+    """Indices of tensors whose values are in the file, float16 ones widened included."""
+    graph = model.subgraphs[0]
+    found = {
+        index
+        for index, tensor in enumerate(graph.tensors)
+        if model.buffers[tensor.buffer].data is not None
+    }
+    for operator in graph.operators:
+        if operation_name(model, operator) == "DEQUANTIZE" and operator.inputs[0] in found:
+            found |= set(operator.outputs)
+    return found
+
+
+def _varying(graph: Any, operator: Any, constants: set[int]) -> set[int]:
+    """The floating-point inputs of an operation that are not constant; -1 stands for none."""
+    return {
+        index
+        for index in operator.inputs
+        if index >= 0 and index not in constants and graph.tensors[index].type in _FLOAT_TYPES
+    }
+
+
+def output_names(model: Any, operators: Iterable[Any]) -> list[str]:
+    """Names of what operations answer, by which the converter knows them."""
+    tensors = model.subgraphs[0].tensors
+    return [tensors[operator.outputs[0]].name.decode() for operator in operators]
+
+
+def restore_constants(content: bytes, reference: bytes) -> bytes:
+    """Give the border of a float16 file the constants of the float32 file of the same model."""
+    model, whole = read(content), read(reference)
+    graph, constants = model.subgraphs[0], _constants(whole)
+    rounded, exact = (border(each, _float_inputs(each)) for each in (model, whole))
+    if [operation_name(model, o) for o in rounded] != [operation_name(whole, o) for o in exact]:
+        return content  # Another graph; the check against Keras says whether it will do.
+    for operator, original in zip(rounded, exact, strict=True):
+        for position, index in enumerate(original.inputs):
+            tensor = whole.subgraphs[0].tensors[index]
+            if index in constants and tensor.type == schema.TensorType.FLOAT32:
+                model.buffers.append(whole.buffers[tensor.buffer])
+                tensor = copy.copy(tensor)
+                tensor.buffer = len(model.buffers) - 1
+                operator.inputs[position] = len(graph.tensors)
+                graph.tensors.append(tensor)
+    used = {index for operator in graph.operators for index in operator.inputs} | {*graph.outputs}
+    graph.operators = [each for each in graph.operators if used & {*each.outputs}]
+    return write(model)
+
+
+def _float_inputs(model: Any) -> list[int]:
+    graph = model.subgraphs[0]
+    return [index for index in graph.inputs if graph.tensors[index].type in _FLOAT_TYPES]
+
+
 def float_operations(content: bytes) -> list[str]:
-    """The names of the operations that compute with floating-point numbers, sorted."""
+    """The names of the operations that compute with floating-point numbers, sorted.
+
+    Those at the `border`, and what only asks for a shape, are not among them.
+    """
     model = read(content)
     graph = model.subgraphs[0]
     in_float = {index for index, tensor in enumerate(graph.tensors) if tensor.type in _FLOAT_TYPES}
+    allowed = border(model, _float_inputs(model))
     names = {
         operation_name(model, operator)
         for operator in graph.operators
-        if in_float & {*operator.inputs, *operator.outputs}
+        if in_float & ({*operator.inputs, *operator.outputs} - {-1}) and operator not in allowed
     }
-    return sorted(names - _CONVERSIONS or names)
+    # A minimum is never the reason, but stays in float between operations that are.
+    return sorted(names - _CONVERSIONS - {"SHAPE", "MINIMUM"})
 
 
 def embed_spec(content: bytes, spec: Mapping[str, Any]) -> bytes:
-    """Put a specification into a file: its metadata entry, and the input in its description.
+    """Put a specification into a file: its metadata entry, and the inputs in its description.
 
     Args:
       content: Of a TFLite file.
-      spec: What goes to JSON, with `input.description`.
+      spec: What goes to JSON; each of its `inputs` has a `description`.
     """
     model = read(content)
-    model.description = spec["input"]["description"]
+    model.description = " ".join(each["description"] for each in spec["inputs"])
     buffer = schema.BufferT()
     buffer.data = list(json.dumps(spec, ensure_ascii=False).encode())
     entry = schema.MetadataT()

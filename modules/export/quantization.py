@@ -16,8 +16,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from modules.errors import ModelError
 from modules.export import flatbuffer
+from modules.export.runtimes import Tensors, count_examples, select
 from modules.export.runtimes.litert import dequantize
-from modules.export.tflite import OUTPUT_NAME
+from modules.export.tflite import LOGITS
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class _Layer:
 
 
 def layer_errors(
-    float32_path: str, quantized_path: str, pixels: np.ndarray, limit: int = 5
+    float32_path: str, quantized_path: str, examples: Tensors, limit: int = 5
 ) -> list[dict[str, Any]]:
     """The layers that lose most by quantization, each judged for itself.
 
@@ -43,7 +44,7 @@ def layer_errors(
     Args:
       float32_path: The reference.
       quantized_path: Another variant of the same model.
-      pixels: `uint8 [n, height, width, channels]`, n >= 1.
+      examples: Inputs of the model by name, each `[n, ...]`, n >= 1.
       limit: How many layers.
 
     Returns:
@@ -53,18 +54,22 @@ def layer_errors(
     Raises:
       ModelError: The files have no layer in common.
     """
-    model = flatbuffer.read(Path(float32_path).read_bytes())
-    content = Path(quantized_path).read_bytes()
-    layers = _common_layers(model, flatbuffer.read(content))
-    if {layer.name for layer in layers} <= {OUTPUT_NAME}:
+    model, other = (
+        flatbuffer.read(Path(path).read_bytes()) for path in (float32_path, quantized_path)
+    )
+    layers = _common_layers(model, other)
+    if {layer.name for layer in layers} <= {LOGITS}:
         raise ModelError(
             f"{quantized_path} and {float32_path} must be variants of one model, but no layer "
             "of one has a counterpart in the other; export both again"
         )
+    inputs = flatbuffer.signature_inputs(model)
     givens = _separate(model, layers)
-    reference, shipped = _Run(flatbuffer.write(model)), _Run(content)
+    reference = _Run(flatbuffer.write(model), inputs)
+    shipped = _Run(flatbuffer.write(other), flatbuffer.signature_inputs(other))
     lost, whole = np.zeros(len(layers)), np.zeros(len(layers))
-    for example in pixels:
+    for at in range(count_examples(examples)):
+        example = select(examples, [at])
         shipped.invoke(example, {})
         answers = [shipped.value(layer.quantized) for layer in layers]
         reference.invoke(example, dict(zip(givens, answers, strict=True)))
@@ -83,7 +88,8 @@ def layer_errors(
 class _Run:
     """A file in the interpreter, of which every tensor can be read."""
 
-    def __init__(self, content: bytes):
+    def __init__(self, content: bytes, inputs: Mapping[str, int]):
+        self._inputs = inputs
         self._interpreter = Interpreter(
             model_content=content,
             # XNNPACK fuses operations and keeps what lies between them to itself.
@@ -91,15 +97,15 @@ class _Run:
             experimental_preserve_all_tensors=True,
         )
         self._interpreter.allocate_tensors()
-        self._image = self._interpreter.get_input_details()[0]["index"]
         self._quantization = {
             details["index"]: details["quantization"]
             for details in self._interpreter.get_tensor_details()
         }
 
-    def invoke(self, example: np.ndarray, givens: Mapping[int, np.ndarray]) -> None:
+    def invoke(self, example: Tensors, givens: Mapping[int, np.ndarray]) -> None:
         """Run one example, and further inputs by index."""
-        for index, value in {self._image: example[None], **givens}.items():
+        named = {index: example[name] for name, index in self._inputs.items()}
+        for index, value in {**named, **givens}.items():
             self._interpreter.set_tensor(index, value)
         self._interpreter.invoke()
 
@@ -166,4 +172,4 @@ def _layer_name(tensor: str) -> str:
     """
     scopes = [part.split("/")[-2] for part in tensor.split(";") if "/" in part]
     names = dict.fromkeys(re.sub(r"_\d+$", "", scope) for scope in scopes)
-    return " + ".join(names) or OUTPUT_NAME
+    return " + ".join(names) or LOGITS

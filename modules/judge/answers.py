@@ -69,7 +69,7 @@ class Answers:
     Attributes:
       saved_models: By role.
       variants: Of the student's TFLite files.
-      canaries: Logits of each shipped file for the first examples, in the order of their files.
+      canaries: Logits (values) of each shipped file for the first examples, in their files' order.
       ids: Of the examples.
       features: Values of the features that make the slices, as texts `[n]`.
     """
@@ -95,7 +95,7 @@ def ask(
     Raises:
       ConfigError: An example lacks one of the features.
     """
-    count = len(canaries.tensors)
+    count = canaries.count
     answering = {
         runtime: {
             role: _Answering(ModelFile(role, runtime, path), count) for role, path in paths.items()
@@ -105,7 +105,7 @@ def ask(
     seen, texts_seen = _Identities(), _Texts(features)
     _show(split.serialized(), [seen, texts_seen, *answering[SAVED_MODEL].values()])
     order, transformed = seen.order(), _Identities()
-    _show(split.pixels(), [transformed, *answering[LITERT].values()])
+    _show(split.tensors(), [transformed, *answering[LITERT].values()])
     teacher = ModelFile("teacher", LITERT, models.tflite_file("teacher", REFERENCE))
     asked = [each for models in answering.values() for each in models.values()]
     return Answers(

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from modules.data.eval_split import EvalSplit
 from modules.export import quantization, saved_model
-from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, ModelFile
+from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, ModelFile, Tensors
 from modules.export.tflite import sha256
 from modules.judge import evidence, schema
 from modules.judge.answers import REFERENCE, Answers, JudgedModels, ask
@@ -124,7 +124,7 @@ def evaluate(
     """
     settings = rules.evaluate
     count = max(_TIMED_EXAMPLES, settings.canary_examples)
-    first = Examples(split.first_pixels(count), split.first_serialized(count))
+    first = Examples(split.first_tensors(count), split.first_serialized(count))
     canaries, examples = first.first(settings.canary_examples), first.first(_TIMED_EXAMPLES)
     timing = TimingProcesses(
         timed_files(models, rules), examples, rules.latency, rules.seed, record.log_dir
@@ -314,7 +314,7 @@ def _slices(
 
 
 def _explain(
-    evidence: Evidence, judged: Report, models: JudgedModels, pixels: np.ndarray
+    evidence: Evidence, judged: Report, models: JudgedModels, tensors: Tensors
 ) -> Evidence:
     """The evidence with the worst layers of every quantized variant that has not passed."""
     blamed = {
@@ -330,7 +330,7 @@ def _explain(
             update={
                 "layer_errors": [
                     LayerError.model_validate(error)
-                    for error in quantization.layer_errors(reference, files[name], pixels)
+                    for error in quantization.layer_errors(reference, files[name], tensors)
                 ]
             }
         )

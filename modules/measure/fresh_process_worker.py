@@ -45,10 +45,10 @@ def _answer(parent: Parent, task: dict[str, Any], examples: Any) -> None:
     before = _memory_bytes("VmRSS")
     began = time.perf_counter()
     model = runtimes.load(runtime, path)
-    logits = [model.answer(examples[:1])]
+    logits = [model.answer(runtimes.select(examples, [0]))]
     load_ms = 1e3 * (time.perf_counter() - began)
-    if len(examples) > 1:
-        logits.append(model.answer(examples[1:]))
+    if others := range(1, runtimes.count_examples(examples)):
+        logits.append(model.answer(runtimes.select(examples, others)))
     parent.answer(
         {
             "load_ms": load_ms,

@@ -10,6 +10,7 @@ import numpy as np
 
 # uint8 [3, 2, 2, 1]; the answers are the sum and minus the sum.
 PIXELS = np.array([[1, 2, 3, 4], [10, 20, 30, 40], [0, 0, 0, 255]], np.uint8).reshape(3, 2, 2, 1)
+TENSORS = {"image": PIXELS}
 ANSWERS = np.array([[10, -10], [100, -100], [255, -255]], np.float32)
 
 
@@ -83,7 +84,10 @@ def write_tflite(path: Path, answer: Callable[[Any], Any]) -> str:
     import tensorflow as tf
 
     module = tf.Module()
-    function = tf.function(answer, input_signature=[tf.TensorSpec((1, 2, 2, 1), tf.uint8)])
+    function = tf.function(
+        lambda image: {"logits": answer(image)},
+        input_signature=[tf.TensorSpec((1, 2, 2, 1), tf.uint8)],
+    )
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [function.get_concrete_function()], module
     )
@@ -96,7 +100,10 @@ def write_int8_tflite(path: Path) -> str:
     import tensorflow as tf
 
     module = tf.Module()
-    function = tf.function(sums, input_signature=[tf.TensorSpec((1, 2, 2, 1), tf.float32)])
+    function = tf.function(
+        lambda image: {"logits": sums(image)},
+        input_signature=[tf.TensorSpec((1, 2, 2, 1), tf.float32)],
+    )
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [function.get_concrete_function()], module
     )

@@ -10,7 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 from modules.export.runtimes.litert import LiteRT
-from modules.export.runtimes.protocol import Examples, LoadedModel, ModelFile, Query, Runtime
+from modules.export.runtimes.protocol import (
+    Examples,
+    LoadedModel,
+    ModelFile,
+    Query,
+    Runtime,
+    Tensors,
+    count_examples,
+    select,
+)
 from modules.export.runtimes.saved_model import SavedModel
 
 LITERT, SAVED_MODEL = "litert", "saved_model"
@@ -25,7 +34,10 @@ __all__ = [
     "ModelFile",
     "Query",
     "Runtime",
+    "Tensors",
+    "count_examples",
     "load",
+    "select",
     "taken_by",
 ]
 

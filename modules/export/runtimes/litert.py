@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modules.export.runtimes.protocol import Form, LoadedModel
+from modules.export.runtimes.protocol import Form, LoadedModel, Tensors
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
+
+SIGNATURE = "serving_default"
 
 
 class LiteRT:
@@ -26,49 +28,76 @@ class LiteRT:
         import ai_edge_litert.interpreter  # noqa: F401
 
     def load(self, path: str, threads: int, batch_size: int) -> LoadedModel:
-        """Load a file with one input and one output."""
+        """Load a file with the signature `serving_default`, of any inputs and one output."""
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(model_path=path, num_threads=threads)
-        wanted, _ = only_tensors(interpreter)
-        shape, dtype = [batch_size, *wanted["shape"][1:].tolist()], np.dtype(wanted["dtype"])
-        if batch_size != wanted["shape"][0]:
-            interpreter.resize_tensor_input(wanted["index"], shape, strict=False)
+        inputs, _ = signature_tensors(interpreter)
+        for wanted in inputs.values():
+            if batch_size != wanted["shape"][0]:
+                shape = [batch_size, *wanted["shape"][1:]]
+                interpreter.resize_tensor_input(wanted["index"], shape, strict=False)
         interpreter.allocate_tensors()
-        _, given = only_tensors(interpreter)
+        inputs, given = signature_tensors(interpreter)
+        if given["shape"][0] != batch_size:
+            # An operation may compute a shape, which is then known after an answer alone.
+            for wanted in inputs.values():
+                interpreter.set_tensor(wanted["index"], np.zeros(wanted["shape"], wanted["dtype"]))
+            interpreter.invoke()
+            inputs, given = signature_tensors(interpreter)
         if given["shape"][0] != batch_size:
             raise ValueError(f"it answers {given['shape'].tolist()} to a batch of {batch_size}")
-        input_index, output_index = wanted["index"], given["index"]
+        set_tensor, output = interpreter.set_tensor, given["index"]
 
-        def query(batch: NDArray[Any]) -> NDArray[Any]:
-            interpreter.set_tensor(input_index, batch)
+        def query(batch: Sequence[tuple[int, NDArray[Any]]]) -> NDArray[Any]:
+            for index, values in batch:
+                set_tensor(index, values)
             interpreter.invoke()
-            return interpreter.get_tensor(output_index)
-
-        def prepare(examples: Sequence[NDArray[Any]]) -> NDArray[Any]:
-            batch = np.ascontiguousarray(examples)
-            if batch.dtype != dtype or list(batch.shape) != shape:
-                raise ValueError(
-                    f"it takes {dtype} {tuple(shape[1:])}, but an example is "
-                    f"{batch.dtype} {batch.shape[1:]}; pass what Transform emits"
-                )
-            return batch
+            return interpreter.get_tensor(output)
 
         return LoadedModel(
-            query, lambda output: dequantize(output, given["quantization"]), prepare, batch_size
+            query,
+            lambda values: dequantize(values, given["quantization"]),
+            lambda examples: _batch(inputs, examples),
+            batch_size,
         )
 
 
-def only_tensors(interpreter: Interpreter) -> tuple[dict[str, Any], dict[str, Any]]:
-    """LiteRT's details of the one input and the one output.
+def signature_tensors(interpreter: Interpreter) -> tuple[dict[str, Any], dict[str, Any]]:
+    """LiteRT's details of the signature's inputs, by name, and of its one output.
 
     Raises:
-      ValueError: There are others.
+      ValueError: There is no signature `serving_default`, or it has other outputs.
     """
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ValueError("it must have one input and one output")
-    return inputs[0], outputs[0]
+    signatures = interpreter.get_signature_list()
+    if SIGNATURE not in signatures or len(signatures[SIGNATURE]["outputs"]) != 1:
+        raise ValueError(f"it must have the signature {SIGNATURE} with one output")
+    runner = interpreter.get_signature_runner(SIGNATURE)
+    (output,) = runner.get_output_details().values()
+    return runner.get_input_details(), output
+
+
+def _batch(inputs: dict[str, Any], examples: Tensors) -> list[tuple[int, NDArray[Any]]]:
+    """The tensors that are set, by their index.
+
+    Raises:
+      ValueError: The examples are not what the file takes.
+    """
+    if set(examples) != set(inputs):
+        raise ValueError(
+            f"its inputs are {', '.join(sorted(inputs))}, but the examples have "
+            f"{', '.join(sorted(examples))}; pass what Transform emits"
+        )
+    batch = []
+    for name, wanted in inputs.items():
+        values, shape = np.ascontiguousarray(examples[name]), tuple(wanted["shape"].tolist())
+        if values.dtype != wanted["dtype"] or values.shape != shape:
+            raise ValueError(
+                f"it takes {name} as {np.dtype(wanted['dtype'])} {shape[1:]}, but an example is "
+                f"{values.dtype} {values.shape[1:]}; pass what Transform emits"
+            )
+        batch.append((wanted["index"], values))
+    return batch
 
 
 def dequantize(values: NDArray[Any], quantization: tuple[float, int]) -> NDArray[np.float32]:

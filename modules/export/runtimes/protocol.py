@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 _BATCHES = 8
 
 Query = Callable[[Any], NDArray[Any]]
+# Inputs of the models by name, each `[k, ...]`, as Transform emits them.
+Tensors = Mapping[str, NDArray[Any]]
 # Examples as Transform emits them, or serialized ones as a server is sent them.
 Form = Literal["tensors", "serialized"]
 
@@ -23,7 +25,7 @@ class LoadedModel:
 
     Attributes:
       query: One batch in, its output out: all that an application pays for an answer.
-      logits: The output as float32 logits; of an integer output by its scale.
+      logits: The output as float32 logits (regression: values); of an integer output by its scale.
       prepare: Examples, as many as `batch_size`, to the batch that `query` takes.
       batch_size: Number of examples in a batch.
       any_batch: Whether batches of other sizes are answered too.
@@ -36,21 +38,39 @@ class LoadedModel:
     any_batch: bool = False
 
     def answer(self, examples: Any) -> NDArray[np.float32]:
-        """Logits `[n, classes]` of n >= 1 examples; n is a multiple of a fixed batch size."""
-        size = len(examples) if self.any_batch else self.batch_size
-        begins = range(0, len(examples), size)
-        outputs = [self.query(self.prepare(examples[begin : begin + size])) for begin in begins]
+        """Logits `[n, outputs]` of n >= 1 examples; n is a multiple of a fixed batch size."""
+        count = count_examples(examples)
+        size = count if self.any_batch else self.batch_size
+        outputs = [
+            self.query(self.prepare(select(examples, range(begin, min(begin + size, count)))))
+            for begin in range(0, count, size)
+        ]
         return self.logits(np.concatenate(outputs))
 
     def batches(self, examples: Any) -> list[Any]:
         """Batches of `batch_size` that go round and round the examples."""
-        count = len(examples)
+        count = count_examples(examples)
         number = min(_BATCHES, -(-count // self.batch_size)) if self.batch_size > 1 else count
-        batches = []
-        for start in range(0, number * self.batch_size, self.batch_size):
-            chosen = [(start + offset) % count for offset in range(self.batch_size)]
-            batches.append(self.prepare([examples[index] for index in chosen]))
-        return batches
+        return [
+            self.prepare(
+                select(examples, [(start + offset) % count for offset in range(self.batch_size)])
+            )
+            for start in range(0, number * self.batch_size, self.batch_size)
+        ]
+
+
+def count_examples(examples: Any) -> int:
+    """Number of examples, whichever form they have."""
+    if isinstance(examples, Mapping):
+        return len(next(iter(examples.values()), ()))
+    return len(examples)
+
+
+def select(examples: Any, indices: Sequence[int]) -> Any:
+    """Some of the examples, in the form that they have."""
+    if isinstance(examples, Mapping):
+        return {name: values[list(indices)] for name, values in examples.items()}
+    return [examples[index] for index in indices]
 
 
 class Runtime(Protocol):
@@ -92,31 +112,39 @@ class Examples:
     """The same examples in both forms.
 
     Attributes:
-      tensors: `[k, ...]`, k >= 1, as Transform emits them.
+      tensors: The inputs of the models by name, each `[k, ...]`, k >= 1, as Transform emits them.
       serialized: k `tf.train.Example`s; empty if no runtime takes them.
 
     Raises:
-      ValueError: There is no example, or not the same number of both.
+      ValueError: There is no example, or not the same number of all.
     """
 
-    tensors: NDArray[Any]
+    tensors: Tensors
     serialized: Sequence[bytes] = ()
 
     def __post_init__(self) -> None:
-        if not len(self.tensors) or len(self.serialized) not in (0, len(self.tensors)):
+        counts = {len(values) for values in self.tensors.values()}
+        if len(counts) != 1 or counts == {0} or len(self.serialized) not in (0, *counts):
             raise ValueError(
                 "there must be an example, and as many serialized as tensors or none, got "
-                f"{len(self.serialized)} and {len(self.tensors)}"
+                f"{len(self.serialized)} and {', '.join(map(str, sorted(counts))) or 'no input'}"
             )
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return count_examples(self.tensors)
 
     def first(self, count: int) -> Examples:
         """The first of the examples."""
-        return Examples(self.tensors[:count], self.serialized[:count])
+        tensors = {name: values[:count] for name, values in self.tensors.items()}
+        return Examples(tensors, self.serialized[:count])
 
     def pack(self) -> dict[str, NDArray[Any]]:
         """Arrays that `unpack` understands; texts as bytes and lengths, so nothing is pickled."""
-        return {
-            "tensors": self.tensors,
+        inputs = {f"input_{at}": values for at, values in enumerate(self.tensors.values())}
+        return inputs | {
+            "names": np.array([*self.tensors]),
             "text": np.frombuffer(b"".join(self.serialized), np.uint8),
             "lengths": np.array([len(each) for each in self.serialized], np.int64),
         }
@@ -127,4 +155,5 @@ class Examples:
         text, ends = arrays["text"].tobytes(), np.cumsum(arrays["lengths"])
         starts = ends - arrays["lengths"]
         serialized = [text[start:end] for start, end in zip(starts, ends, strict=True)]
-        return cls(arrays["tensors"], serialized)
+        names = arrays["names"].tolist()
+        return cls({name: arrays[f"input_{at}"] for at, name in enumerate(names)}, serialized)

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from modules.export.runtimes.protocol import Form, LoadedModel
 
-_SIGNATURE, _INPUT, _OUTPUT = "serving_default", "examples", "logits"
+_SIGNATURE, _INPUT = "serving_default", "examples"
+# The first of them that the signature has; `values` is a regression's.
+_OUTPUTS = ("logits", "values")
 
 
 class SavedModel:
@@ -38,12 +40,15 @@ class SavedModel:
         if _SIGNATURE not in loaded.signatures:
             raise ValueError(f"it has no signature {_SIGNATURE}")
         signature = loaded.signatures[_SIGNATURE]
+        output = next((key for key in _OUTPUTS if key in signature.structured_outputs), None)
+        if output is None:
+            raise ValueError(f"its signature {_SIGNATURE} must answer {' or '.join(_OUTPUTS)}")
 
         def query(batch: Any) -> NDArray[Any]:
             assert loaded  # It owns the variables; without it the signature loses them.
-            return signature(**{_INPUT: batch})[_OUTPUT].numpy()
+            return signature(**{_INPUT: batch})[output].numpy()
 
-        def logits(output: NDArray[Any]) -> NDArray[np.float32]:
-            return output.astype(np.float32)
+        def logits(values: NDArray[Any]) -> NDArray[np.float32]:
+            return values.astype(np.float32)
 
         return LoadedModel(query, logits, tf.constant, batch_size, any_batch=True)

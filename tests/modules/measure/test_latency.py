@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from runtime_models import (
     PIXELS,
+    TENSORS,
     serialized,
     slow_sums,
     stubborn_sums,
@@ -118,7 +119,7 @@ def measured(files: SimpleNamespace) -> Measurements:
         ModelFile("stubborn", LITERT, files.stubborn),
         ModelFile("teacher", LITERT, files.slow),
     ]
-    return _measure(models, Examples(PIXELS), SETTINGS, seed=0)
+    return _measure(models, Examples(TENSORS), SETTINGS, seed=0)
 
 
 def test_every_model_is_timed_in_every_process_and_round(measured: Measurements) -> None:
@@ -164,7 +165,7 @@ def test_saved_models_are_timed_without_keras(files: SimpleNamespace) -> None:
         ModelFile("teacher", SAVED_MODEL, files.slow_saved),
         ModelFile("student", SAVED_MODEL, files.saved),
     ]
-    examples = Examples(PIXELS, files.serialized)
+    examples = Examples(TENSORS, files.serialized)
     measured = _measure(models, examples, SETTINGS, seed=0)
     assert set(measured.timings) == {"saved_model_batch_1", "saved_model_batch_4"}
     for models in measured.timings.values():
@@ -175,8 +176,15 @@ def test_saved_models_are_timed_without_keras(files: SimpleNamespace) -> None:
 @pytest.mark.parametrize(
     ("examples", "message"),
     [
-        (PIXELS.astype(np.float32), r"it takes uint8 \(2, 2, 1\), but an example is float32"),
-        (PIXELS.reshape(3, 4, 1, 1), r"it takes uint8 .* an example is uint8 \(4, 1, 1\)"),
+        (
+            {"image": PIXELS.astype(np.float32)},
+            r"it takes image as uint8 \(2, 2, 1\), but an example is float32",
+        ),
+        (
+            {"image": PIXELS.reshape(3, 4, 1, 1)},
+            r"it takes image as uint8 .* an example is uint8 \(4, 1, 1\)",
+        ),
+        ({"pixels": PIXELS}, "its inputs are image, but the examples have pixels"),
     ],
 )
 def test_examples_that_do_not_fit(files: SimpleNamespace, examples, message: str) -> None:
@@ -194,7 +202,7 @@ def test_a_file_that_is_no_model(
         path.write_bytes(content)
     models = [ModelFile("teacher", LITERT, files.sums), ModelFile("student", LITERT, str(path))]
     with pytest.raises(ModelError, match=r"student\.tflite cannot be timed on litert: "):
-        _measure(models, Examples(PIXELS), SETTINGS, seed=0)
+        _measure(models, Examples(TENSORS), SETTINGS, seed=0)
 
 
 def test_a_killed_process_is_one_line(
@@ -212,7 +220,7 @@ os.kill(os.getpid(), 9)
     monkeypatch.setattr(latency, "latency_worker", ModuleType("dies_while_timing"))
     models = [ModelFile("teacher", LITERT, files.sums), ModelFile("student", LITERT, files.slow)]
     with pytest.raises(ModelError, match=r"slow\.tflite, .*sums\.tflite cannot be .*: killed by"):
-        _measure(models, Examples(PIXELS), SETTINGS, seed=0)
+        _measure(models, Examples(TENSORS), SETTINGS, seed=0)
 
 
 def test_processes_start_together_and_measure_one_at_a_time(
@@ -238,11 +246,11 @@ parent.answer({{"plans": {{}}, "skipped": {{}}, "affinity": []}}, values)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(latency, "latency_worker", ModuleType("logs_its_turn"))
     settings = SETTINGS.model_copy(update={"processes": 3})
-    _measure([ModelFile("teacher", LITERT, files.sums)], Examples(PIXELS), settings, seed=0)
+    _measure([ModelFile("teacher", LITERT, files.sums)], Examples(TENSORS), settings, seed=0)
     words = (tmp_path / "log").read_text().split()
     assert words == ["ready"] * 3 + ["begin", "end"] * 3
 
 
 def test_models_need_a_teacher(files: SimpleNamespace) -> None:
     with pytest.raises(ValueError, match=r"files must have a teacher on litert, got \['student'\]"):
-        _measure([ModelFile("student", LITERT, files.sums)], Examples(PIXELS), SETTINGS, 0)
+        _measure([ModelFile("student", LITERT, files.sums)], Examples(TENSORS), SETTINGS, 0)

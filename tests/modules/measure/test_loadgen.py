@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runtime_models import PIXELS, slow_sums, sums, write_tflite
+from runtime_models import TENSORS, slow_sums, sums, write_tflite
 
 from modules.errors import ConfigError
 from modules.export.runtimes import LITERT, Examples, ModelFile
@@ -25,7 +25,7 @@ SETTINGS = LatencySettings(
 def test_a_missing_package_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loadgen, "MODULE", "mlperf_loadgen_that_nobody_has")
     with pytest.raises(ConfigError, match=r"pip install mlcommons-loadgen, or set latency\.engine"):
-        TimingProcesses([], Examples(PIXELS), SETTINGS, seed=0, log_dir="logs")
+        TimingProcesses([], Examples(TENSORS), SETTINGS, seed=0, log_dir="logs")
 
 
 def _summary(log_dir: Path) -> str:
@@ -53,7 +53,7 @@ def test_all_models_alternate_in_short_tests(tmp_path: Path) -> None:
     path = write_tflite(tmp_path / "sums.tflite", sums)
     models = [ModelFile(role, LITERT, path) for role in ("teacher", "student")]
     logs = tmp_path / "logs"
-    with TimingProcesses(models, Examples(PIXELS), SETTINGS, 0, str(logs)) as processes:
+    with TimingProcesses(models, Examples(TENSORS), SETTINGS, 0, str(logs)) as processes:
         measured = processes.measure()
     tests = sorted(str(each.parent.relative_to(logs)) for each in logs.rglob("*summary.txt"))
     names = ("harness", "student", "teacher", "teacher_again")
@@ -88,7 +88,7 @@ def test_both_engines_agree_on_the_speedup(tmp_path: Path) -> None:
         for engine, found in ratios.items():
             settings = LatencySettings(engine=engine, batch_size=2)
             logs = str(tmp_path / str(seed))
-            with TimingProcesses(models, Examples(PIXELS), settings, seed, logs) as processes:
+            with TimingProcesses(models, Examples(TENSORS), settings, seed, logs) as processes:
                 measured = processes.measure()
             found.append(measured.speedups(0.95)["litert_batch_1"]["student"]["median"])
     ours, official = (float(np.median(found)) for found in ratios.values())
