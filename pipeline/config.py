@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
+from modules.data.sources.registry import find_source
 from modules.errors import ConfigError, did_you_mean
 from modules.settings import (
     MOST_TEACHERS,
@@ -160,11 +160,9 @@ def check_local_paths(config: PipelineConfig) -> None:
     """What a run on this machine needs to find; a run elsewhere has other file systems.
 
     Raises:
-      ConfigError: `data.path` is no directory here.
+      ConfigError: There is nothing at `data.path`.
+      DataError: What is there cannot be used.
     """
     path = config.data.path
-    if path and "://" not in path and not os.path.isdir(path):
-        raise ConfigError(
-            f"data.path must be an existing directory, got {path!r}; set it to a directory with "
-            "one sub-folder of PNG or JPEG files per class"
-        )
+    if path and "://" not in path:
+        find_source(config.data).look(config.data)

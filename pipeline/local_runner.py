@@ -8,36 +8,33 @@ Also a runner file of the `tfx` command line:
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.pusher.executor import PUSHED_TFLITE_PROPERTY
-from modules.data.sources.image_folder import METADATA_FILE
-from modules.data.sources.registry import open_source
-from modules.data.spec import InputSpec, OutputSpec
-from modules.distill.distiller import Distiller
-from modules.errors import ConfigError
-from modules.models import zoo
-from modules.push.publish import open_destination
+from modules.data.features.protocol import FeatureStatistics
+from modules.data.features.statistics import STATISTICS_FILE, read_statistics
+from modules.data.spec import Dataset, DataSpec, read_dataset, read_spec
 from modules.report.files import REPORT_FILES
-from modules.search.space import choices
-from modules.settings import DataSettings, DistillSettings, ImageFeature, RuntimeSettings, Task
-from modules.teachers import soft_targets
+from modules.settings import RuntimeSettings
 from pipeline.beam_arguments import beam_arguments
 from pipeline.config import PipelineConfig, load_config
 from pipeline.graph import Places, create_pipeline, uncached_nodes
 from pipeline.output_lock import exclusive
+from pipeline.preflight import check_places, check_spec
 from pipeline.terminal.console import run_console
 
 _LOG = logging.getLogger("tfx_distill.run")
@@ -45,20 +42,41 @@ _FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution
 
 
 class LocalRunner(LocalDagRunner):
-    """LocalDagRunner with an order of our own; never caches the nodes of `uncached_nodes`."""
+    """LocalDagRunner with an order of our own; never caches the nodes of `uncached_nodes`.
 
-    def __init__(self, config: PipelineConfig):
+    Args:
+      config: The experiment.
+      after_transform: Called when the data are transformed; whether to go on.
+    """
+
+    def __init__(self, config: PipelineConfig, after_transform: Callable[[], bool] | None = None):
         super().__init__()
         self._uncached = uncached_nodes(config)
+        self._after_transform = after_transform
 
     def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: Any = None) -> None:
         """Runs a compiled pipeline, nodes one after another."""
+        # Here rather than in every part, so that all parts are one run.
+        runtime_parameter_utils.substitute_runtime_parameter(
+            pipeline,
+            {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()},
+        )
         for node in pipeline.nodes:
             if node.pipeline_node.node_info.id in self._uncached:
                 node.pipeline_node.execution_options.caching_options.enable_cache = False
         ordered = teacher_first(list(pipeline.nodes))
+        if self._after_transform is None:
+            self._run_nodes(pipeline, ordered, run_options)
+            return
+        identities = [node.pipeline_node.node_info.id for node in ordered]
+        data = identities.index("Transform") + 1
+        self._run_nodes(pipeline, ordered[:data], run_options)
+        if self._after_transform():
+            self._run_nodes(pipeline, ordered[data:], run_options)
+
+    def _run_nodes(self, pipeline: Any, nodes: Sequence[Any], run_options: Any) -> None:
         del pipeline.nodes[:]
-        pipeline.nodes.extend(ordered)
+        pipeline.nodes.extend(nodes)
         super().run_with_ir(pipeline, run_options)
 
 
@@ -70,6 +88,21 @@ def teacher_first(nodes: Sequence[Any]) -> list[Any]:
     control = identities.index("Control")
     after = max(identities.index("Distiller"), control)
     return [*nodes[:control], *nodes[control + 1 : after + 1], nodes[control], *nodes[after + 1 :]]
+
+
+@dataclass(frozen=True)
+class ReadData:
+    """What the nodes that read and transform the data have found.
+
+    Attributes:
+      dataset: All examples.
+      spec: What the models take and answer.
+      statistics: Of the raw features, in the training split.
+    """
+
+    dataset: Dataset
+    spec: DataSpec
+    statistics: dict[str, FeatureStatistics]
 
 
 @dataclass(frozen=True)
@@ -101,64 +134,6 @@ def places(output: Path, runtime: RuntimeSettings | None = None) -> Places:
     )
 
 
-def preflight(config: PipelineConfig) -> None:
-    """Find out in seconds what would otherwise fail after minutes.
-
-    Finds the file systems, lists the data, builds the models and finds the layers.
-
-    Raises:
-      UserError: What is wrong with the data or the models.
-    """
-    if config.push.destination:
-        open_destination(config.push.destination)
-    source = open_source(config.data)
-    source.items()
-    _check_slices(config, ("class_name", "label", *source.features))
-    inputs, output = _image_spec(config.data, source.labels)
-    teacher, student, *_ = (
-        zoo.build_model(model, inputs, output)
-        for model in (config.teacher, config.student, *config.more_teachers)
-    )
-    soft_targets.check_top_k(config.distill.top_k, output)
-    variants = choices(config.tune, config.student) if config.tune else []
-    for model in (student, *(zoo.build_model(each, inputs, output) for each in variants)):
-        if config.distill.soft_targets == "online":
-            # Finds the layers of feature methods; a later generation learns from a student.
-            _check_layers(config.distill, teacher, model)
-            if config.distill.generations > 1:
-                _check_layers(config.distill, model, model)
-
-
-def _image_spec(
-    data: DataSettings, labels: Sequence[str]
-) -> tuple[dict[str, InputSpec], OutputSpec]:
-    inputs = {
-        name: InputSpec(name=name, kind="image", feature=name, shape=each.shape, dtype="uint8")
-        for name, each in data.features.items()
-        if isinstance(each, ImageFeature)
-    }
-    task: Task = "binary" if len(labels) == 2 else "classification"
-    return inputs, OutputSpec(task=task, size=len(labels), classes=tuple(labels))
-
-
-def _check_layers(settings: DistillSettings, teacher: keras.Model, student: keras.Model) -> None:
-    try:
-        Distiller(teacher, student, settings.methods)
-    except ConfigError as error:
-        raise ConfigError(f"distill.{error}") from error
-
-
-def _check_slices(config: PipelineConfig, known: tuple[str, ...]) -> None:
-    for features in config.evaluate.slices:
-        for name in features:
-            if name not in known:
-                raise ConfigError(
-                    f"evaluate.slices: {name!r} must be a feature of the examples, which are "
-                    f"{', '.join(known)}; further ones are the columns of {METADATA_FILE} in "
-                    "data.path"
-                )
-
-
 def run(config: PipelineConfig, output: str | Path) -> Outcome:
     """Run the whole pipeline; an identical earlier run in `output` is served from the cache.
 
@@ -171,13 +146,50 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
     """
     output = Path(output)
     _LOG.info("checking data and models")
-    preflight(config)
+    check_places(config)
+    where = places(output, config.runtime)
+
+    def check_data() -> bool:
+        check_spec(config, read_data(config.name, where).spec)
+        return True
+
+    os.makedirs(where.pipeline_root, exist_ok=True)
+    with exclusive(output):
+        close_interrupted(where)
+        LocalRunner(config, check_data).run(create_pipeline(config, where))
+        return collect_outcome(config.name, output)
+
+
+def inspect(config: PipelineConfig, output: str | Path) -> ReadData:
+    """Run the nodes that read and transform the data; a later `run` is served their results.
+
+    Args:
+      config: From `load_config`.
+      output: Directory of this pipeline's runs; made if it is not there.
+
+    Raises:
+      UserError: What the user can fix.
+    """
+    output = Path(output)
     where = places(output, config.runtime)
     os.makedirs(where.pipeline_root, exist_ok=True)
     with exclusive(output):
         close_interrupted(where)
-        LocalRunner(config).run(create_pipeline(config, where))
-        return collect_outcome(config.name, output)
+        LocalRunner(config, after_transform=lambda: False).run(create_pipeline(config, where))
+        return read_data(config.name, where)
+
+
+def read_data(pipeline_name: str, where: Places) -> ReadData:
+    """Of the newest finished executions."""
+    with metadata.Metadata(where.metadata) as handle:
+        examples = _latest_output(handle.store, pipeline_name, "ExampleGen", "examples")
+        statistics = _latest_output(handle.store, pipeline_name, "StatisticsGen", "statistics")
+        graph = _latest_output(handle.store, pipeline_name, "Transform", "transform_graph")
+    return ReadData(
+        read_dataset(examples.uri),
+        read_spec(graph.uri),
+        read_statistics(os.path.join(statistics.uri, "Split-train", STATISTICS_FILE)),
+    )
 
 
 def close_interrupted(where: Places) -> None:

@@ -118,7 +118,7 @@ def _of_kinds(inputs: dict[str, Any], spec: DataSpec) -> dict[str, Any]:
     for name, settings in spec.features.items():
         made = [each for each in spec.inputs if each.feature == name]
         # The feature itself first, what goes with it behind.
-        made.sort(key=lambda each, name=name: each.name != name)  # type: ignore[misc]
+        made.sort(key=lambda each, name=name: each.name != name)
         outputs |= KINDS[settings.kind].transform(inputs[name], settings, made)
     return outputs
 
