@@ -50,7 +50,7 @@ def check_spec(config: PipelineConfig, spec: DataSpec) -> None:
       UserError: What does not fit.
     """
     check_augmentation(config.augment, spec)
-    check_methods(config.distill, spec.output.task)
+    check_methods(config.distill, task=spec.output.task)
     _check_models(config, spec.by_name, spec.output)
 
 
