@@ -23,8 +23,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.pusher.executor import PUSHED_TFLITE_PROPERTY
-from modules.data.sources.image_folder import METADATA_FILE
-from modules.data.sources.registry import open_source
+from modules.data.sources.registry import find_source
 from modules.distill.distiller import Distiller
 from modules.errors import ConfigError
 from modules.models import zoo
@@ -110,9 +109,10 @@ def preflight(config: PipelineConfig) -> None:
     """
     if config.push.destination:
         open_destination(config.push.destination)
-    source = open_source(config.data)
-    source.items()
-    _check_slices(config, ("class_name", "label", *source.features))
+    source = find_source(config.data)
+    features = source.look(config.data)
+    if features is not None:
+        _check_slices(config, ("class_name", "label", *features))
     shape, classes = config.data.input_shape, len(source.labels)
     teacher, student, *_ = (
         zoo.build_model(model, shape, classes)
@@ -141,8 +141,7 @@ def _check_slices(config: PipelineConfig, known: tuple[str, ...]) -> None:
             if name not in known:
                 raise ConfigError(
                     f"evaluate.slices: {name!r} must be a feature of the examples, which are "
-                    f"{', '.join(known)}; further ones are the columns of {METADATA_FILE} in "
-                    "data.path"
+                    f"{', '.join(known)}"
                 )
 
 
