@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
 from tfx.components.example_validator import component
 from tfx.components.example_validator import executor as tfx_executor
 from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import io_utils
+from tfx.utils import io_utils, writer_utils
 
+from components.schema_gen import UNLABELED_ENVIRONMENT
+from modules.data.splits import UNLABELED
 from modules.errors import DataError
 
 
@@ -45,6 +48,24 @@ class Executor(tfx_executor.Executor):
         if found:
             raise DataError("the examples do not fit their schema: " + "; ".join(found))
         return output
+
+    def _Validate(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> anomalies_pb2.Anomalies:
+        """TFX's, in the environment without label where there is none."""
+        (statistics,), (schema,) = (
+            inputs[key] if isinstance(inputs[key], list) else [inputs[key]]
+            for key in (
+                standard_component_specs.STATISTICS_KEY,
+                standard_component_specs.SCHEMA_KEY,
+            )
+        )
+        (directory,) = outputs.values()
+        unlabeled = os.path.basename(directory) == f"Split-{UNLABELED}"
+        environment = UNLABELED_ENVIRONMENT if unlabeled else None
+        anomalies = tfdv.validate_statistics(statistics, schema, environment)
+        writer_utils.write_anomalies(
+            os.path.join(directory, tfx_executor.DEFAULT_FILE_NAME), anomalies
+        )
+        return anomalies
 
 
 class ExampleValidator(component.ExampleValidator):

@@ -90,9 +90,11 @@ def _data_nodes(
     )
     schema = SchemaGen(
         statistics=statistics.outputs["statistics"],
-        infer_feature_shape=True,
-        # What is odd in eval alone must not become part of what is expected.
-        exclude_splits=["eval"],
+        features={
+            "data.features": sorted(config.data.features),
+            "data.exclude": config.data.exclude,
+        },
+        schema_file=config.data.schema_file,
         code_digest=digest,
     )
     validator = ExampleValidator(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import keras
 
 from modules.data.augmentation import check_augmentation
-from modules.data.sources.image_listing import METADATA_FILE, Listing
+from modules.data.sources.image_listing import Listing
 from modules.data.sources.registry import find_source
 from modules.data.spec import DataSpec, InputSpec, OutputSpec
 from modules.distill.distiller import Distiller
@@ -105,6 +105,5 @@ def _check_slices(config: PipelineConfig, known: tuple[str, ...]) -> None:
             if name not in known:
                 raise ConfigError(
                     f"evaluate.slices: {name!r} must be a feature of the examples, which are "
-                    f"{', '.join(known)}; further ones are the columns of {METADATA_FILE} in "
-                    "data.path"
+                    f"{', '.join(known)}"
                 )

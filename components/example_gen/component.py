@@ -17,8 +17,9 @@ from tfx.proto import example_gen_pb2
 
 from components.example_gen.executor import Executor, pack_settings
 from components.run_parameters import Parameters
-from modules.data.sources.protocol import EVAL, TRAIN, Part
+from modules.data.sources.protocol import Part
 from modules.data.sources.registry import SOURCES
+from modules.data.splits import EVAL, TRAIN
 from modules.settings import DataSettings, Task
 
 

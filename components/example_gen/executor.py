@@ -23,10 +23,10 @@ from modules.data.labels import Labels, decide_labels
 from modules.data.raw_examples import Reader
 from modules.data.scan import Scan, check_scan, image_features
 from modules.data.sources.file_source import join
-from modules.data.sources.protocol import EVAL, TRAIN, UNLABELED, Part
+from modules.data.sources.protocol import Part
 from modules.data.sources.registry import SOURCES, find_source
-from modules.data.spec import DATASET_FILE, write_json
-from modules.data.splits import Splitter, stratify
+from modules.data.spec import DATASET_FILE, Kind, write_json
+from modules.data.splits import EVAL, TRAIN, UNLABELED, Splitter, stratify
 from modules.data.tally import Tally, check_tally
 from modules.errors import DataError
 from modules.settings import DataSettings, Task
@@ -196,10 +196,9 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
             _LOG.warning("%d unlabeled example(s) are left out: they are in eval", tally.dropped)
         check_tally(tally, labels, settings, unlabeled=unlabeled)
         back = {theirs: ours for ours, theirs in settings.rename.items()}
-        images = {back.get(name, name): "image" for name in image_features(scan)}
-        dataset = tally.dataset(
-            labels, weighted=bool(settings.weight), kinds={**images, **reading.source.kinds}
-        )
+        kinds: dict[str, Kind] = dict(reading.source.kinds)
+        kinds |= {back.get(name, name): "image" for name in image_features(scan)}
+        dataset = tally.dataset(labels, weighted=bool(settings.weight), kinds=kinds)
         write_json(dataset, artifact.uri, DATASET_FILE)
 
     def _summarize(self, transform: beam.PTransform) -> Any:

@@ -18,8 +18,8 @@ from modules.data.duplicates import RECORD, Duplicates, by_bucket, find_duplicat
 from modules.data.labels import Labels
 from modules.data.raw_examples import RawExample, Reader, written
 from modules.data.scan import Scan, scan_row
-from modules.data.sources.protocol import EVAL, TRAIN, UNLABELED, Prepared, Row, Source
-from modules.data.splits import short
+from modules.data.sources.protocol import Prepared, Row, Source
+from modules.data.splits import EVAL, TRAIN, UNLABELED, short
 from modules.data.tally import Tally
 from modules.data.values import values
 from modules.errors import UserError
@@ -124,13 +124,17 @@ def write_all(
             TRAIN, EVAL, UNLABELED, main="tallies"
         ),
     )
-    for index, part in enumerate(parts):
+    for part, found in zip(reading.prepared.parts, parts, strict=True):
         for split, directory in directories.items():
+            if split not in (part.name, UNLABELED) and part.name != "all":
+                continue
             # Readers take any file of the directory.
-            prefix = f"{directory}/data_tfrecord" + (f"-part{index}" if index else "")
-            name = f"WriteSplit[{split}][{index}]"
+            suffix = "" if part.name in (split, "all") else f"-{part.name}"
+            prefix = f"{directory}/data_tfrecord{suffix}"
             # Not TFX's, which shuffles.
-            part[split] | name >> beam.io.WriteToTFRecord(prefix, file_name_suffix=".gz")
+            found[split] | f"WriteSplit[{split}][{part.name}]" >> beam.io.WriteToTFRecord(
+                prefix, file_name_suffix=".gz"
+            )
     return (
         [part.tallies for part in parts]
         | beam.Flatten()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modules.data.sources.protocol import EVAL, TRAIN, UNLABELED
+from modules.data.splits import EVAL, TRAIN, UNLABELED
 
 SIDES = (TRAIN, EVAL, UNLABELED)
 # Content, id and label by 64, 64 and 32 bits of their digests; a side by its position above.

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from modules.data.images import decode_image, is_image, plain_image
 from modules.data.labels import Labels, label_values
-from modules.data.sources.protocol import EVAL, TRAIN, UNLABELED, Row
-from modules.data.splits import Splitter, example_id
+from modules.data.sources.protocol import Row
+from modules.data.splits import EVAL, TRAIN, UNLABELED, Splitter, example_id
 from modules.data.values import values
 from modules.errors import DataError
 from modules.settings import DataSettings, Task
@@ -32,6 +32,7 @@ class RawExample:
     Attributes:
       name: For messages.
       features: A `tf.train.Example` without label and id.
+      images: Names of the features that are encoded images.
       label: As values; None if it is unlabeled.
       example_id: 64 hexadecimal digits.
       unit: What stays together: the example's id, or that of its group.
@@ -42,6 +43,7 @@ class RawExample:
 
     name: str
     features: Any
+    images: list[str]
     label: Any
     example_id: bytes
     unit: bytes
@@ -85,7 +87,8 @@ class Reader:
             if theirs in features:
                 features[ours].CopyFrom(features[theirs])
                 del features[theirs]
-        for name in self._images(features):
+        images = [self.content] if self.content else _image_names(features)
+        for name in images:
             content = features[name].bytes_list.value
             content[0] = plain_image(row.name or f"the feature {name!r}", content[0])
         own = row.split or part
@@ -104,7 +107,9 @@ class Reader:
             time = _values(features, self.settings.time)
             split = self.splitter.split(own, unit, time)
         is_own = own in (TRAIN, EVAL)
-        return RawExample(row.name, row.example, label, identity, unit, split, weight, is_own)
+        return RawExample(
+            row.name, row.example, images, label, identity, unit, split, weight, is_own
+        )
 
     def _weight(self, features: Any) -> float | None:
         name = self.settings.weight
@@ -141,7 +146,7 @@ class Reader:
           DataError: An image cannot be decoded.
         """
         features = raw.features.features.feature
-        images = self._images(features)
+        images = raw.images
         digest = hashlib.sha256()
         for name in images:
             pixels = decode_image(raw.name or name, features[name].bytes_list.value[0])
@@ -153,17 +158,17 @@ class Reader:
             digest.update(_serialized(raw.features, *left_out))
         return int.from_bytes(digest.digest()[:8], "big")
 
-    def _images(self, features: Any) -> list[str]:
-        """Names of the features that are encoded images."""
-        if self.content:
-            return [self.content]
-        return [name for name in sorted(features) if holds_image(features[name])]
-
 
 def holds_image(feature: Any) -> bool:
     """Whether a feature is one encoded image."""
+    if not feature.HasField("bytes_list"):
+        return False
     content = feature.bytes_list.value
     return len(content) == 1 and is_image(content[0])
+
+
+def _image_names(features: Any) -> list[str]:
+    return sorted(name for name, feature in features.items() if holds_image(feature))
 
 
 def _values(features: Any, name: str | None) -> Any:

@@ -7,10 +7,11 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from modules.data.sources.protocol import EVAL, TRAIN
 from modules.errors import ConfigError, DataError
 from modules.settings import DataSettings
 
+# The splits of the Examples artifact.
+TRAIN, EVAL, UNLABELED = "train", "eval", "unlabeled"
 # So many units at each end of a class can change sides.
 _ENDS = 16
 

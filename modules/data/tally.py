@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from modules.data.labels import Labels
 from modules.data.raw_examples import RawExample
-from modules.data.sources.protocol import EVAL, TRAIN, UNLABELED
 from modules.data.spec import Dataset, Kind, OutputSpec
+from modules.data.splits import EVAL, TRAIN, UNLABELED
 from modules.errors import DataError
 from modules.settings import DataSettings
 

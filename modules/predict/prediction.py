@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from modules.data.images import IMAGE_SUFFIXES, check_image
+from modules.data.images import IMAGE_SUFFIXES, decode_image, plain_image
 from modules.errors import ConfigError, DataError, ModelError, UserError
 from modules.export import runtimes
 from modules.files import LocalCopies
@@ -78,7 +78,8 @@ def check_images(images: Sequence[Path], channels: int = AS_IN_THE_FILE) -> None
     problems = []
     for path in images:
         try:
-            check_image(str(path), path.read_bytes(), channels)
+            image = plain_image(str(path), path.read_bytes())
+            decode_image(str(path), image, channels)
         except OSError as error:
             problems.append(f"IMAGE: {path} cannot be read ({error.strerror})")
         except DataError as error:
@@ -108,7 +109,7 @@ def predict(
         for start in range(0, len(images), BATCH_SIZE):
             batch = images[start : start + BATCH_SIZE]
             try:
-                encoded = [path.read_bytes() for path in batch]
+                encoded = [plain_image(str(path), path.read_bytes()) for path in batch]
                 tops = [_top(model, ask(encoded), top_k) for model, ask in opened]
             except OSError as error:
                 raise UserError(

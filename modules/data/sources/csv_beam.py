@@ -126,7 +126,8 @@ class Columns:
         """
         ours = {theirs: name for name, theirs in settings.rename.items()}
         kinds = {name: each.kind for name, each in settings.features.items()}
-        found, odd = {}, []
+        found: dict[str, type] = {}
+        odd = []
         for name, (integers, floats, texts, text) in self.cells.items():
             kind = kinds.get(ours.get(name, name))
             numbers = integers + floats

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from modules.data.sources.file_source import join
-from modules.data.sources.protocol import EVAL, TRAIN, UNLABELED, Files, Part, Prepared, Summarize
+from modules.data.sources.protocol import Files, Part, Prepared, Summarize
 from modules.data.sources.tfrecord import TFRecordFiles
+from modules.data.splits import EVAL, TRAIN, UNLABELED
 from modules.errors import ConfigError
 from modules.settings import DataSettings
 

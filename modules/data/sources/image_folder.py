@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from modules import files
 from modules.data.sources.image_listing import METADATA_FILE, ImageFile, Listing
-from modules.data.sources.protocol import UNLABELED, Files, Part, Prepared, Row, Summarize
+from modules.data.sources.protocol import Files, Part, Prepared, Row, Summarize
 from modules.data.spec import Kind
-from modules.data.splits import example_id
+from modules.data.splits import UNLABELED, example_id
 from modules.errors import ConfigError, DataError
 from modules.settings import DataSettings
 
@@ -71,7 +71,7 @@ class ImageFolder:
     @staticmethod
     def files(settings: DataSettings) -> Files:
         """Class folders, and those of splits; at a URL, deeper files are not watched."""
-        parts = (Part("all", "*/*"), Part("nested", "*/*/*"))
+        parts: tuple[Part, ...] = (Part("all", "*/*"), Part("nested", "*/*/*"))
         if settings.unlabeled:
             parts = (*parts, Part(UNLABELED, f"{settings.unlabeled.rstrip('/')}/*"))
         return Files(str(settings.path), parts)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from modules import files
 from modules.data.images import IMAGE_SUFFIXES
-from modules.data.sources.protocol import EVAL, TRAIN, UNLABELED
+from modules.data.splits import EVAL, TRAIN, UNLABELED
 from modules.errors import ConfigError, DataError
 
 # Optional, in the folder itself; the name and its column are Hugging Face's.
@@ -79,7 +79,7 @@ class Listing:
         splits = {name: _SPLITS.get(name.lower(), "") for name in _folders(path)}
         if not {TRAIN, EVAL} <= set(splits.values()) or "" in splits.values():
             splits = {"": ""}
-        classes = {}
+        classes: dict[str, list[tuple[str, int]]] = {}
         for folder, split in splits.items():
             if split == UNLABELED:
                 listing.images += _images(path, folder, "", split)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # Runs a transform from a Beam pipeline to a single element, and returns the element.
 Summarize = Callable[["beam.PTransform"], Any]
-TRAIN, EVAL, UNLABELED = "train", "eval", "unlabeled"
 
 
 @dataclass(frozen=True)
