@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from modules.data.examples import ExampleData
 from modules.data.preprocessing import EXAMPLE_ID, LABEL
+from modules.data.spec import OutputSpec
 from modules.errors import ConfigError
 from modules.settings import DataSettings
 
@@ -36,11 +37,13 @@ class EvalBatch:
         `uint8 [batch, height, width, channels]`.
       labels: `[batch]`.
       ids: `[batch]`.
+      weights: `[batch]`, or None.
     """
 
     examples: NDArray[Any]
     labels: NDArray[np.int64]
     ids: NDArray[Any]
+    weights: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class EvalSplit:
     transformed: Sequence[str]
     data: DataSettings
     labels: Sequence[str]
+
+    @property
+    def output(self) -> OutputSpec:
+        """What the models answer."""
+        return OutputSpec(task="classification", size=len(self.labels), classes=tuple(self.labels))
 
     def serialized(self) -> Iterator[EvalBatch]:
         """The raw examples, in the order of their files."""
@@ -98,9 +106,9 @@ class EvalSplit:
         return tf.data.TFRecordDataset(files, compression_type="GZIP")
 
 
-def common_order(ids: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions of examples sorted by id, then label; `[n]`."""
-    return np.lexsort((labels, ids.astype(bytes)))
+def common_order(ids: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Positions of examples sorted by id, then by labels `[n]` or `[n, c]`; `[n]`."""
+    return np.lexsort((*labels.reshape(len(ids), -1).T, ids.astype(bytes)))
 
 
 def texts(serialized: NDArray[Any], features: Sequence[str]) -> dict[str, list[str]]:
