@@ -17,7 +17,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, json_utils
 
 from modules import files
-from modules.data.raw_examples import CLASS_NAME, EXAMPLE_WEIGHT, LABEL, OURS
+from modules.data.spec import CLASS_NAME, EXAMPLE_WEIGHT, LABEL, OURS
 from modules.data.splits import EVAL, TRAIN, UNLABELED
 from modules.errors import ConfigError, DataError, did_you_mean
 

@@ -512,7 +512,9 @@ class EvaluateSettings(Settings):
         0.95, description="confidence level of every interval in the report"
     )
     top_k: tuple[Annotated[int, Field(ge=2)], ...] = Field(
-        (3,), description="also report how often the label is among the k most probable classes"
+        (3,),
+        description="also report how often the label is among the k most probable classes; of more "
+        "than k classes",
     )
     slices: tuple[tuple[str, ...], ...] = Field(
         (("class_name",),),
@@ -629,7 +631,8 @@ class Limit(Settings):
 class GateSettings(Settings):
     """What the student must reach. At least one limit must be set; null is not checked.
 
-    The first five are short forms of the most common `limits`.
+    All but the last are short forms of the most common `limits`. Those of accuracy are for classes
+    and labels, of RMSE for `regression`, of ROC AUC for `binary` and `multilabel`.
     """
 
     min_accuracy: float | None = Field(
@@ -643,6 +646,29 @@ class GateSettings(Settings):
         ge=0,
         le=1,
         description="largest student accuracy - TFLite accuracy, of every variant",
+    )
+    min_roc_auc: float | None = Field(
+        None, ge=0, le=1, description="lowest area under the student's ROC curve"
+    )
+    max_roc_auc_drop: float | None = Field(
+        None, ge=0, le=1, description="largest teacher ROC AUC - student ROC AUC"
+    )
+    max_rmse: float | None = Field(
+        None, gt=0, description="largest root mean square error of the student, in the label's unit"
+    )
+    max_rmse_increase: float | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="largest increase of the RMSE over the teacher's, as a share of it: 0.1 is "
+        "10 % worse",
+    )
+    max_tflite_rmse_increase: float | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="largest increase of the RMSE over the student's, as a share of it, of every "
+        "TFLite variant",
     )
     min_speedup: float | None = Field(
         None,
