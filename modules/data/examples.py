@@ -192,7 +192,7 @@ class ExampleData:
         )
 
     def weighted(self, batch_size: int) -> tf.data.Dataset:
-        """`(inputs, labels, ids, weights)` batches of all examples; weights are 1 if there are none."""
+        """As `everything`, with weights `[b]` as a fourth element; 1 where the data have none."""
         return self._of_files(self.files, batch_size)
 
     def _of_files(self, files: Sequence[str], batch_size: int) -> tf.data.Dataset:
