@@ -162,9 +162,9 @@ def check_local_paths(config: PipelineConfig) -> None:
     Raises:
       ConfigError: `data.path` is no directory here.
     """
-    path = config.data.path if config.data.source in ("image_folder", "examples") else None
+    path = config.data.path if config.data.source == "image_folder" else None
     if path and "://" not in path and not os.path.isdir(path):
         raise ConfigError(
-            f"data.path must be an existing directory, got {path!r}; see data.source for what must "
-            "be in it"
+            f"data.path must be an existing directory, got {path!r}; set it to a directory with "
+            "one sub-folder of PNG or JPEG files per class"
         )
