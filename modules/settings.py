@@ -12,6 +12,7 @@ together with whatever else is wrong in the section.
 
 from __future__ import annotations
 
+import datetime
 import os
 from typing import Annotated, Any, Literal, get_args
 
@@ -247,6 +248,12 @@ class DataSettings(Settings):
                 f"must not be set together with features, got {function!r}; remove one of the two"
             )
         return function
+
+    @field_validator("eval_from", mode="before")
+    @classmethod
+    def _time_as_text(cls, value: Any) -> Any:
+        """YAML reads 2024-03-31 as a date and 2024 as a number."""
+        return str(value) if isinstance(value, datetime.date | int | float) else value
 
 
 class TrainSettings(Settings):

@@ -92,6 +92,8 @@ class Reader:
         label = None
         if own != UNLABELED:
             label = label_values(self.label, _values(features, self.label))
+            if not label and self.task != "multilabel":
+                label = None
         weight = self._weight(features) if label is not None else None
         identity = self._key(features, "id")
         unit = self._key(features, "group")

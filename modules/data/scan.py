@@ -121,7 +121,7 @@ def _label_digest(label: Any) -> int:
 
 def image_features(scan: Scan) -> list[str]:
     """The names in the data of features that are images in all examples."""
-    return [name for name, kinds in scan.columns.items() if set(kinds) == {"image"}]
+    return [name for name, kinds in scan.columns.items() if set(kinds) - {None} == {"image"}]
 
 
 def check_scan(scan: Scan, settings: DataSettings, label: str) -> None:
