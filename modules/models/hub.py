@@ -56,7 +56,7 @@ def _scaled(pixels: Any, preset: str) -> Any:
 
     try:
         converter = ImageConverter.from_preset(preset)
-    except ValueError:  # It has none: its backbone takes raw pixels.
+    except (OSError, ValueError):  # It has none: its backbone takes raw pixels.
         return layers.Rescaling(1.0)(pixels)
     scale = 1.0 if converter.scale is None else converter.scale
     offset = 0.0 if converter.offset is None else converter.offset

@@ -133,7 +133,7 @@ def test_nothing_is_downloaded(name, monkeypatch):
 def _hub(backbone, converter):
     def converter_of(preset):
         if converter is None:
-            raise ValueError("no image converter")
+            raise FileNotFoundError("no image_converter.json")
         return converter
 
     layers = SimpleNamespace(ImageConverter=SimpleNamespace(from_preset=converter_of))
