@@ -56,14 +56,30 @@ class Settings(BaseModel):
         return value
 
 
+def _form_of_size(value: Any) -> str | None:
+    if isinstance(value, list | tuple):
+        return "pair"
+    return "number" if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+_Side = Annotated[int, Field(ge=1, le=4096)]
+# The form is decided first, so that a mistake is told by the rule of one form, not of both.
+_Size = Annotated[
+    Annotated[_Side, Tag("number")]
+    | Annotated[tuple[_Side, _Side], Field(title="[height, width]"), Tag("pair")],
+    Discriminator(
+        _form_of_size,
+        custom_error_type="size",
+        custom_error_message="must be a number of pixels or [height, width]",
+    ),
+]
+
+
 class ImageFeature(Settings):
     """An encoded image; the models take its pixels, `uint8 [height, width, channels]`."""
 
     kind: Literal["image"] = "image"
-    size: (
-        Annotated[int, Field(ge=1, le=4096)]
-        | tuple[Annotated[int, Field(ge=1, le=4096)], Annotated[int, Field(ge=1, le=4096)]]
-    ) = Field(description="height and width in pixels: one number, or `[height, width]`")
+    size: _Size = Field(description="height and width in pixels; one number means a square")
     resize: Literal["stretch", "pad", "crop"] = Field(
         "stretch",
         description="`stretch`: each side by itself; `pad`: keep the proportions, black borders; "
@@ -133,10 +149,21 @@ FeatureSettings = Annotated[
     | Annotated[CategoryFeature, Tag("category")]
     | Annotated[TextFeature, Tag("text")],
     # Not the field itself: pydantic allows it no validator, and ours covers all fields.
+    Discriminator(_kind_of),
+]
+
+
+def _form_of_weights(value: Any) -> str | None:
+    return "each" if isinstance(value, dict) else "auto" if value == "auto" else None
+
+
+_ClassWeights = Annotated[
+    Annotated[Literal["auto"], Tag("auto")]
+    | Annotated[dict[str, Annotated[float, Field(gt=0, le=1_000_000)]], Tag("each")],
     Discriminator(
-        _kind_of,
-        custom_error_type="feature_kind",
-        custom_error_message="must have a kind: image, numeric, category or text",
+        _form_of_weights,
+        custom_error_type="class_weights",
+        custom_error_message="must be auto or a weight for each class, such as {cat: 1, dog: 2.5}",
     ),
 ]
 
@@ -189,11 +216,9 @@ class DataSettings(Settings):
     weight: str | None = Field(
         None, min_length=1, description="a feature that weights the example, above 0"
     )
-    class_weights: Literal["auto"] | dict[str, Annotated[float, Field(gt=0, le=1e6)]] | None = (
-        Field(
-            None,
-            description="weights of the classes in training; `auto`: inverse to their frequency",
-        )
+    class_weights: _ClassWeights | None = Field(
+        None,
+        description="weights of the classes in training; `auto`: inverse to their frequency",
     )
     splits: dict[Literal["train", "eval", "unlabeled"], str] = Field(
         {},

@@ -19,6 +19,7 @@ from modules.settings import (
     EvaluateSettings,
     ExportSettings,
     GateSettings,
+    ImageFeature,
     ModelSettings,
     PushSettings,
     Task,
@@ -54,10 +55,14 @@ def _is_wrong(need: str, failed: set[str]) -> bool:
 
 def _check_images(data: DataSettings) -> None:
     """Nothing says how large the images of a folder are to be."""
-    if data.source == "image_folder" and not data.preprocessing_fn and "image" not in data.features:
+    if data.source != "image_folder" or data.preprocessing_fn:
+        return
+    given = data.features.get("image")
+    if not isinstance(given, ImageFeature):
         raise ConfigError(
-            "data.features.image must be set when data.source is image_folder; set it to "
-            "{kind: image, size: 96}, with the size that the models are to see"
+            "data.features.image must be of the kind image when data.source is image_folder, got "
+            f"{given.kind if given else 'nothing'}; set it to {{kind: image, size: 96}}, with the "
+            "size that the models are to see"
         )
 
 

@@ -29,7 +29,9 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
         wrong_key = problem["type"] in ("extra_forbidden", "invalid_key") or _KEY in problem["loc"]
         parts, found = _follow(root, parents if wrong_key else problem["loc"])
         known = _known_keys(found)
-        if not wrong_key:
+        if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            yield _wrong_kind(parts, found, problem["input"])
+        elif not wrong_key:
             yield f"{_dotted(parts)}: {_rule(problem, known)}"
         elif problem["type"] == "invalid_key" or not known:
             yield f"{_dotted(parts, last)}: a key must be a string, got {last}; quote it"
@@ -38,9 +40,20 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
             yield f"{_dotted(parts, last)}: no such key{hint}"
 
 
+def _wrong_kind(parts: Sequence[Any], kinds: Sequence[Schema], value: Any) -> str:
+    """Of a section whose key `kind` says which of several it is."""
+    names = [str(kind_of(each)) for each in kinds]
+    if not isinstance(value, dict):
+        return f"{_dotted(parts)}: must be a section with a kind, got {_shortened(value)}"
+    key, known = _dotted(parts, "kind"), ", ".join(names)
+    if "kind" not in value:
+        return f"{key}: must be set to one of {known}"
+    given = value["kind"]
+    return f"{key}: must be one of {known}, got {given!r}{did_you_mean(str(given), names)}"
+
+
 def _rule(problem: Any, known: Sequence[str]) -> str:
-    value = repr(problem["input"])
-    got = value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"
+    got = _shortened(problem["input"])
     if problem["type"] == "missing":
         return "must be set" + (f"; keys here: {', '.join(known)}" if known else "")
     if problem["type"] == "value_error":
@@ -54,6 +67,11 @@ def _rule(problem: Any, known: Sequence[str]) -> str:
     return f"{rule[0].lower()}{rule[1:]}, got {got}"
 
 
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+
+
 def _dotted(parts: Sequence[Any], *last: Any) -> str:
     return ".".join(map(str, (*parts, *last)))
 
@@ -63,8 +81,12 @@ def _follow(root: Schema, location: Sequence[Any]) -> tuple[list[Any], list[Sche
 
     The others are pydantic's names for the members of a union.
     """
-    parts, found = [], [root]
+    parts, found, members = [], [root], False
     for part in location:
+        if members:
+            found = [each for each in found if kind_of(each) == part] or found
+            members = False
+            continue
         inner = [
             each
             for schema in found
@@ -73,16 +95,24 @@ def _follow(root: Schema, location: Sequence[Any]) -> tuple[list[Any], list[Sche
         ]
         if inner:
             parts.append(part)
-            found = inner
+            found, members = inner, len(inner) > 1
     return parts, found
+
+
+def kind_of(schema: Schema) -> str | None:
+    """What the key `kind` of a section must be; None if it is no member of a union of kinds."""
+    return schema.get("properties", {}).get("kind", {}).get("const")
 
 
 def alternatives(schema: Schema, root: Schema) -> Iterator[Schema]:
     """The members of a union, without null, and with references to `root` followed."""
-    for member in schema.get("anyOf", [schema]):
-        if member.get("type") != "null":
-            name = member.get("$ref", "").rpartition("/")[2]
-            yield root["$defs"][name] if name else member
+    members = schema.get("anyOf") or schema.get("oneOf")
+    if members:
+        for member in members:
+            yield from alternatives(member, root)
+    elif schema.get("type") != "null":
+        name = schema.get("$ref", "").rpartition("/")[2]
+        yield root["$defs"][name] if name else schema
 
 
 def inner_schema(schema: Schema, part: Any = 0) -> Schema | None:

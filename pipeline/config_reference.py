@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from pipeline.config import PipelineConfig
-from pipeline.config_errors import Schema, alternatives, inner_schema
+from pipeline.config_errors import Schema, alternatives, inner_schema, kind_of
 
 _INTRODUCTION = """\
 # Configuration
@@ -44,7 +44,8 @@ def _sections(schema: Schema, root: Schema, path: str) -> Iterator[tuple[str, st
     """The titles of a key's sections and of those in them, each with its place."""
     for member in alternatives(schema, root):
         if "properties" in member:
-            yield member["title"], path
+            kind = kind_of(member)
+            yield member["title"], f"{path} (kind: {kind})" if kind else path
             for key, below in member["properties"].items():
                 yield from _sections(below, root, f"{path}.{key}")
         elif member.get("type") in ("array", "object"):
@@ -56,7 +57,8 @@ def _table(section: Schema, root: Schema, headings: dict[str, list[str]]) -> Ite
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
     for key, schema in section["properties"].items():
-        default = "required" if key in section.get("required", ()) else _default(schema)
+        required = key in section.get("required", ()) or "const" in schema
+        default = "required" if required else _default(schema)
         kind = _type(schema, root, headings)
         yield f"| `{key}` | {kind} | {default} | {schema.get('description', '')} |"
 
@@ -67,11 +69,13 @@ def _type(schema: Schema, root: Schema, headings: dict[str, list[str]]) -> str:
     for member in alternatives(schema, root):
         if "properties" in member:
             paths = headings[member["title"]]
-            found.append(f"[{paths[0]}](#{_anchor(', '.join(paths))})")
+            found.append(f"[{kind_of(member) or paths[0]}](#{_anchor(', '.join(paths))})")
+        elif "const" in member:
+            found.append(f"`{member['const']}`")
         elif "enum" in member:
             found.append(_choices(member["enum"]))
         elif "prefixItems" in member:
-            found.append("`[low, high]`")
+            found.append(f"`{member.get('title', '[low, high]')}`")
         elif member.get("type") == "array":
             found.append(f"list of {_type(inner_schema(member) or {}, root, headings)}")
         elif member.get("type") == "object":
