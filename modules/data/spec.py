@@ -32,6 +32,7 @@ class InputSpec(Settings):
       vocabulary_size: Of `category` and `text`: ids are below it; 0 is padding or a missing value.
       mean: Of `numeric`: the models compute with `(value - mean) / deviation`.
       deviation: Above 0.
+      boundaries: Of `numeric` with the scale `quantile`: values of equal rank steps, from 0 to 1.
     """
 
     name: str
@@ -42,6 +43,7 @@ class InputSpec(Settings):
     vocabulary_size: int | None = None
     mean: float = 0.0
     deviation: float = 1.0
+    boundaries: tuple[float, ...] = ()
 
 
 class OutputSpec(Settings):

@@ -1,0 +1,1 @@
+"""Kinds of features: how a raw feature becomes inputs of the models."""
