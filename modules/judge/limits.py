@@ -101,9 +101,9 @@ def _problems_of_task(gate: GateSettings, task: Task) -> Iterator[str]:
                 and task in tasks_with(each.number.rpartition(".")[2])
                 and (each.against, each.turned == "no") == (form.against, form.turned == "no")
             ]
-            tasks = " and ".join(tasks_with(number))
+            meant = " and ".join(tasks_with(number))
             remedy = f"set {' or '.join(fitting)} instead" if fitting else "remove it"
-            yield f"gate.{name}: {task} has no {number}, which is for {tasks}; {remedy}"
+            yield f"gate.{name}: {task} has no {number}, which is for {meant}; {remedy}"
     for index, limit in enumerate(gate.limits):
         path = tuple(limit.number.split("."))
         number = (*path[len(owner_of(path)) :], "")[0]
