@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 import yaml
-
 from small_models import class_output, image_input
+
 from modules.export import tflite
 from modules.export.runtimes import LITERT, Examples, ModelFile
 from modules.judge import evidence

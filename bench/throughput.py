@@ -32,9 +32,9 @@ import numpy as np
 import tensorflow as tf
 from records import Record, write_records
 from sections import replace_section
+from small_models import class_output, image_input
 from tabulate import tabulate
 
-from small_models import class_output, image_input
 from modules.data.examples import ExampleData, Order
 from modules.distill import training
 from modules.distill.distiller import Distiller

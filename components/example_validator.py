@@ -51,13 +51,8 @@ class Executor(tfx_executor.Executor):
 
     def _Validate(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> anomalies_pb2.Anomalies:
         """TFX's, in the environment without label where there is none."""
-        (statistics,), (schema,) = (
-            inputs[key] if isinstance(inputs[key], list) else [inputs[key]]
-            for key in (
-                standard_component_specs.STATISTICS_KEY,
-                standard_component_specs.SCHEMA_KEY,
-            )
-        )
+        statistics = inputs[standard_component_specs.STATISTICS_KEY]
+        schema = inputs[standard_component_specs.SCHEMA_KEY]
         (directory,) = outputs.values()
         unlabeled = os.path.basename(directory) == f"Split-{UNLABELED}"
         environment = UNLABELED_ENVIRONMENT if unlabeled else None

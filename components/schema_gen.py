@@ -17,7 +17,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, json_utils
 
 from modules import files
-from modules.data.raw_examples import CLASS_NAME, EXAMPLE_WEIGHT, LABEL, OURS
+from modules.data.spec import CLASS_NAME, EXAMPLE_WEIGHT, LABEL, OURS
 from modules.data.splits import EVAL, TRAIN, UNLABELED
 from modules.errors import ConfigError, DataError, did_you_mean
 
@@ -56,13 +56,11 @@ class Executor(tfx_executor.Executor):
         _check_names(json_utils.loads(exec_properties["features"]), statistics[TRAIN])
         uri = artifact_utils.get_single_uri(output_dict[standard_component_specs.SCHEMA_KEY])
         path = os.path.join(uri, tfx_executor.DEFAULT_FILE_NAME)
-        curated = exec_properties.get("schema_file")
-        if curated:
-            schema = parse_schema(curated, exec_properties["schema_text"])
-        else:
-            super().Do(input_dict, output_dict, exec_properties)
-            schema = io_utils.SchemaReader().read(path)
-            _loosen(schema, statistics)
+        super().Do(input_dict, output_dict, exec_properties)
+        schema = io_utils.SchemaReader().read(path)
+        _loosen(schema, statistics)
+        if curated := exec_properties.get("schema_file"):
+            schema = _curated(parse_schema(curated, exec_properties["schema_text"]), schema)
         _add_environments(schema, unlabeled=UNLABELED in statistics)
         io_utils.write_pbtxt_file(path, schema)
 
@@ -125,6 +123,18 @@ def parse_schema(path: str, text: str) -> schema_pb2.Schema:
             f"data.schema_file: {path} must be a Schema of TensorFlow Metadata as text, but "
             f"{error}; fix it"
         ) from error
+
+
+def _curated(schema: schema_pb2.Schema, inferred: schema_pb2.Schema) -> schema_pb2.Schema:
+    """The user's schema, with the features that are ours where it has none."""
+    domains = {domain.name: domain for domain in inferred.string_domain}
+    known = {feature.name for feature in schema.feature}
+    for feature in inferred.feature:
+        if feature.name in OURS and feature.name not in known:
+            schema.feature.append(feature)
+            if feature.domain in domains:
+                schema.string_domain.append(domains[feature.domain])
+    return schema
 
 
 def _check_names(asked: Mapping[str, Sequence[str]], statistics: Any) -> None:

@@ -12,6 +12,7 @@ together with whatever else is wrong in the section.
 
 from __future__ import annotations
 
+import datetime
 import os
 from typing import Annotated, Any, Literal, get_args
 
@@ -272,6 +273,12 @@ class DataSettings(Settings):
                 f"must not be set together with features, got {function!r}; remove one of the two"
             )
         return function
+
+    @field_validator("eval_from", mode="before")
+    @classmethod
+    def _time_as_text(cls, value: Any) -> Any:
+        """YAML reads 2024-03-31 as a date and 2024 as a number."""
+        return str(value) if isinstance(value, datetime.date | int | float) else value
 
 
 class TrainSettings(Settings):
@@ -537,7 +544,9 @@ class EvaluateSettings(Settings):
         0.95, description="confidence level of every interval in the report"
     )
     top_k: tuple[Annotated[int, Field(ge=2)], ...] = Field(
-        (3,), description="also report how often the label is among the k most probable classes"
+        (3,),
+        description="also report how often the label is among the k most probable classes; of more "
+        "than k classes",
     )
     slices: tuple[tuple[str, ...], ...] = Field(
         (("class_name",),),
@@ -654,7 +663,8 @@ class Limit(Settings):
 class GateSettings(Settings):
     """What the student must reach. At least one limit must be set; null is not checked.
 
-    The first five are short forms of the most common `limits`.
+    All but the last are short forms of the most common `limits`. Those of accuracy are for classes
+    and labels, of RMSE for `regression`, of ROC AUC for `binary` and `multilabel`.
     """
 
     min_accuracy: float | None = Field(
@@ -668,6 +678,29 @@ class GateSettings(Settings):
         ge=0,
         le=1,
         description="largest student accuracy - TFLite accuracy, of every variant",
+    )
+    min_roc_auc: float | None = Field(
+        None, ge=0, le=1, description="lowest area under the student's ROC curve"
+    )
+    max_roc_auc_drop: float | None = Field(
+        None, ge=0, le=1, description="largest teacher ROC AUC - student ROC AUC"
+    )
+    max_rmse: float | None = Field(
+        None, gt=0, description="largest root mean square error of the student, in the label's unit"
+    )
+    max_rmse_increase: float | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="largest increase of the RMSE over the teacher's, as a share of it: 0.1 is "
+        "10 % worse",
+    )
+    max_tflite_rmse_increase: float | None = Field(
+        None,
+        ge=0,
+        le=1000,
+        description="largest increase of the RMSE over the student's, as a share of it, of every "
+        "TFLite variant",
     )
     min_speedup: float | None = Field(
         None,

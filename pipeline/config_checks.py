@@ -108,9 +108,13 @@ def _check_pushed_variants(push: PushSettings, export: ExportSettings) -> None:
 
 
 def _check_gate(
-    gate: GateSettings, export: ExportSettings, evaluate: EvaluateSettings, distill: DistillSettings
+    gate: GateSettings,
+    export: ExportSettings,
+    evaluate: EvaluateSettings,
+    distill: DistillSettings,
+    task: Task | None,
 ) -> None:
-    check_limits(gate, export.tflite, evaluate, control=distill.control)
+    check_limits(gate, export.tflite, evaluate, control=distill.control, task=task)
 
 
 def _check_more_teachers(teachers: Sequence[TeacherSettings]) -> None:
@@ -142,6 +146,7 @@ _CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
             "evaluate.top_k",
             "evaluate.slices",
             "distill.control",
+            "task",
         ),
     ),
     (lambda model: check_model(model, "teacher"), ("teacher.model", "teacher.parameters")),

@@ -8,7 +8,7 @@ from typing import Any
 
 from tensorflow_model_analysis.proto import config_pb2
 
-from modules.data.features.decode import LABEL
+from modules.data.spec import LABEL
 from modules.export.saved_model import SIGNATURE
 from modules.settings import EvaluateSettings
 

@@ -16,14 +16,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from modules.data.examples import ExampleData
-from modules.data.features.decode import EXAMPLE_ID, LABEL, RESERVED, WEIGHT, label_feature
-from modules.data.spec import DataSpec
+from modules.data.features.decode import label_feature
+from modules.data.spec import EXAMPLE_ID, EXAMPLE_WEIGHT, LABEL, DataSpec, OutputSpec
 from modules.errors import ConfigError
 from modules.settings import DataSettings
 
 _BATCH = 256
-# A description of an example is no place for a novel.
-_LONGEST_TEXT = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +62,11 @@ class EvalSplit:
         """Class names by label; none where values are predicted."""
         return self.spec.output.classes
 
+    @property
+    def output(self) -> OutputSpec:
+        """What the models answer."""
+        return self.spec.output
+
     def serialized(self) -> Iterator[EvalBatch]:
         """The raw examples, in the order of their files."""
         features = {
@@ -71,20 +74,25 @@ class EvalSplit:
             LABEL: label_feature(self.spec),
         }
         if self.spec.weighted:
-            features[WEIGHT] = tf.io.FixedLenFeature([], tf.float32)
+            features[EXAMPLE_WEIGHT] = tf.io.FixedLenFeature([], tf.float32)
         for records in self._records().batch(_BATCH):
             parsed = tf.io.parse_example(records, features)
             yield EvalBatch(
                 records.numpy(),
                 parsed[LABEL].numpy(),
                 parsed[EXAMPLE_ID].numpy(),
-                parsed[WEIGHT].numpy() if self.spec.weighted else None,
+                parsed[EXAMPLE_WEIGHT].numpy() if self.spec.weighted else None,
             )
 
     def tensors(self) -> Iterator[EvalBatch]:
-        """The transformed examples, in the order of their files; without weights."""
-        for inputs, labels, ids in self._transformed().everything(_BATCH):
-            yield EvalBatch(_arrays(inputs), labels.numpy(), ids.numpy())
+        """The transformed examples, in the order of their files."""
+        for inputs, labels, ids, weights in self._transformed().weighted(_BATCH):
+            yield EvalBatch(
+                _arrays(inputs),
+                labels.numpy(),
+                ids.numpy(),
+                weights.numpy() if self.spec.weighted else None,
+            )
 
     def first_serialized(self, count: int) -> list[bytes]:
         """The first serialized examples."""
@@ -103,23 +111,6 @@ class EvalSplit:
                 key = identity.decode()
                 if key in wanted:
                     found[key] = bytes(tf.io.encode_png(image).numpy())
-            if len(found) == len(wanted):
-                break
-        return found
-
-    def descriptions(self, ids: Sequence[str]) -> dict[str, str]:
-        """`feature: value` of what the models take, images aside, by example id."""
-        wanted, found = set(ids), {}
-        images = {each.feature for each in self.spec.images}
-        names = sorted(self.spec.features)
-        for record in self._records().as_numpy_iterator() if wanted else ():
-            example = tf.train.Example.FromString(record)
-            key = example.features.feature[EXAMPLE_ID].bytes_list.value[0].decode()
-            if key not in wanted:
-                continue
-            shown = names or sorted(set(example.features.feature) - set(RESERVED))
-            texts = [f"{name}: {_shown(example, name)}" for name in shown if name not in images]
-            found[key] = ", ".join(texts)[:_LONGEST_TEXT]
             if len(found) == len(wanted):
                 break
         return found
@@ -172,15 +163,3 @@ def _text(example: tf.train.Example, name: str) -> str:
             f"{len(values)} values; the features are {known}"
         )
     return values[0].decode() if kind == "bytes_list" else str(values[0])
-
-
-def _shown(example: tf.train.Example, name: str) -> str:
-    """The values of a feature for people."""
-    feature = example.features.feature
-    kind = feature[name].WhichOneof("kind") if name in feature else None
-    values = getattr(feature[name], kind).value if kind else []
-    if kind == "bytes_list":
-        return " ".join(value.decode(errors="replace") for value in values)
-    if kind == "float_list":
-        return " ".join(f"{value:g}" for value in values)
-    return " ".join(map(str, values))

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from modules.data.augmentation import augment_inputs, mix, view_keys
-from modules.data.features.decode import EXAMPLE_ID, LABEL, WEIGHT, model_inputs, parse_spec
+from modules.data.features.decode import model_inputs, parse_spec
 from modules.data.sampling import BalancedChoice
-from modules.data.spec import DataSpec
+from modules.data.spec import EXAMPLE_ID, EXAMPLE_WEIGHT, LABEL, DataSpec
 from modules.settings import AugmentSettings, DataSettings
 
 Inputs = dict[str, tf.Tensor]
@@ -187,10 +187,20 @@ class ExampleData:
 
     def of_files(self, files: Sequence[str], batch_size: int) -> tf.data.Dataset:
         """`(inputs, labels, ids)` batches of some of the files, in order."""
+        return self._of_files(files, batch_size).map(
+            lambda inputs, labels, ids, weights: (inputs, labels, ids)
+        )
 
+    def weighted(self, batch_size: int) -> tf.data.Dataset:
+        """As `everything`, with weights `[b]` as a fourth element; 1 where the data have none."""
+        return self._of_files(self.files, batch_size)
+
+    def _of_files(self, files: Sequence[str], batch_size: int) -> tf.data.Dataset:
         def parse(serialized: tf.Tensor) -> Any:
             features = tf.io.parse_example(serialized, self._features)
-            return model_inputs(features, self.spec), features[LABEL], features[EXAMPLE_ID]
+            ids = features[EXAMPLE_ID]
+            weights = features[EXAMPLE_WEIGHT] if self.spec.weighted else tf.ones(tf.shape(ids))
+            return model_inputs(features, self.spec), features[LABEL], ids, weights
 
         records = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
         return records.batch(batch_size).map(parse).prefetch(tf.data.AUTOTUNE)
@@ -235,7 +245,7 @@ class ExampleData:
         return mixed, blended
 
     def _weighted(self, features: Any, inputs: Inputs, y: dict[str, tf.Tensor]) -> Any:
-        weights = features[WEIGHT] if self.spec.weighted else None
+        weights = features[EXAMPLE_WEIGHT] if self.spec.weighted else None
         if self.spec.class_weights:
             of_classes = tf.constant(self.spec.class_weights, tf.float32)
             own = tf.gather(of_classes, features[LABEL])

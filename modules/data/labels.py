@@ -150,7 +150,7 @@ def decide_labels(statistics: LabelStatistics, settings: DataSettings, task: Tas
             "data.label must be a number in all examples or a text in all, but there are both; "
             "fix the labels"
         )
-    task = task or _suggested(statistics)
+    task = task or _suggested(statistics, settings)
     if task == "regression":
         return _regression(statistics, settings)
     if statistics.longest > 1 and task != "multilabel":
@@ -167,7 +167,7 @@ def decide_labels(statistics: LabelStatistics, settings: DataSettings, task: Tas
     return _classification(statistics, settings, task)
 
 
-def _suggested(statistics: LabelStatistics) -> Task:
+def _suggested(statistics: LabelStatistics, settings: DataSettings) -> Task:
     if statistics.longest > 1:
         return "multilabel"
     if "fraction" in statistics.kinds:
@@ -177,7 +177,8 @@ def _suggested(statistics: LabelStatistics) -> Task:
             f"data.label has more than {MOST_NUMBERS:,} different numbers, so it is not clear "
             "whether they are classes; set task: regression or task: classification"
         )
-    return "binary" if len(statistics.names) == 2 else "classification"
+    classes = len(settings.classes) or len(statistics.names)
+    return "binary" if classes == 2 else "classification"
 
 
 def _regression(statistics: LabelStatistics, settings: DataSettings) -> Labels:

@@ -16,10 +16,9 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from modules.data.features.decode import EXAMPLE_ID, LABEL, RESERVED, WEIGHT
 from modules.data.features.raw import first
 from modules.data.features.registry import KINDS
-from modules.data.spec import DataSpec, InputSpec
+from modules.data.spec import EXAMPLE_ID, EXAMPLE_WEIGHT, LABEL, OURS, DataSpec, InputSpec
 from modules.errors import ConfigError, DataError
 
 _FUNCTION = "preprocessing_fn"
@@ -38,7 +37,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     outputs[EXAMPLE_ID] = first(inputs[EXAMPLE_ID], "")
     outputs[LABEL] = _label(inputs[LABEL], spec)
     if spec.weighted:
-        outputs[WEIGHT] = first(inputs[WEIGHT], 0.0)
+        outputs[EXAMPLE_WEIGHT] = first(inputs[EXAMPLE_WEIGHT], 0.0)
     return outputs
 
 
@@ -70,7 +69,7 @@ def inputs_of_schema(transform_output: tft.TFTransformOutput) -> tuple[InputSpec
     """
     made = []
     for name, feature in sorted(transform_output.transformed_feature_spec().items()):
-        if name in RESERVED:
+        if name in OURS:
             continue
         if not isinstance(feature, tf.io.FixedLenFeature) or feature.dtype == tf.string:
             raise DataError(
@@ -104,7 +103,8 @@ def find_function(name: str) -> Callable[..., dict[str, Any]]:
             found.loader.exec_module(module)
         else:
             module = importlib.import_module(module_name)
-        return getattr(module, function or _FUNCTION)  # type: ignore[no-any-return]
+        found_function: Callable[..., dict[str, Any]] = getattr(module, function or _FUNCTION)
+        return found_function
     # Whatever the user's module raises is the user's to fix.
     except (Exception, SystemExit) as error:
         raise ConfigError(
@@ -118,14 +118,14 @@ def _of_kinds(inputs: dict[str, Any], spec: DataSpec) -> dict[str, Any]:
     for name, settings in spec.features.items():
         made = [each for each in spec.inputs if each.feature == name]
         # The feature itself first, what goes with it behind.
-        made.sort(key=lambda each, name=name: each.name != name)
+        made.sort(key=lambda each: each.name != each.feature)
         outputs |= KINDS[settings.kind].transform(inputs[name], settings, made)
     return outputs
 
 
 def _of_user(name: str, inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
     function = find_function(name)
-    given = {key: value for key, value in inputs.items() if key not in RESERVED}
+    given = {key: value for key, value in inputs.items() if key not in OURS}
     if "custom_config" in inspect.signature(function).parameters:
         outputs = function(given, custom_config=custom_config)
     else:

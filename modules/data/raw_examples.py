@@ -15,14 +15,11 @@ from typing import Any, Literal
 from modules.data.images import decode_image, is_image, plain_image
 from modules.data.labels import Labels, label_values
 from modules.data.sources.protocol import Row
+from modules.data.spec import CLASS_NAME, EXAMPLE_ID, EXAMPLE_WEIGHT, LABEL, OURS
 from modules.data.splits import EVAL, TRAIN, UNLABELED, Splitter, example_id
 from modules.data.values import values
 from modules.errors import DataError
 from modules.settings import DataSettings, Task
-
-LABEL, CLASS_NAME, EXAMPLE_ID = "label", "class_name", "example_id"
-EXAMPLE_WEIGHT = "example_weight"
-OURS = (LABEL, CLASS_NAME, EXAMPLE_ID, EXAMPLE_WEIGHT)
 
 
 @dataclass
@@ -95,6 +92,8 @@ class Reader:
         label = None
         if own != UNLABELED:
             label = label_values(self.label, _values(features, self.label))
+            if not label and self.task != "multilabel":
+                label = None
         weight = self._weight(features) if label is not None else None
         identity = self._key(features, "id")
         unit = self._key(features, "group")

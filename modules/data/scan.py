@@ -10,8 +10,9 @@ from typing import Any
 
 from modules.data.duplicates import SIDES
 from modules.data.labels import MOST_CLASSES, LabelStatistics, class_name, split_names
-from modules.data.raw_examples import OURS, RawExample, Reader, holds_image
+from modules.data.raw_examples import RawExample, Reader, holds_image
 from modules.data.sources.protocol import Row
+from modules.data.spec import OURS
 from modules.data.splits import Ends, position, short
 from modules.errors import DataError, UserError, did_you_mean
 from modules.settings import DataSettings
@@ -120,7 +121,7 @@ def _label_digest(label: Any) -> int:
 
 def image_features(scan: Scan) -> list[str]:
     """The names in the data of features that are images in all examples."""
-    return [name for name, kinds in scan.columns.items() if set(kinds) == {"image"}]
+    return [name for name, kinds in scan.columns.items() if set(kinds) - {None} == {"image"}]
 
 
 def check_scan(scan: Scan, settings: DataSettings, label: str) -> None:

@@ -16,6 +16,10 @@ from modules.errors import DataError
 from modules.settings import FeatureSettings, Settings, Task
 
 Kind = Literal["image", "numeric", "category", "text", "tensor"]
+# Features that the pipeline writes itself.
+LABEL, CLASS_NAME, EXAMPLE_ID = "label", "class_name", "example_id"
+EXAMPLE_WEIGHT = "example_weight"
+OURS = (LABEL, CLASS_NAME, EXAMPLE_ID, EXAMPLE_WEIGHT)
 SPEC_FILE = "data_spec.json"
 DATASET_FILE = "dataset.json"
 

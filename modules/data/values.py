@@ -15,14 +15,14 @@ from modules.errors import DataError
 Value = int | float | bytes
 
 
-def values(feature: Any) -> Sequence[Value] | None:
-    """What a feature holds; None if it is missing."""
+def values(feature: Any) -> Sequence[Value]:
+    """What a feature holds."""
     kind = feature.WhichOneof("kind")
-    return getattr(feature, kind).value if kind else None
+    return getattr(feature, kind).value if kind else ()
 
 
 def example_of(row: Mapping[str, Any]) -> tf.train.Example:
-    """A row of a table; a missing value gets no feature, an empty list one without a value.
+    """A row of a table; a missing value gets no feature, an empty list one without type.
 
     Raises:
       DataError: A value of a type that examples cannot hold.
@@ -46,8 +46,8 @@ def _fill(feature: Any, name: str, value: Any) -> None:
         raise DataError(f"the feature {name!r} must be of one type, got {value!r}; fix it")
     try:
         if not items:
-            feature.bytes_list.SetInParent()
-        elif kinds == {int}:
+            return
+        if kinds == {int}:
             feature.int64_list.value.extend(items)
         elif kinds == {float}:
             feature.float_list.value.extend(items)

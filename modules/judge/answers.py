@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from modules.data.eval_split import EvalBatch, EvalSplit, common_order, texts
 from modules.export import runtimes
 from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, ModelFile
-from modules.measure.metrics import Predictions
+from modules.measure.answers import Answers
 
 REFERENCE = "float32"
 
@@ -63,27 +63,31 @@ class JudgedModels:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class SplitAnswers:
     """The answers, in the common order of the examples.
 
     Attributes:
       saved_models: By role.
       variants: Of the student's TFLite files.
-      canaries: Logits (values) of each shipped file for the first examples, in their files' order.
+      canaries: Outputs of each shipped file for the first examples, in the order of their files.
       ids: Of the examples.
       features: Values of the features that make the slices, as texts `[n]`.
     """
 
-    saved_models: dict[str, Predictions]
-    variants: dict[str, Predictions]
+    saved_models: dict[str, Answers]
+    variants: dict[str, Answers]
     canaries: dict[ModelFile, NDArray[Any]]
     ids: list[str]
     features: dict[str, NDArray[Any]]
 
 
 def ask(
-    models: JudgedModels, split: EvalSplit, features: Sequence[str], canaries: Examples
-) -> Answers:
+    models: JudgedModels,
+    split: EvalSplit,
+    features: Sequence[str],
+    canaries: Examples,
+    kind: type[Answers],
+) -> SplitAnswers:
     """Asks the SavedModels the raw examples, and the TFLite files the transformed ones.
 
     Args:
@@ -91,6 +95,7 @@ def ask(
       split: The examples.
       features: Names of raw features whose values are wanted.
       canaries: The first examples of the split.
+      kind: What becomes of the task's outputs.
 
     Raises:
       ConfigError: An example lacks one of the features.
@@ -98,7 +103,8 @@ def ask(
     count = canaries.count
     answering = {
         runtime: {
-            role: _Answering(ModelFile(role, runtime, path), count) for role, path in paths.items()
+            role: _Answering(ModelFile(role, runtime, path), count, kind)
+            for role, path in paths.items()
         }
         for runtime, paths in ((SAVED_MODEL, models.saved_models), (LITERT, models.variants))
     }
@@ -108,9 +114,9 @@ def ask(
     _show(split.tensors(), [transformed, *answering[LITERT].values()])
     teacher = ModelFile("teacher", LITERT, models.tflite_file("teacher", REFERENCE))
     asked = [each for models in answering.values() for each in models.values()]
-    return Answers(
-        _predictions(answering[SAVED_MODEL], order),
-        _predictions(answering[LITERT], transformed.order()),
+    return SplitAnswers(
+        _in_order(answering[SAVED_MODEL], order),
+        _in_order(answering[LITERT], transformed.order()),
         {each.file: each.canaries() for each in asked}
         | {teacher: runtimes.load(LITERT, teacher.path).answer(canaries.tensors)},
         [seen.ids()[at].decode() for at in order],
@@ -126,26 +132,27 @@ class _Observer(Protocol):
 class _Answering:
     """A loaded model, and what it has answered so far."""
 
-    def __init__(self, file: ModelFile, canaries: int):
+    def __init__(self, file: ModelFile, canaries: int, kind: type[Answers]):
         self.file = file
+        self._kind = kind
         self._model = runtimes.load(file.runtime, file.path)
-        self._answers: list[Predictions] = []
+        self._answers: list[Answers] = []
         self._first: list[NDArray[Any]] = []
         self._missing = canaries
 
     def see(self, batch: EvalBatch) -> None:
         logits = self._model.answer(batch.examples)
-        self._answers.append(Predictions.from_logits(batch.labels, logits))
+        self._answers.append(self._kind.from_outputs(batch.labels, logits, batch.weights))
         if self._missing > 0:
             self._first.append(logits[: self._missing])
             self._missing -= len(logits)
 
-    def predictions(self) -> Predictions:
+    def answers(self) -> Answers:
         """In the order of the files."""
-        return Predictions.concatenate(self._answers)
+        return self._kind.concatenate(self._answers)
 
     def canaries(self) -> NDArray[Any]:
-        """Logits of the first examples."""
+        """Outputs for the first examples."""
         return np.concatenate(self._first)
 
 
@@ -154,7 +161,7 @@ class _Identities:
 
     def __init__(self) -> None:
         self._ids: list[NDArray[Any]] = []
-        self._labels: list[NDArray[np.int64]] = []
+        self._labels: list[NDArray[Any]] = []
 
     def see(self, batch: EvalBatch) -> None:
         self._ids.append(batch.ids)
@@ -185,7 +192,5 @@ def _show(batches: Iterable[EvalBatch], observers: Sequence[_Observer]) -> None:
             observer.see(batch)
 
 
-def _predictions(
-    answering: Mapping[str, _Answering], order: NDArray[np.int64]
-) -> dict[str, Predictions]:
-    return {role: each.predictions().select(order) for role, each in answering.items()}
+def _in_order(answering: Mapping[str, _Answering], order: NDArray[np.int64]) -> dict[str, Answers]:
+    return {role: each.answers().select(order) for role, each in answering.items()}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from modules.judge.formats import slice_name
 from modules.judge.requirements import Requirement
-from modules.judge.schema import Change, Evidence, Part, Slice, Speedup
+from modules.judge.schema import Evidence, Part, Slice, Speedup
 from modules.settings import Limit
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Estimate:
 def estimate(evidence: Evidence, requirement: Requirement) -> Estimate:
     """The number that a requirement judges.
 
-    Accuracy, loss and ECE against another model of the same report are the report's paired
-    changes. All other comparisons treat the two numbers as independent.
+    Where the report has the paired change from another model of its own, that is taken. All other
+    comparisons treat the two numbers as independent.
 
     Raises:
       MissingEvidenceError: the number, its interval or what it is compared with is not there.
@@ -73,9 +73,14 @@ def estimate(evidence: Evidence, requirement: Requirement) -> Estimate:
         part = _slice(evidence.slices, limit.slice)
         examples = part.count
     found = _number(part, path) if limit.against is None else _compared(part, limit, path)
-    if requirement.drop:
+    if requirement.turned == "drop":
         low, high = found.bounds
         found = replace(found, value=-found.value, interval=found.interval and (-high, -low))
+    elif requirement.turned == "increase":
+        low, high = found.bounds
+        found = replace(
+            found, value=found.value - 1, interval=found.interval and (low - 1, high - 1)
+        )
     return replace(found, examples=examples)
 
 
@@ -136,26 +141,23 @@ def _compared(part: Evidence | Slice, limit: Limit, path: Path) -> Estimate:
     below = path[len(owner) :]
     value, reference = _number(part, path), _number(part, (*other, *below))
     parts = ((other, reference.value), (owner, value.value))
+    paired = _paired(part, owner, other, below)
     if limit.relative:
         if min(value.value, reference.value) <= 0 or min(value.bounds[0], reference.bounds[0]) < 0:
             raise MissingEvidenceError(path, "numbers above 0 for the quotient of ")
-    else:
-        change = _paired_change(part, path, owner, other)
-        if change is not None:
-            what = "the paired change of "
-            if change.value is None:
-                raise MissingEvidenceError(path, what)
-            return Estimate(change.value, _interval(change.interval, path, what), parts)
+        paired = paired and paired.relative
+    if paired is not None:
+        what = "the paired change of "
+        if paired.value is None:
+            raise MissingEvidenceError(path, what)
+        return Estimate(paired.value, _interval(paired.interval, path, what), parts)
     return _independent(value, reference, parts, relative=limit.relative)
 
 
-def _paired_change(part: Evidence | Slice, path: Path, owner: Path, other: Path) -> Change | None:
-    """The change on the same examples, if the report has it."""
-    if isinstance(part, Slice):
-        is_known = (path, other) == (("student", "accuracy"), ("teacher",))
-        return part.accuracy_change if is_known else None
+def _paired(part: Evidence | Slice, owner: Path, other: Path, below: Path) -> Any:
+    """The `Change` on the same examples, if the report has it."""
     changes = value_at(part, *owner, "against", *other)
-    return changes.get(".".join(path[len(owner) :])) if changes else None
+    return changes.get(".".join(below)) if changes else None
 
 
 def _independent(

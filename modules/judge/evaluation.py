@@ -18,11 +18,14 @@ from modules.export import quantization, saved_model
 from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, ModelFile, Tensors
 from modules.export.tflite import sha256
 from modules.judge import evidence, schema
-from modules.judge.answers import REFERENCE, Answers, JudgedModels, ask
+from modules.judge.answers import REFERENCE, JudgedModels, SplitAnswers, ask
+from modules.judge.descriptions import describe_examples
 from modules.judge.evidence import Statistics
 from modules.judge.gate import build_report
+from modules.judge.limits import check_task
 from modules.judge.schema import (
     DataSummary,
+    Disagreement,
     Entry,
     Evidence,
     LayerError,
@@ -32,9 +35,10 @@ from modules.judge.schema import (
     Slice,
     Variant,
 )
+from modules.measure.answers import Answers
 from modules.measure.fresh_process import FreshProcesses
 from modules.measure.latency import Measurements, TimingProcesses
-from modules.measure.metrics import Predictions
+from modules.measure.registry import metrics_of
 from modules.models import storage
 from modules.settings import (
     DataSettings,
@@ -50,7 +54,7 @@ _TIMED_EXAMPLES = 32
 # Slices beyond these stay in TFMA's results; a report with thousands is read by nobody.
 _MAX_SLICES = 500
 
-# Accuracy, loss and top-k of one model by slice; a slice is pairs of feature and value.
+# Numbers of one model by slice and dotted name; a slice is pairs of feature and value.
 SliceNumbers = Mapping[tuple[tuple[str, str], ...], Mapping[str, float]]
 
 
@@ -120,9 +124,11 @@ def evaluate(
       The report, and the PNG files of its `disagreements` by example id.
 
     Raises:
-      RuntimeError: TFMA counts another accuracy than we do.
+      ConfigError: The gate limits what this task does not have.
+      RuntimeError: TFMA has other numbers than we do.
     """
-    settings = rules.evaluate
+    check_task(rules.gate, split.output.task)
+    settings, statistics = rules.evaluate, _statistics(split, rules)
     count = max(_TIMED_EXAMPLES, settings.canary_examples)
     first = Examples(split.first_tensors(count), split.first_serialized(count))
     canaries, examples = first.first(settings.canary_examples), first.first(_TIMED_EXAMPLES)
@@ -133,7 +139,7 @@ def evaluate(
         tfma = run_tfma()
         _LOG.info("asking %s", ", ".join([*models.saved_models, *models.variants]))
         features = sorted({name for names in settings.slices for name in names})
-        answers = ask(models, split, features, canaries)
+        answers = ask(models, split, features, canaries, statistics.metrics.answers)
         repeated = fresh.compare(answers.canaries)
         measured = _Measured(models, answers, timing.measure(), repeated)
     parts = _evidence(measured, split, rules, record, tfma)
@@ -179,10 +185,12 @@ def check_against_tfma(ours: Report, tfma: Mapping[str, SliceNumbers]) -> None:
       RuntimeError: They differ by more than float32 rounding.
     """
     for role, slices in tfma.items():
-        theirs, expected = slices[()]["accuracy"], getattr(ours, role).accuracy
-        if abs(expected - theirs) > 1e-5:
+        theirs, expected = slices[()][ours.main], getattr(getattr(ours, role), ours.main)
+        if expected is None:
+            continue  # It is not finite, which the gate refuses.
+        if abs(expected - theirs) > 1e-5 * max(1.0, abs(expected)):
             raise RuntimeError(
-                f"{role} accuracy is {expected:.6f} by our count but {theirs:.6f} by TFMA's"
+                f"{role} {ours.main} is {expected:.6f} by our count but {theirs:.6f} by TFMA's"
             )
 
 
@@ -198,7 +206,7 @@ class _Measured:
     """
 
     models: JudgedModels
-    answers: Answers
+    answers: SplitAnswers
     timed: Measurements
     fresh: Mapping[str, Mapping[str, Any]]
 
@@ -238,7 +246,7 @@ class _Measured:
             variants[name] = evidence.describe_variant(entry, file, sha256(path), teacher_bytes)
         return entries, variants
 
-    def _references(self, name: str) -> dict[str, Predictions]:
+    def _references(self, name: str) -> dict[str, Answers]:
         """What a model is held against: those of whose role it is not."""
         return {role: each for role, each in self.answers.saved_models.items() if role != name}
 
@@ -252,31 +260,35 @@ def _evidence(
 ) -> Evidence:
     """All parts of the report but the verdict."""
     settings, confidence, answers = rules.evaluate, rules.evaluate.confidence, measured.answers
-    top_k = [k for k in settings.top_k if k < len(split.labels)]
-    statistics = Statistics(top_k, confidence, rules.seed)
+    statistics = _statistics(split, rules)
     timed = measured.timed
     entries, variants = measured.entries(statistics, timed.summaries(confidence))
     both = {role: answers.saved_models[role] for role in ("teacher", "student")}
     return Evidence(
+        task=split.output.task,
         name=rules.name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         confidence=confidence,
-        labels=list(split.labels),
+        labels=list(split.output.classes),
         examples=schema.ExampleCount(eval=len(both["student"])),
         teacher=entries["teacher"],
         student=entries["student"],
         control=entries.get("control"),
         variants=variants,
-        per_class=evidence.per_class(split.labels, both["teacher"], both["student"]),
+        per_class=statistics.per_class(split.output.classes, both["teacher"], both["student"]),
         slices=_slices(tfma, answers, statistics),
         comparison=statistics.compare(
             entries, answers.saved_models, timed.speedups(confidence), timed.aa_control(confidence)
         ),
         pushed=record.pushed,
-        confusion=evidence.confusion(both),
-        reliability=evidence.reliability(both | answers.variants),
-        disagreements=evidence.disagreements(
-            answers.ids, both["teacher"], both["student"], settings.disagreements
+        confusion=statistics.confusion(both),
+        reliability=statistics.reliability(both | answers.variants),
+        answer_curves=statistics.curves(both),
+        disagreements=_described(
+            statistics.disagreements(
+                answers.ids, both["teacher"], both["student"], settings.disagreements
+            ),
+            split,
         ),
         curves=record.curves,
         data=record.data,
@@ -290,8 +302,20 @@ def _evidence(
     )
 
 
+def _statistics(split: EvalSplit, rules: Rules) -> Statistics:
+    settings = rules.evaluate
+    top_k = [k for k in settings.top_k if k < split.output.size]
+    return Statistics(metrics_of(split.output.task, settings.confidence, rules.seed, top_k))
+
+
+def _described(found: list[Disagreement], split: EvalSplit) -> list[Disagreement]:
+    """With a text of each example's raw features."""
+    texts = describe_examples(split.serialized(), {each.example_id for each in found})
+    return [each.model_copy(update={"text": texts.get(each.example_id, "")}) for each in found]
+
+
 def _slices(
-    tfma: Mapping[str, SliceNumbers], answers: Answers, statistics: Statistics
+    tfma: Mapping[str, SliceNumbers], answers: SplitAnswers, statistics: Statistics
 ) -> list[Slice]:
     """TFMA's slices, the largest first, each with intervals."""
     found = []

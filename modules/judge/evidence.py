@@ -11,68 +11,54 @@ from typing import Any
 
 from modules.judge.schema import (
     Change,
-    ClassAccuracy,
+    ClassEntry,
+    ClassNumbers,
     Comparison,
     ConfusionCell,
+    Curves,
+    Difference,
     Disagreement,
     Entry,
     Environment,
     MeasuredInterval,
+    Numbers,
     ReliabilityBin,
     Slice,
-    SliceEntry,
     Speedup,
     Variant,
 )
-from modules.measure import bootstrap, intervals, metrics
-from modules.measure.metrics import Predictions
+from modules.measure.answers import Answers
+from modules.measure.statistic import Change as MeasuredChange
+from modules.measure.task_metrics import Measured, Paired, TaskMetrics
 
 # Whose versions decide what comes out of a run.
 DISTRIBUTIONS = ("tensorflow", "keras", "tfx", "tensorflow-model-analysis", "ai-edge-litert")
 
 
 class Statistics:
-    """How answers are turned into numbers with intervals.
+    """How answers are turned into parts of a report.
 
     Args:
-      top_k: An answer counts among the k most probable, for each k below the number of classes.
-      confidence: Level of the intervals.
-      seed: Of the bootstrap.
+      metrics: Of the task.
     """
 
-    def __init__(self, top_k: Sequence[int], confidence: float, seed: int):
-        self.top_k = tuple(top_k)
-        self.confidence = confidence
-        self.seed = seed
+    def __init__(self, metrics: TaskMetrics):
+        self.metrics = metrics
 
     def describe(
-        self,
-        predictions: Predictions,
-        references: Mapping[str, Predictions],
-        **measured: Any,
+        self, answers: Answers, references: Mapping[str, Answers], **measured: Any
     ) -> Entry:
         """One model's entry.
 
         Args:
-          predictions: Of the model, on the eval split.
+          answers: Of the model, on the eval split.
           references: Of other models on the same examples, by role: what it is held against.
           **measured: The other fields of `Entry`: `parameters`, `size_bytes`, `latency`, ...
         """
-        bounds = intervals.describe(predictions, self.top_k, self.confidence, self.seed)
-        bounds["ece"] = bootstrap.calibration_error(predictions, self.confidence, self.seed)
         return Entry(
-            accuracy=metrics.accuracy(predictions),
-            loss=metrics.mean_loss(predictions),
-            ece=metrics.expected_calibration_error(predictions),
-            top_k={str(k): metrics.top_k_accuracy(predictions, k) for k in self.top_k},
-            intervals=bounds,
+            **_fields(self.metrics.numbers(answers)),
             against={
-                role: {
-                    name: Change.model_validate(change)
-                    for name, change in intervals.changes(
-                        reference, predictions, self.confidence, self.seed
-                    ).items()
-                }
+                role: _changes(self.metrics.changes(reference, answers))
                 for role, reference in references.items()
             },
             **measured,
@@ -82,36 +68,36 @@ class Statistics:
         self,
         values: Mapping[str, str],
         tfma: Mapping[str, Mapping[str, float]],
-        answers: Mapping[str, Predictions],
+        answers: Mapping[str, Answers],
     ) -> Slice:
         """One slice: TFMA's numbers, and intervals from our own count of the same examples.
 
         Args:
           values: Of the slice's features.
-          tfma: `accuracy`, `loss` and `top_<k>_accuracy` by role.
+          tfma: Numbers by role and dotted name; what it lacks is our own.
           answers: Of teacher and student on the examples of the slice.
         """
+        names, teacher = self.metrics.slice_numbers, answers["teacher"]
         entries = {}
-        for role, numbers in tfma.items():
-            entries[role] = SliceEntry(
-                accuracy=numbers["accuracy"],
-                loss=numbers["loss"],
-                top_k={str(k): numbers[f"top_{k}_accuracy"] for k in self.top_k},
-                intervals=intervals.describe(answers[role], self.top_k, self.confidence, self.seed),
-            )
-        change = intervals.accuracy_change(answers["teacher"], answers["student"], self.confidence)
+        for role in ("teacher", "student"):
+            ours = self.metrics.numbers(answers[role], names)
+            given = {
+                name: Measured(tfma[role].get(name, each.value), each.interval)
+                for name, each in ours.items()
+            }
+            entries[role] = Numbers(**_fields(given))
+        changes = _changes(self.metrics.changes(teacher, answers["student"], names))
         return Slice(
             slice=dict(values),
-            count=len(answers["student"]),
+            count=len(teacher),
             teacher=entries["teacher"],
-            student=entries["student"],
-            accuracy_change=Change.model_validate(change),
+            student=entries["student"].model_copy(update={"against": {"teacher": changes}}),
         )
 
     def compare(
         self,
         entries: Mapping[str, Entry],
-        answers: Mapping[str, Predictions],
+        answers: Mapping[str, Answers],
         speedups: Mapping[str, Mapping[str, Any]],
         aa_control: Mapping[str, Any],
     ) -> Comparison:
@@ -124,26 +110,28 @@ class Statistics:
           aa_control: By way of timing.
 
         Returns:
-          `accuracy_change` is student - teacher, `distillation_gain` student - control,
-          `compression` teacher bytes / student bytes.
+          `compression` is teacher bytes / student bytes; the rest as the schema says.
         """
         teacher, student = entries["teacher"], entries["student"]
-        agreed = answers["teacher"].predicted == answers["student"].predicted
-        right, wrong = metrics.agreement_by_teacher(answers["teacher"], answers["student"])
-        bounds: dict[str, MeasuredInterval] = {
-            "accuracy_change": student.against["teacher"]["accuracy"].interval,
-            "agreement": intervals.proportion(int(agreed.sum()), len(agreed), self.confidence),
-        }
+        agreement = self.metrics.agreement(answers["teacher"], answers["student"])
+        bounds: dict[str, MeasuredInterval] = {"agreement": agreement.agreement.interval}
+        change = student.against["teacher"].get("accuracy")
+        if change is not None:
+            bounds["accuracy_change"] = change.interval
+        apart = agreement.mean_absolute_difference
+        if apart is not None:
+            bounds["mean_absolute_difference"] = apart.interval
         gain = None
         if "control" in entries:
-            change = student.against["control"]["accuracy"]
-            gain, bounds["distillation_gain"] = change.value, change.interval
+            found = self.metrics.gain(answers["control"], answers["student"])
+            gain, bounds["distillation_gain"] = found.value, (found.low, found.high)
         judged = speedups.get("litert_batch_1", {}).get("student")
         return Comparison(
-            accuracy_change=student.accuracy - teacher.accuracy,
-            agreement=metrics.agreement(answers["teacher"], answers["student"]),
-            agreement_teacher_right=right,
-            agreement_teacher_wrong=wrong,
+            accuracy_change=change and change.value,
+            agreement=agreement.agreement.value,
+            agreement_teacher_right=agreement.teacher_right,
+            agreement_teacher_wrong=agreement.teacher_wrong,
+            mean_absolute_difference=apart and apart.value,
             distillation_gain=gain,
             speedup=None if judged is None else Speedup.model_validate(judged),
             speedups={way: dict(by_role) for way, by_role in speedups.items()},
@@ -151,6 +139,60 @@ class Statistics:
             compression=teacher.size_bytes / student.size_bytes,
             intervals=bounds,
         )
+
+    def per_class(
+        self, names: Sequence[str], teacher: Answers, student: Answers
+    ) -> list[ClassEntry]:
+        """Both models on each class or label, in the order of `names`; empty if there are none."""
+        counts, taught = self.metrics.by_class(teacher, len(names))
+        _, learned = self.metrics.by_class(student, len(names))
+        return [
+            ClassEntry(
+                label=name,
+                count=count,
+                teacher=ClassNumbers(**first),
+                student=ClassNumbers(**second),
+            )
+            for name, count, first, second in zip(names, counts, taught, learned, strict=True)
+        ]
+
+    def confusion(self, answers: Mapping[str, Answers]) -> dict[str, list[ConfusionCell]]:
+        """Confusion cells by role, of those that have some."""
+        found = {role: self.metrics.confusion(each) for role, each in answers.items()}
+        return {
+            role: [
+                ConfusionCell(label=label, predicted=predicted, count=count)
+                for label, predicted, count in cells
+            ]
+            for role, cells in found.items()
+            if cells
+        }
+
+    def reliability(self, answers: Mapping[str, Answers]) -> dict[str, list[ReliabilityBin]]:
+        """Reliability bins by model, of those that have some."""
+        found = {name: self.metrics.reliability(each) for name, each in answers.items()}
+        return {
+            name: [ReliabilityBin(**vars(each)) for each in bins]
+            for name, bins in found.items()
+            if bins
+        }
+
+    def curves(self, answers: Mapping[str, Answers]) -> dict[str, Curves]:
+        """Curves by role, of those that have some."""
+        found = {role: self.metrics.curves(each) for role, each in answers.items()}
+        return {role: Curves(**each) for role, each in found.items() if each}
+
+    def disagreements(
+        self, ids: Sequence[str], teacher: Answers, student: Answers, limit: int
+    ) -> list[Disagreement]:
+        """The most telling examples on which the two differ; `ids` are of all examples."""
+        return [
+            Disagreement(
+                example_id=ids[each.at],
+                **{name: value for name, value in vars(each).items() if name != "at"},
+            )
+            for each in self.metrics.differing(teacher, student, limit)
+        ]
 
 
 def describe_variant(entry: Entry, file: str, sha256: str, teacher_tflite_bytes: int) -> Variant:
@@ -170,54 +212,29 @@ def describe_variant(entry: Entry, file: str, sha256: str, teacher_tflite_bytes:
     )
 
 
-def per_class(
-    labels: Sequence[str], teacher: Predictions, student: Predictions
-) -> list[ClassAccuracy]:
-    """Accuracy of both models on each class, in the order of `labels`."""
-    counts, teacher_shares = metrics.per_class_accuracy(teacher, len(labels))
-    _, student_shares = metrics.per_class_accuracy(student, len(labels))
-    return [
-        ClassAccuracy(label=label, count=count, teacher_accuracy=first, student_accuracy=second)
-        for label, count, first, second in zip(
-            labels, counts.tolist(), teacher_shares.tolist(), student_shares.tolist(), strict=True
-        )
-    ]
+def _fields(numbers: Mapping[str, Measured]) -> dict[str, Any]:
+    """Numbers by dotted name as fields of `Numbers`."""
+    found: dict[str, Any] = {"intervals": {name: each.interval for name, each in numbers.items()}}
+    for name, each in numbers.items():
+        field, _, key = name.partition(".")
+        if key:
+            found.setdefault(field, {})[key] = each.value
+        else:
+            found[field] = each.value
+    return found
 
 
-def confusion(answers: Mapping[str, Predictions]) -> dict[str, list[ConfusionCell]]:
-    """Confusion cells by role."""
+def _changes(pairs: Mapping[str, Paired]) -> dict[str, Change]:
     return {
-        role: [
-            ConfusionCell(label=label, predicted=predicted, count=count)
-            for label, predicted, count in metrics.confusion(predictions)
-        ]
-        for role, predictions in answers.items()
+        name: Change(
+            **vars(each.change), relative=_difference(each.relative) if each.relative else None
+        )
+        for name, each in pairs.items()
     }
 
 
-def reliability(answers: Mapping[str, Predictions]) -> dict[str, list[ReliabilityBin]]:
-    """Reliability bins by model."""
-    return {
-        name: [ReliabilityBin(**vars(each)) for each in metrics.reliability(predictions)]
-        for name, predictions in answers.items()
-    }
-
-
-def disagreements(
-    ids: Sequence[str], teacher: Predictions, student: Predictions, limit: int
-) -> list[Disagreement]:
-    """The most telling examples on which teacher and student differ; `ids` are of all examples."""
-    return [
-        Disagreement(
-            example_id=ids[at],
-            label=int(teacher.labels[at]),
-            teacher=int(teacher.predicted[at]),
-            student=int(student.predicted[at]),
-            teacher_confidence=float(teacher.confidence[at]),
-            student_confidence=float(student.confidence[at]),
-        )
-        for at in metrics.disagreements(teacher, student, limit)
-    ]
+def _difference(change: MeasuredChange) -> Difference:
+    return Difference(value=change.value, low=change.low, high=change.high)
 
 
 def environment(accelerators: Sequence[str] = ()) -> Environment:

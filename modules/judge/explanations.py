@@ -17,6 +17,12 @@ _WORDS = {
     "load_ms": "load time",
     "agreement_teacher_right": "agreement where the teacher is right",
     "agreement_teacher_wrong": "agreement where the teacher is wrong",
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
+    "macro_f1": "macro F1",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R2",
 }
 # Keys that hold others, and say nothing that these do not.
 _CONTAINERS = frozenset({"latency", "latencies", "fresh", "speedups"})
@@ -51,7 +57,7 @@ def judged(requirement: Requirement, found: Estimate, confidence: float) -> str:
     if requirement.limit.slice:
         lead = f"on {slice_name(requirement.limit.slice)}, {lead}"
     threshold = text(requirement.threshold, form)
-    if requirement.drop and found.value <= TOLERANCE:
+    if requirement.turned != "no" and found.value <= TOLERANCE:
         sentence = f"{lead}; the limit is {threshold}"
     else:
         verb = _VERBS[requirement.kind, requirement.holds(found.value)]
@@ -132,9 +138,13 @@ def _lead(requirement: Requirement, found: Estimate, value: str) -> str:
     limit, path = requirement.limit, requirement.path
     owner = owner_of(path)
     name, words = owner_name(owner), _words(path[len(owner) :])
-    if requirement.drop:
-        dropped = found.value > TOLERANCE
-        return f"the {words} drop of {value}" if dropped else f"{words} does not drop"
+    if requirement.turned != "no":
+        turned = found.value > TOLERANCE
+        return (
+            f"the {words} {requirement.turned} of {value}"
+            if turned
+            else f"{words} does not {requirement.turned}"
+        )
     if owner == ("comparison",):
         return f"the {words} of {value}"
     if limit.relative:
@@ -176,7 +186,7 @@ def _forms(requirement: Requirement, found: Estimate) -> tuple[Fixed, Fixed]:
     if limit.relative:
         first = Fixed(3)
     else:
-        is_change = limit.against is not None and not requirement.drop
+        is_change = limit.against is not None and requirement.turned == "no"
         first = replace(part_form, sign="+" if is_change else "")
     threshold = requirement.threshold
     near = {found.value, *found.bounds}

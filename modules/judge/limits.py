@@ -13,11 +13,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from modules.errors import ConfigError
+from modules.errors import raise_problems
 from modules.judge.estimates import Path, owner_of
 from modules.judge.formats import slice_name
-from modules.judge.schema import Evidence, SliceEntry, Speedup
-from modules.settings import EvaluateSettings, GateSettings, Limit
+from modules.judge.requirements import SHORT_FORMS
+from modules.judge.schema import Evidence, Numbers, Speedup
+from modules.judge.task_numbers import tasks_with
+from modules.settings import EvaluateSettings, GateSettings, Limit, Task
 
 _ANY = "<name>"  # stands for every key of a mapping
 _JUDGED = ("student", "teacher", "control", "variants", "comparison")
@@ -48,7 +50,12 @@ class _Known:
 
 
 def check_limits(
-    gate: GateSettings, variants: Sequence[str], evaluate: EvaluateSettings, *, control: bool
+    gate: GateSettings,
+    variants: Sequence[str],
+    evaluate: EvaluateSettings,
+    *,
+    control: bool,
+    task: Task | None = None,
 ) -> None:
     """Checks that every limit is on something that the report will say.
 
@@ -57,6 +64,7 @@ def check_limits(
       variants: `export.tflite`.
       evaluate: its slices and its top k.
       control: whether a control is trained (`distill.control`).
+      task: what is predicted, or None where it is not known yet; `check_task` follows then.
 
     Raises:
       ConfigError: one line for each limit that no report could ever keep.
@@ -64,13 +72,48 @@ def check_limits(
     known = _Known(
         variants, [str(k) for k in evaluate.top_k], [frozenset(s) for s in evaluate.slices], control
     )
-    problems = []
+    problems = [] if task is None else list(_problems_of_task(gate, task))
+    wrong = {problem.partition(":")[0] for problem in problems}
     for index, limit in enumerate(gate.limits):
-        problem = _problem(limit, known)
-        if problem:
-            problems.append(f"gate.limits.{index}: {problem}")
-    if problems:
-        raise ConfigError("\n".join(problems))
+        problem, place = _problem(limit, known), f"gate.limits.{index}"
+        if problem and place not in wrong:
+            problems.append(f"{place}: {problem}")
+    raise_problems(problems)
+
+
+def check_task(gate: GateSettings, task: Task) -> None:
+    """Checks that a task has every number that is limited.
+
+    Raises:
+      ConfigError: one line for each limit on a number that it does not have.
+    """
+    raise_problems(_problems_of_task(gate, task))
+
+
+def _problems_of_task(gate: GateSettings, task: Task) -> Iterator[str]:
+    for name, form in SHORT_FORMS.items():
+        number = form.number.rpartition(".")[2]
+        if getattr(gate, name) is not None and task not in tasks_with(number):
+            fitting = [
+                other
+                for other, each in SHORT_FORMS.items()
+                if each.number != form.number
+                and task in tasks_with(each.number.rpartition(".")[2])
+                and (each.against, each.turned == "no") == (form.against, form.turned == "no")
+            ]
+            tasks = " and ".join(tasks_with(number))
+            remedy = f"set {' or '.join(fitting)} instead" if fitting else "remove it"
+            yield f"gate.{name}: {task} has no {number}, which is for {tasks}; {remedy}"
+    for index, limit in enumerate(gate.limits):
+        path = tuple(limit.number.split("."))
+        number = (*path[len(owner_of(path)) :], "")[0]
+        tasks = tasks_with(number, on_slice=limit.slice is not None)
+        if task not in tasks:
+            where = "on a slice, " if limit.slice is not None else ""
+            yield (
+                f"gate.limits.{index}: {where}{task} has no {number}, got {limit.number}, which is "
+                f"for {' and '.join(tasks) or 'no task'}; remove it"
+            )
 
 
 def _problem(limit: Limit, known: _Known) -> str | None:
@@ -105,7 +148,12 @@ def _problem_of_slice(limit: Limit, path: Path, known: _Known) -> str | None:
             f"slice must have the features of one of evaluate.slices, {evaluated}, "
             f"got {slice_name(features) or 'none'}; add {sorted(features)} to evaluate.slices"
         )
-    numbers = [(role, *path) for role in _SLICED for path in _below(SliceEntry, role, known.keys)]
+    numbers = [
+        (role, *path)
+        for role in _SLICED
+        for path in _below(Numbers, role, known.keys)
+        if tasks_with(path[0], on_slice=True)
+    ]
     if not _is_known(path, numbers):
         return "on a slice, " + _unknown(limit.number, numbers)
     if limit.against is not None and (limit.against not in _SLICED or limit.against == path[0]):

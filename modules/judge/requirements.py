@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from modules.judge.formats import slice_name
 from modules.judge.schema import Verdict
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-9
 
 
+Turned = Literal["no", "drop", "increase"]
+
+
 @dataclass(frozen=True)
 class Requirement:
     """One end of a limit.
@@ -27,7 +30,8 @@ class Requirement:
       limit: its `number` has a variant's name for `*`, unless there is no variant.
       kind: `min` or `max`.
       threshold: what the number must reach or must not exceed.
-      drop: whether the number judged is the other model's minus this one's.
+      turned: how a comparison is judged: as a `drop` the other model's number minus this one's,
+        as an `increase` the share by which this one is above the other; `no`: as it is.
       variant: the TFLite variant that it judges, None if it judges the student as a whole.
     """
 
@@ -35,7 +39,7 @@ class Requirement:
     limit: Limit
     kind: Literal["min", "max"]
     threshold: float
-    drop: bool = False
+    turned: Turned = "no"
     variant: str | None = None
 
     @property
@@ -55,6 +59,28 @@ class Requirement:
         return "passed" if all(held) else "inconclusive" if any(held) else "failed"
 
 
+class ShortForm(NamedTuple):
+    """The limit that a key of `GateSettings` stands for."""
+
+    number: str
+    against: str | None = None
+    turned: Turned = "no"
+
+
+SHORT_FORMS = {
+    "min_accuracy": ShortForm("student.accuracy"),
+    "max_accuracy_drop": ShortForm("student.accuracy", "teacher", "drop"),
+    "max_tflite_accuracy_drop": ShortForm("variants.*.accuracy", "student", "drop"),
+    "min_roc_auc": ShortForm("student.roc_auc"),
+    "max_roc_auc_drop": ShortForm("student.roc_auc", "teacher", "drop"),
+    "max_rmse": ShortForm("student.rmse"),
+    "max_rmse_increase": ShortForm("student.rmse", "teacher", "increase"),
+    "max_tflite_rmse_increase": ShortForm("variants.*.rmse", "student", "increase"),
+    "min_speedup": ShortForm("comparison.speedup"),
+    "max_size_bytes": ShortForm("variants.*.size_bytes"),
+}
+
+
 def requirements(settings: GateSettings, variants: Sequence[str]) -> Iterator[Requirement]:
     """All requirements that are set, in the order of the settings.
 
@@ -67,26 +93,26 @@ def requirements(settings: GateSettings, variants: Sequence[str]) -> Iterator[Re
     """
     named = [*_short_forms(settings), *((limit.number, limit) for limit in settings.limits)]
     for name, limit in named:
-        drop = name.endswith("_drop")
+        turned: Turned = "no"
+        if name in SHORT_FORMS:
+            turned = SHORT_FORMS[name].turned
         for check, one, variant in _by_variant(name, limit, variants):
             if one.min is not None:
-                yield Requirement(check, one, "min", one.min, drop, variant)
+                yield Requirement(check, one, "min", one.min, turned, variant)
             if one.max is not None:
-                yield Requirement(check, one, "max", one.max, drop, variant)
+                yield Requirement(check, one, "max", one.max, turned, variant)
 
 
 def _short_forms(settings: GateSettings) -> Iterator[tuple[str, Limit]]:
-    accuracy, variants = "student.accuracy", "variants.*"
-    for name, number, against in (
-        ("min_accuracy", accuracy, None),
-        ("max_accuracy_drop", accuracy, "teacher"),
-        ("max_tflite_accuracy_drop", f"{variants}.accuracy", "student"),
-        ("min_speedup", "comparison.speedup", None),
-        ("max_size_bytes", f"{variants}.size_bytes", None),
-    ):
+    for name, form in SHORT_FORMS.items():
         threshold = getattr(settings, name)
         if threshold is not None:
-            limit = {"number": number, "against": against, name.partition("_")[0]: threshold}
+            limit = {
+                "number": form.number,
+                "against": form.against,
+                "relative": form.turned == "increase",
+                name.partition("_")[0]: threshold,
+            }
             yield name, Limit.model_validate(limit)
 
 

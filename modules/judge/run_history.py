@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
-from modules.data.features.decode import CLASS_NAME
+from modules.data.spec import CLASS_NAME
 from modules.judge.schema import DataSummary, FeatureSummary, SplitSummary
 
 _PREFIX = "epoch_"

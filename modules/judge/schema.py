@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-SCHEMA_VERSION = 2
+from modules.settings import Task
+
+SCHEMA_VERSION = 3
 
 
 def _null_unless_finite(value: object) -> object:
@@ -22,7 +24,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # JSON has no NaN. The loss of a diverged model becomes null, and its report can still be read.
 Measured = Annotated[float | None, BeforeValidator(_null_unless_finite)]
+# Null of a task that has no such number, and where there is none: no positive example, say.
+MeasuredShare = Annotated[
+    float | None, BeforeValidator(_null_unless_finite), Field(None, ge=0, le=1)
+]
 MeasuredInterval = tuple[Measured, Measured]
+Point = tuple[float, float]
 Verdict = Literal["passed", "failed", "inconclusive"]
 
 
@@ -81,8 +88,8 @@ class FreshProcess(Part):
     problem: str | None
 
 
-class Change(Part):
-    """A number minus the same number of another model, on the same examples."""
+class Difference(Part):
+    """A comparison of two numbers, with its interval."""
 
     value: Measured
     low: Measured
@@ -90,30 +97,66 @@ class Change(Part):
 
     @property
     def interval(self) -> MeasuredInterval:
-        """Of the change."""
+        """Of the value."""
         return self.low, self.high
 
 
-class Entry(Part):
+class Change(Difference):
+    """A number minus the same number of another model, on the same examples.
+
+    `relative` is the number divided by the other's; of a regression's errors alone.
+    """
+
+    relative: Difference | None = None
+
+
+class Numbers(Part):
+    """What is measured of the answers; a task that does not have a number has null.
+
+    Attributes:
+      accuracy: share of examples whose class is right; of `multilabel` share of all labels of all
+        examples that are right at a probability of 0.5.
+      loss: mean cross-entropy in nats, of `multilabel` also over the labels; of `regression` the
+        mean squared error.
+      balanced_accuracy: mean accuracy of the classes.
+      macro_f1: mean F1 of the classes or labels.
+      roc_auc: area under the ROC curve; of `multilabel` the mean over the labels.
+      pr_auc: average precision, the area under the precision-recall curve; likewise.
+      ece: expected calibration error; of `multilabel` over all labels of all examples.
+      mae: mean absolute error.
+      rmse: root mean square error.
+      r2: share of the labels' variance that is explained.
+      top_k: share of examples whose label is among the k most probable classes, by k.
+      intervals: of these numbers, by dotted name.
+      against: by role and number, the paired change from it.
+    """
+
+    accuracy: MeasuredShare = None
+    loss: Measured = None
+    balanced_accuracy: MeasuredShare = None
+    macro_f1: MeasuredShare = None
+    roc_auc: MeasuredShare = None
+    pr_auc: MeasuredShare = None
+    ece: Measured = None
+    mae: Measured = None
+    rmse: Measured = None
+    r2: Measured = None
+    top_k: dict[str, Share] = {}
+    intervals: dict[str, MeasuredInterval] = {}
+    against: dict[str, dict[str, Change]] = {}
+
+
+class Entry(Numbers):
     """One model on the eval split; `size_bytes` of its SavedModel directory or its TFLite file.
 
     Attributes:
-      top_k: share of examples whose label is among the k most probable classes, by k.
-      intervals: of `accuracy`, `loss`, `ece` and `top_k.<k>`.
-      against: by role and number (`accuracy`, `loss`, `ece`), the paired change from it.
       latency: single examples on LiteRT, what a device pays; null if not timed.
       latencies: every way it was timed, by `<runtime>_batch_<size>`; `latency` is among them.
       fresh: by runtime.
     """
 
-    accuracy: Share
-    loss: Measured
-    ece: Measured
-    top_k: dict[str, Share] = {}
     parameters: int = Field(ge=0)
     size_bytes: int = Field(gt=0)
-    intervals: dict[str, MeasuredInterval] = {}
-    against: dict[str, dict[str, Change]] = {}
     latency: Latency | None
     latencies: dict[str, Latency] = {}
     fresh: dict[str, FreshProcess] = {}
@@ -162,19 +205,26 @@ class Comparison(Part):
     """The student against its teacher and its control; made by `modules.judge.evidence`.
 
     Attributes:
+      accuracy_change: student - teacher; null for a regression.
+      agreement: share of answers that are the same: of examples; of `multilabel` of all labels of
+        all examples; of `regression` the examples whose values are apart by at most a tenth of the
+        labels' standard deviation.
       agreement_teacher_right: agreement where the teacher is right; null if it never is.
       agreement_teacher_wrong: where it is wrong.
+      mean_absolute_difference: of the values of student and teacher; of a regression alone.
+      distillation_gain: accuracy, student - control; of a regression RMSE, control - student.
       speedup: teacher / student, float32, single examples on LiteRT: the one that is judged.
       speedups: by way of timing, then by model (`student` or a variant): teacher / model.
       aa_control: by way of timing: the teacher against itself. It has to be 1; how far it is
           off is the measurement's own error.
     """
 
-    accuracy_change: float
+    accuracy_change: Measured = None
     agreement: Share
     agreement_teacher_right: Share | None = None
     agreement_teacher_wrong: Share | None = None
-    distillation_gain: float | None
+    mean_absolute_difference: Measured = None
+    distillation_gain: Measured
     speedup: Speedup | None
     speedups: dict[str, dict[str, Speedup]] = {}
     aa_control: dict[str, Speedup] = {}
@@ -182,32 +232,34 @@ class Comparison(Part):
     intervals: dict[str, MeasuredInterval] = {}
 
 
-class ClassAccuracy(Part):
-    """One class of the eval split; accuracies are null where it has no example."""
+class ClassNumbers(Part):
+    """One model on one class or label; a class' accuracy is that on its examples."""
+
+    accuracy: Measured
+    f1: Measured
+    roc_auc: Measured = None
+    pr_auc: Measured = None
+
+
+class ClassEntry(Part):
+    """One class of the eval split, or one label; `count` examples are of it or have it."""
 
     label: str
     count: int = Field(ge=0)
-    teacher_accuracy: Measured
-    student_accuracy: Measured
-
-
-class SliceEntry(Part):
-    """One model on a slice; the values are TFMA's."""
-
-    accuracy: Share
-    loss: Measured
-    top_k: dict[str, Share] = {}
-    intervals: dict[str, MeasuredInterval] = {}
+    teacher: ClassNumbers
+    student: ClassNumbers
 
 
 class Slice(Part):
-    """The eval examples whose features have these values."""
+    """The eval examples whose features have these values; what TFMA computes is TFMA's.
+
+    Only some numbers are looked at on slices.
+    """
 
     slice: dict[str, str]
     count: int = Field(ge=1)
-    teacher: SliceEntry
-    student: SliceEntry
-    accuracy_change: Change
+    teacher: Numbers
+    student: Numbers
 
 
 class ConfusionCell(Part):
@@ -228,15 +280,34 @@ class ReliabilityBin(Part):
     accuracy: Share
 
 
+class Curves(Part):
+    """What charts of a model's answers show, as points (x, y).
+
+    Attributes:
+      roc: false and true positive rate; of `binary`.
+      precision_recall: recall and precision; of `binary`.
+      values: label and value of some examples; of `regression`.
+    """
+
+    roc: list[Point] = []
+    precision_recall: list[Point] = []
+    values: list[Point] = []
+
+
 class Disagreement(Part):
-    """An example on which teacher and student differ; classes by index."""
+    """An example on which teacher and student differ.
+
+    Answers are a class by index, the labels that are there by index, or a value. `text` describes
+    the example's raw features where it is no image.
+    """
 
     example_id: str
-    label: int
-    teacher: int
-    student: int
-    teacher_confidence: Measured
-    student_confidence: Measured
+    text: str = ""
+    label: int | float | list[int]
+    teacher: int | Measured | list[int]
+    student: int | Measured | list[int]
+    teacher_confidence: Measured = None
+    student_confidence: Measured = None
 
 
 class FeatureSummary(Part):
@@ -319,13 +390,16 @@ class Evidence(Part):
       created: when it was measured, ISO 8601, UTC.
       confidence: level of all intervals.
       pushed: null where nothing was pushed or the gate does not ask.
+      labels: names of the classes or labels; empty for a regression.
       confusion: by role, in the order of label and prediction.
+      answer_curves: by role.
       reliability: by role, and by variant.
       curves: by role and name of the value, one for each epoch; null where it was not finite.
       tuned: what the search has found, by dotted name; empty without a search.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
+    task: Task
     name: str
     created: str
     confidence: Share
@@ -335,12 +409,13 @@ class Evidence(Part):
     student: Entry
     control: Entry | None
     variants: dict[str, Variant]
-    per_class: list[ClassAccuracy]
+    per_class: list[ClassEntry]
     slices: list[Slice] = []
     comparison: Comparison
     pushed: PushedStudent | None = None
     confusion: dict[str, list[ConfusionCell]] = {}
     reliability: dict[str, list[ReliabilityBin]] = {}
+    answer_curves: dict[str, Curves] = {}
     disagreements: list[Disagreement] = []
     curves: dict[str, dict[str, list[Measured]]] = {}
     data: DataSummary | None = None
@@ -402,6 +477,11 @@ class Report(Evidence):
     """report.json."""
 
     gate: GateResult
+
+    @property
+    def main(self) -> str:
+        """The number by which models are compared first."""
+        return "rmse" if self.task == "regression" else "accuracy"
 
     @property
     def models(self) -> dict[str, Entry]:

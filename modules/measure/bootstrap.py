@@ -1,4 +1,4 @@
-"""Bootstrap intervals of means and of the calibration error, over the examples.
+"""Bootstrap intervals of means over the examples.
 
 SciPy's BCa interval is the same to the last digits, but its jackknife takes a mean of n - 1 values
 for each of n examples: at 20,000 examples that is 7 times slower, and it grows with the square.
@@ -7,23 +7,27 @@ for each of n examples: at 20,000 examples that is 7 times slower, and it grows 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from modules.measure import metrics
-from modules.measure.metrics import Predictions
-
 Interval = tuple[float, float]
 RESAMPLES = 2000
-_UNKNOWN = (math.nan, math.nan)
+UNKNOWN = (math.nan, math.nan)
 _COUNTS_AT_ONCE = 4_000_000  # float64: 32 MB, whatever the number of examples
+# More examples are averaged in so many random groups first, which has the same spread.
+_MOST_ROWS = 20_000
 
 
 def mean(values: ArrayLike, confidence: float, seed: int) -> Interval:
-    """BCa bootstrap interval of a mean; given differences by example, of the paired change.
+    """The interval of one mean; see `means`."""
+    (found,) = means(np.asarray(values, np.float64)[:, np.newaxis], confidence, seed)
+    return found
+
+
+def means(columns: ArrayLike, confidence: float, seed: int) -> list[Interval]:
+    """BCa bootstrap intervals of the columns' means; given differences, of paired changes.
 
     Bias-corrected and accelerated: the percentiles are moved by the resamples' median and by the
     values' skewness. Losses are skewed: for a simulated classifier of 97 % accuracy, judged on 360
@@ -32,22 +36,39 @@ def mean(values: ArrayLike, confidence: float, seed: int) -> Interval:
     Source: Efron 1987, Better bootstrap confidence intervals, JASA 82:171-185, sections 3 and 6.
 
     Args:
-      values: `[n]`, one for each example.
-      confidence: level of the interval.
-      seed: of the resamples.
+      columns: `[n, k]`, one row for each example.
+      confidence: Level of the intervals.
+      seed: Of the resamples.
 
     Returns:
-      The bounds; (nan, nan) if a value is not finite or there are fewer than two.
+      The bounds by column; (nan, nan) if a value is not finite or there are fewer than two rows.
     """
-    sample = np.asarray(values, dtype=np.float64)
-    if len(sample) < 2 or not np.isfinite(sample).all():
-        return _UNKNOWN
-    average = float(sample.mean())
-    deviations = sample - average
+    sample = np.asarray(columns, np.float64)
+    finite: NDArray[np.bool_] = np.isfinite(sample).all(axis=0)
+    if len(sample) < 2:
+        return [UNKNOWN] * sample.shape[1]
+    sample = grouped(np.where(finite, sample, 0.0), seed)
+    averages = sample.mean(axis=0)
+    resampled = resampled_means(sample, seed)
+    return [
+        _accelerated(sample[:, at] - averages[at], averages[at], resampled[:, at], confidence)
+        if finite[at]
+        else UNKNOWN
+        for at in range(sample.shape[1])
+    ]
+
+
+def _accelerated(
+    deviations: NDArray[np.float64],
+    average: float,
+    resampled: NDArray[np.float64],
+    confidence: float,
+) -> Interval:
+    """The interval of one mean, given how far each value is from it."""
     spread = (deviations**2).sum()
-    if spread == 0:
-        return average, average
-    resampled = _resampled_means(sample[:, np.newaxis], seed)[:, 0]
+    # What rounding makes of equal values is no spread.
+    if math.sqrt(spread / len(deviations)) <= 1e-12 * abs(average) or spread == 0:
+        return float(average), float(average)
     normal = NormalDist()
     below = (resampled < average).mean() + (resampled == average).mean() / 2
     bias = normal.inv_cdf(min(max(below, 1 / RESAMPLES), 1 - 1 / RESAMPLES))
@@ -62,88 +83,22 @@ def mean(values: ArrayLike, confidence: float, seed: int) -> Interval:
     return low, high
 
 
-@dataclass(frozen=True)
-class _Calibration:
-    """An ECE, its values on resampled examples `[RESAMPLES]`, and how far it may be too high."""
+def grouped(columns: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """The rows, or of very many rows the means of groups of equal size, drawn at random.
 
-    value: float
-    resampled: NDArray[np.float64]
-    bias: float
-
-
-def calibration_error(predictions: Predictions, confidence: float, seed: int) -> Interval:
-    """Bootstrap interval of `metrics.expected_calibration_error`, allowing for its bias.
-
-    A sum of absolute values only grows by noise: on a few hundred examples a perfectly calibrated
-    model has an ECE of some hundredths, and a resample, noisier yet, a higher one. Percentiles of
-    the resamples would then leave out both. So the spread alone is taken from the resamples, around
-    their mean, and the lower bound is lowered by the bias. Where the ECE is no larger than that of
-    a calibrated model may be (each answer right with the probability of its confidence: Broecker
-    and Smith 2007, Increasing the reliability of reliability diagrams), the bias is the mean ECE of
-    such a model; otherwise it is what the resamples add (Efron and Tibshirani 1993, An
-    Introduction to the Bootstrap, section 10.2).
-
-    Returns:
-      Bounds in [0, 1] around the ECE; (nan, nan) if a confidence is NaN or there are fewer than
-      two examples.
+    The mean of the groups is that of the rows but for the fewer than one in `_MOST_ROWS` that are
+    left over, and so are the variance and the skewness of that mean.
     """
-    if not _has_calibration(predictions):
-        return _UNKNOWN
-    error = _calibration(predictions, confidence, seed)
-    below, above = _deviations(error.resampled, confidence)
-    return max(error.value - error.bias + below, 0.0), min(error.value + above, 1.0)
+    size = -(-len(columns) // _MOST_ROWS)
+    if size == 1:
+        return columns
+    count = len(columns) // size
+    order = np.random.default_rng(seed).permutation(len(columns))
+    groups = columns[order[: count * size]].reshape(count, size, -1).mean(axis=1)
+    return groups - groups.mean(axis=0) + columns.mean(axis=0)
 
 
-def calibration_error_change(
-    reference: Predictions, model: Predictions, confidence: float, seed: int
-) -> Interval:
-    """Interval of the model's ECE - the reference's, as `calibration_error` makes it.
-
-    Both are taken on the same resamples. How far their biases cancel is not known, so the
-    reference's widens the interval above and the model's below.
-
-    Raises:
-      ValueError: the two were not made from the same examples in the same order.
-    """
-    metrics.require_same_examples(reference, model)
-    if not (_has_calibration(reference) and _has_calibration(model)):
-        return _UNKNOWN
-    before, after = (_calibration(each, confidence, seed) for each in (reference, model))
-    below, above = _deviations(after.resampled - before.resampled, confidence)
-    change = after.value - before.value
-    return max(change - after.bias + below, -1.0), min(change + before.bias + above, 1.0)
-
-
-def _has_calibration(predictions: Predictions) -> bool:
-    return len(predictions) >= 2 and bool(np.isfinite(predictions.confidence).all())
-
-
-def _calibration(predictions: Predictions, confidence: float, seed: int) -> _Calibration:
-    count = len(predictions)
-    ids = metrics.bin_ids(predictions.confidence, metrics.BINS)
-    right = predictions.predicted == predictions.labels
-    gaps = np.zeros((count, metrics.BINS))
-    gaps[np.arange(count), ids] = right - predictions.confidence
-    value = float(np.abs(gaps.mean(axis=0)).sum())
-    resampled = np.abs(_resampled_means(gaps, seed)).sum(axis=1)
-    variances = predictions.confidence * (1 - predictions.confidence)
-    deviations = np.sqrt(np.bincount(ids, weights=variances, minlength=metrics.BINS)) / count
-    noise = np.random.default_rng(seed).normal(size=(RESAMPLES, metrics.BINS))
-    calibrated = np.abs(noise * deviations).sum(axis=1)
-    if value <= np.quantile(calibrated, (1 + confidence) / 2):
-        bias = calibrated.mean()
-    else:
-        bias = resampled.mean() - value
-    return _Calibration(value, resampled, float(np.clip(bias, 0, value)))
-
-
-def _deviations(resampled: NDArray[np.float64], confidence: float) -> Interval:
-    """How far below and above their mean the resamples lie; never above it, never below it."""
-    ends = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2]) - resampled.mean()
-    return min(float(ends[0]), 0.0), max(float(ends[1]), 0.0)
-
-
-def _resampled_means(columns: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+def resampled_means(columns: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     """Means `[RESAMPLES, k]` of the columns `[n, k]` over resamples of the rows.
 
     The same seed and number of rows give the same resamples. How often each row was drawn is
@@ -152,10 +107,10 @@ def _resampled_means(columns: NDArray[np.float64], seed: int) -> NDArray[np.floa
     count = len(columns)
     rng = np.random.default_rng(seed)
     at_once = max(1, _COUNTS_AT_ONCE // count)
-    means = []
+    found = []
     for start in range(0, RESAMPLES, at_once):
         drawn = np.empty((min(at_once, RESAMPLES - start), count))
         for row in drawn:
             row[:] = np.bincount(rng.integers(count, size=count), minlength=count)
-        means.append(drawn @ columns / count)
-    return np.concatenate(means)
+        found.append(drawn @ columns / count)
+    return np.concatenate(found)

@@ -1,43 +1,43 @@
-"""Confidence intervals of what a classifier is judged by, and of its change to another model.
+"""Confidence intervals in closed form: of shares, of their changes, and of other comparisons.
 
-All are two-sided, at the level `confidence` in (0, 1). Shares have closed forms that hold near 0
-and 1, where good classifiers live; means and the calibration error are bootstrapped over the
-examples. A number that cannot be bounded has the interval (nan, nan), which no limit can rest on.
+All are two-sided, at the level `confidence` in (0, 1). Those of shares hold near 0 and 1, where
+good classifiers live.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from modules.measure import bootstrap, metrics
 from modules.measure.bootstrap import Interval
-from modules.measure.metrics import Predictions
 
 _BISECTIONS = 60  # halve an interval of 1 below float64's resolution
 
 
-def proportion(successes: int, trials: int, confidence: float) -> Interval:
+def proportion(successes: float, trials: float, confidence: float) -> Interval:
     """Wilson's score interval of a share of independent trials.
 
     Unlike `p +- z * sqrt(p (1 - p) / n)` it has about its level near 0 and 1, has a width where
-    no trial or every trial succeeded, and never leaves [0, 1].
+    no trial or every trial succeeded, and never leaves [0, 1]. Of weighted trials both numbers may
+    be effective ones, with fractions.
 
-    Source: recommended by Brown, Cai and DasGupta 2001, Interval estimation for a binomial
-    proportion.
+    Source: Wilson 1927, JASA 22:209-212; recommended by Brown, Cai and DasGupta 2001, Interval
+    estimation for a binomial proportion.
 
     Raises:
       ValueError: there is no trial, or not `0 <= successes <= trials`.
     """
-    # Takes a second to import; whoever compares two known intervals does without.
-    from scipy.stats import binomtest
-
-    found = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
+    if not (trials > 0 and 0 <= successes <= trials):
+        raise ValueError(f"there must be 0 <= successes <= trials > 0, got {successes} of {trials}")
+    square = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    middle = successes + square / 2
+    half = math.sqrt(square * (successes * (trials - successes) / trials + square / 4))
+    low, high = ((middle + end) / (trials + square) for end in (-half, half))
+    # Where none or all succeeded, the bound is exact but for rounding.
+    return (0.0 if successes == 0 else low), (1.0 if successes == trials else high)
 
 
 def paired_difference(
@@ -144,58 +144,3 @@ def independent_ratio(
 
 def _log(value: float) -> float:
     return math.log(value) if value > 0 else -math.inf
-
-
-def describe(
-    predictions: Predictions, top_k: Sequence[int], confidence: float, seed: int
-) -> dict[str, Interval]:
-    """The intervals of one model's numbers: `accuracy`, `loss` and `top_k.<k>`.
-
-    Raises:
-      ValueError: there is no example.
-    """
-    count = len(predictions)
-    right = int((predictions.label_rank == 0).sum())
-    return {
-        "accuracy": proportion(right, count, confidence),
-        "loss": bootstrap.mean(predictions.loss, confidence, seed),
-        **{
-            f"top_k.{k}": proportion(int((predictions.label_rank < k).sum()), count, confidence)
-            for k in top_k
-        },
-    }
-
-
-def accuracy_change(
-    reference: Predictions, model: Predictions, confidence: float
-) -> dict[str, float]:
-    """The model's accuracy minus the reference's, on the same examples.
-
-    Returns:
-      The `value` of the change and its bounds `low` and `high`.
-
-    Raises:
-      ValueError: there is no example, or the two were not made from the same examples in the
-          same order.
-    """
-    metrics.require_same_examples(reference, model)
-    before, after = (each.predicted == each.labels for each in (reference, model))
-    low, high = paired_difference(before, after, confidence)
-    value = metrics.accuracy(model) - metrics.accuracy(reference)
-    return {"value": value, "low": low, "high": high}
-
-
-def changes(
-    reference: Predictions, model: Predictions, confidence: float, seed: int
-) -> dict[str, dict[str, float]]:
-    """The changes of `accuracy`, `loss` and `ece`, each as `accuracy_change` returns it."""
-    found = {"accuracy": accuracy_change(reference, model, confidence)}
-    loss = bootstrap.mean(model.loss - reference.loss, confidence, seed)
-    ece = bootstrap.calibration_error_change(reference, model, confidence, seed)
-    for name, statistic, (low, high) in (
-        ("loss", metrics.mean_loss, loss),
-        ("ece", metrics.expected_calibration_error, ece),
-    ):
-        value = statistic(model) - statistic(reference)
-        found[name] = {"value": value, "low": low, "high": high}
-    return found

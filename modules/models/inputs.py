@@ -69,7 +69,7 @@ def table(inputs: Inputs, tensors: Mapping[str, Any]) -> Any:
         for name, spec in inputs.items()
         if spec.kind in TABLE
     ]
-    return parts[0] if len(parts) == 1 else layers.Concatenate(name="table")(parts)
+    return parts[0] if len(parts) == 1 else layers.Concatenate()(parts)
 
 
 def numbers(spec: InputSpec, tensor: Any) -> Any:
@@ -138,10 +138,23 @@ def answer(x: Any, output: OutputSpec, dropout: float = 0.0) -> Any:
 
 
 def build(name: str, tensors: Mapping[str, Any], x: Any) -> keras.Model:
-    """The model of a name, from inputs to an answer."""
+    """The model of a name, from inputs to an answer.
+
+    Raises:
+      ModelError: An input is called as a layer is.
+    """
     import keras
 
-    return keras.Model(dict(tensors), x, name=name)
+    try:
+        return keras.Model(dict(tensors), x, name=name)
+    except ValueError as error:
+        taken = [each for each in tensors if f'name "{each}" is used' in str(error)]
+        if not taken:
+            raise
+        raise ModelError(
+            f"{name} has a layer called {taken[0]!r}, so no input can be called so; give the "
+            "feature another name with data.rename"
+        ) from error
 
 
 def _vocabulary_size(spec: InputSpec) -> int:

@@ -21,6 +21,7 @@ from modules.data.spec import OutputSpec
 from modules.errors import ConfigError, ModelError, UserError, did_you_mean, raise_problems
 from modules.models.applications import keras_application, resnet50
 from modules.models.contract import conform
+from modules.models.hub import keras_hub_backbone
 from modules.models.image import cnn_tutorial, resnet_small, separable_cnn
 from modules.models.inputs import Inputs, describe
 from modules.models.mixture import mixture
@@ -42,6 +43,7 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
         resnet_small,
         resnet50,
         keras_application,
+        keras_hub_backbone,
         mlp,
         resnet_tabular,
         text_cnn,

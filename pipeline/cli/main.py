@@ -15,7 +15,7 @@ import click
 
 from modules.code_digest import builder_digest
 from modules.errors import ConfigError, UserError
-from pipeline.cli import results, servers
+from pipeline.cli import data, results, servers
 from pipeline.cli.compiling import compile_command
 from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, load_config
 from pipeline.output_lock import LOCK_FILE, exclusive
@@ -119,7 +119,7 @@ def settings() -> None:
     click.echo(reference(), nl=False)
 
 
-for command in (*results.COMMANDS, compile_command, servers.pipeline_group):
+for command in (*data.COMMANDS, *results.COMMANDS, compile_command, servers.pipeline_group):
     main.add_command(command)
 
 

@@ -22,7 +22,9 @@ def convert(model, batch=None):
         for name, tensor in model.input.items()
     }
     clone = keras.models.clone_model(
-        model, input_tensors=inputs, clone_function=lambda layer: layer
+        keras.Model(model.input, model.output),  # Not compiled: a loss of one's own is not cloned.
+        input_tensors=inputs,
+        clone_function=lambda layer: layer,
     )
     module = tf.Module()
     module.variables_of_model = [variable.value for variable in clone.variables]

@@ -5,7 +5,7 @@ import logging
 import sys
 
 from image_data import image_spec
-from small_models import class_output, image_input
+from small_models import build, class_output, image_input
 
 from modules.distill.strategy import is_chief, make_strategy
 

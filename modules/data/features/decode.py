@@ -8,10 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from modules.data.features.registry import KINDS
-from modules.data.spec import DataSpec
-
-LABEL, CLASS_NAME, EXAMPLE_ID, WEIGHT = "label", "class_name", "example_id", "example_weight"
-RESERVED = (LABEL, CLASS_NAME, EXAMPLE_ID, WEIGHT)
+from modules.data.spec import EXAMPLE_ID, EXAMPLE_WEIGHT, LABEL, DataSpec
 
 
 def parse_spec(spec: DataSpec) -> dict[str, Any]:
@@ -19,7 +16,7 @@ def parse_spec(spec: DataSpec) -> dict[str, Any]:
     found = {each.name: KINDS[each.kind].stored(each) for each in spec.inputs}
     found |= {EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string), LABEL: label_feature(spec)}
     if spec.weighted:
-        found[WEIGHT] = tf.io.FixedLenFeature([], tf.float32)
+        found[EXAMPLE_WEIGHT] = tf.io.FixedLenFeature([], tf.float32)
     return found
 
 

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modules.data.features.decode import RESERVED
 from modules.data.features.protocol import FeatureStatistics
 from modules.data.features.registry import KINDS
-from modules.data.spec import Dataset, DataSpec, InputSpec, Kind
+from modules.data.spec import OURS, Dataset, DataSpec, InputSpec, Kind
 from modules.errors import ConfigError, DataError, did_you_mean
 from modules.settings import (
     CategoryFeature,
@@ -49,7 +48,7 @@ def plan_features(
       ConfigError: A feature that does not exist, or no feature at all.
       DataError: A feature cannot be of the kind it is said to be, or is constant.
     """
-    usable = {name: each for name, each in statistics.items() if name not in RESERVED}
+    usable = {name: each for name, each in statistics.items() if name not in OURS}
     chosen = dict(data.features)
     for name in chosen:
         if name not in usable:

@@ -113,18 +113,18 @@ class ImageFolder:
             names, values = _read_metadata(listing.path)
         # Not class by class, or a reader that shuffles a part at a time would see one class.
         images = sorted(listing.images, key=lambda image: example_id(image.name.encode()))
-        items = [(image, _features(names, values, image)) for image in images]
+        items = [
+            (_join(listing.path, image.name), image, _features(names, values, image))
+            for image in images
+        ]
         return (
-            beam.Create(items)
-            | "Spread" >> beam.Reshuffle()
-            | "ReadImages" >> beam.MapTuple(_row, listing.path)
+            beam.Create(items) | "Spread" >> beam.Reshuffle() | "ReadImages" >> beam.MapTuple(_row)
         )
 
 
-def _row(image: ImageFile, features: dict[str, str], root: str) -> Row:
+def _row(path: str, image: ImageFile, features: dict[str, str]) -> Row:
     from modules.data.values import example_of
 
-    path = _join(root, image.name)
     try:
         content = files.read_bytes(path)
     except OSError as error:

@@ -115,11 +115,12 @@ class Listing:
                 f"data.path must hold at least two class sub-folders, but {self.path!r} has "
                 f"{found}; add a sub-folder of images per class"
             )
-        for name, places in classes.items():
-            if "\n" in name or "\r" in name:
-                raise DataError(
-                    f"data.path: the class folder {name!r} has a line break in its name; rename it"
-                )
+        broken = [name for name in classes if "\n" in name or "\r" in name]
+        if broken:
+            raise DataError(
+                f"data.path: the class folder {broken[0]!r} has a line break in its name; rename it"
+            )
+        for places in classes.values():
             empty = [place for place, count in places if not count]
             if empty:
                 raise DataError(

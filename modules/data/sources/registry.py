@@ -12,6 +12,7 @@ from modules.data.sources.image_folder import ImageFolder
 from modules.data.sources.parquet import ParquetFiles
 from modules.data.sources.protocol import Source
 from modules.data.sources.tfrecord import TFRecordFiles
+from modules.data.splits import check_eval_from
 from modules.errors import ConfigError, did_you_mean, raise_problems
 from modules.settings import DataSettings
 
@@ -48,6 +49,7 @@ def check_source(settings: DataSettings) -> None:
             f"{did_you_mean(settings.source, SOURCES)}"
         )
     raise_problems(_contradictions(settings))
+    check_eval_from(settings)
     SOURCES[settings.source].check(settings)
 
 

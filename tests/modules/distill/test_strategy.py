@@ -14,6 +14,7 @@ import tensorflow as tf
 from checkout import HELPERS, ROOT
 from example_files import write_examples
 from image_data import image_spec
+from small_models import build
 
 from modules.distill.strategy import is_chief, make_strategy
 from modules.errors import ConfigError

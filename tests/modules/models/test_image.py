@@ -5,8 +5,6 @@ import numpy as np
 import pytest
 from small_models import SMALL, build
 
-from modules.errors import ModelError
-
 
 def _pixels(shape=(8, 8, 1), count=5):
     return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
@@ -15,11 +13,6 @@ def _pixels(shape=(8, 8, 1), count=5):
 def _same_weights(first, second):
     pairs = zip(first.get_weights(), second.get_weights(), strict=True)
     return all(np.array_equal(one, other) for one, other in pairs)
-
-
-@pytest.fixture(scope="module")
-def resnet50():
-    return build("resnet50", shape=(32, 32, 3), classes=7)
 
 
 # -- the contract --
@@ -50,19 +43,6 @@ def test_logits_are_float32_under_mixed_precision(name):
         assert model({"image": _pixels()}).dtype == "float32"
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-def test_resnet50(resnet50):
-    _hold_to_the_contract(resnet50, (32, 32, 3), 7)
-    # 23,587,712 without its head is Keras' documented number; the head is 2048 x 7 + 7.
-    assert resnet50.count_params() == 23_587_712 + 2048 * 7 + 7
-
-
-@pytest.mark.parametrize("shape", [(16, 16, 3), (31, 64, 3), (32, 32, 1)])
-def test_resnet50_refuses_small_or_gray_images(shape):
-    with pytest.raises(ModelError, match=r"ResNet50 needs.*at least 32x32 with 3 channels") as e:
-        build("resnet50", shape)
-    assert str(shape) in str(e.value) and "data.features.image" in str(e.value)
 
 
 # -- known numbers --
@@ -144,22 +124,6 @@ def test_pixels_are_scaled_inside(name, black, white):
     values = scaled(pixels).numpy()
     np.testing.assert_allclose(values[0, 0, 0, 0], white, atol=1e-6)
     np.testing.assert_allclose(values[0, 1:, :, 0], black, atol=1e-6)
-
-
-def test_resnet50_prepares_pixels_as_its_weights_expect(resnet50):
-    prepared = keras.Model(resnet50.inputs, resnet50.get_layer("preprocess").output)
-    pixels = _pixels((32, 32, 3))
-    expected = keras.applications.resnet50.preprocess_input(pixels.astype(np.float32))
-    np.testing.assert_allclose(prepared(pixels), expected, atol=1e-4)
-
-
-def test_resnet50_downloads_nothing(monkeypatch):
-    def get_file(*args, **kwargs):
-        raise RuntimeError("a download")
-
-    monkeypatch.setattr(keras.src.applications.resnet.file_utils, "get_file", get_file)
-    with pytest.raises(ModelError):
-        build("resnet50", (32, 32, 3), weights="imagenet")
 
 
 # -- seeds --

@@ -8,6 +8,8 @@ from small_models import class_output
 
 from modules.errors import ModelError
 from modules.models import inputs as common
+from modules.models import zoo
+from modules.settings import ModelSettings
 
 
 def _answer(specs, function, values):
@@ -163,3 +165,18 @@ def test_other_kinds_are_refused(specs, kinds, most, message):
         common.require(specs, kinds, "mine", most)
     assert "mixture takes all kinds" in str(caught.value)
     assert "data.exclude" in str(caught.value)
+
+
+def test_an_input_that_is_called_as_a_layer_is_refused():
+    specs = {"features": AGE.model_copy(update={"name": "features"})}
+    settings = ModelSettings(model="mlp")
+    with pytest.raises(ModelError, match=r"mlp has a layer called 'features', .*data\.rename"):
+        zoo.build_model(settings, specs, VALUE)
+
+
+def test_names_of_columns_are_free():
+    names = ["table", "towers", "dense", "concatenate", "standardization", "x", "block"]
+    specs = {name: AGE.model_copy(update={"name": name}) for name in names}
+    for model in ("mlp", "resnet_tabular", "mixture"):
+        built = zoo.build_model(ModelSettings(model=model), specs, VALUE)
+        assert built(batch(specs, 3)).shape == (3, 1)

@@ -29,8 +29,7 @@ print(sorted({"keras", "tensorflow", "numpy"} & set(sys.modules)))
     )
     error, heavy = done.stdout.splitlines()
     assert error == (
-        "student.model must be one of cnn_tutorial, keras_application, resnet50, resnet_small, "
-        "separable_cnn or "
+        f"student.model must be one of {', '.join(sorted(zoo.BUILDERS))} or "
         "package.module:function, got 'separable_cn'; did you mean 'separable_cnn'?"
     )
     assert heavy == "[]"

@@ -1,28 +1,25 @@
-"""The embedded digits."""
+"""The digits that come with scikit-learn."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.datasets import load_digits
 
-from modules.data.sources.digits import Digits
+from modules.data.sources.digits import Digits, digits
 from modules.errors import ConfigError
 from modules.settings import DataSettings
 
 
-def test_digits_are_scikit_learns(digit_pixels, digit_labels):
-    source = Digits()
-    items = source.items()
-    assert len(items) == 1797
-    assert source.labels == tuple("0123456789")
-    assert [item.label for item in items] == digit_labels.tolist()
-    assert len({item.name for item in items}) == 1797
-    for index in range(0, 1797, 40):
-        decoded = tf.io.decode_png(source.read(items[index].name))
-        np.testing.assert_array_equal(decoded, digit_pixels[index])
-    assert digit_pixels.max() == 255 and digit_pixels.min() == 0  # 16 and 0, scaled
+def test_every_digit_is_a_png_with_all_gray_levels():
+    bunch = load_digits()
+    found = list(digits())
+    assert [label for _, label in found] == bunch.target.tolist()
+    for index in (0, 1000, 1796):
+        pixels = tf.io.decode_png(found[index][0]).numpy()
+        np.testing.assert_array_equal(pixels[..., 0], np.rint(bunch.images[index] * 255 / 16))
 
 
-def test_digits_have_no_path():
-    Digits.check(DataSettings())
-    with pytest.raises(ConfigError, match=r"data\.path must not be set .* got 'pictures'"):
-        Digits.check(DataSettings(path="pictures"))
+@pytest.mark.parametrize("key", ["path", "label", "group", "unlabeled"])
+def test_what_digits_do_not_have_is_refused(key):
+    with pytest.raises(ConfigError, match=rf"data\.{key} must not be set .* is digits, got 'x'"):
+        Digits.check(DataSettings(**{key: "x"}))

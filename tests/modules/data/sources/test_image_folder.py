@@ -2,14 +2,18 @@
 
 import os
 
+import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.util import assert_that
 from object_store import ObjectStore
 
 from modules import files
 from modules.data.sources.image_folder import ImageFolder
-from modules.data.sources.protocol import Item
+from modules.data.sources.image_listing import Listing
+from modules.data.sources.protocol import Part
 from modules.errors import ConfigError, DataError
 from modules.settings import DataSettings
 
@@ -32,6 +36,10 @@ def test_a_path_is_needed_and_no_pattern(path):
         ImageFolder.check(DataSettings(source="image_folder", path=path))
 
 
+def look(path):
+    return ImageFolder.look(DataSettings(source="image_folder", path=path))
+
+
 def _folder(path, classes):
     for class_name, images in classes.items():
         (path / class_name).mkdir()
@@ -40,33 +48,104 @@ def _folder(path, classes):
     return str(path)
 
 
-def test_sorted_class_names_become_labels(tmp_path):
+def names(listing):
+    return [(image.name, image.class_name, image.split) for image in listing.images]
+
+
+def rows(settings):
+    """The values of every row, by the end of its name, read with Beam."""
+    found = {}
+    options = PipelineOptions(["--runner=FnApiRunner"])
+    part = Part("all", "")
+    with beam.Pipeline(options=options) as pipeline:
+        read = pipeline | ImageFolder.rows(settings, part, None)
+        assert_that(read, lambda all_rows: found.update(map(_plain_row, all_rows)))
+    return found
+
+
+def _plain_row(row):
+    features = row.example.features.feature
+    values = {name: each.bytes_list.value[0] for name, each in features.items()}
+    return "/".join(row.name.rsplit("/", 2)[1:]), values
+
+
+def test_folders_are_classes(tmp_path):
     files = {"dog": {"1.png": _png(1)}, "ant": {"b.jpg": _jpeg(2), "a.JPEG": _jpeg(3)}}
-    path = _folder(tmp_path, files | {"Cat": {"x.PNG": _png(4)}})
-    source = ImageFolder(path)
-    assert source.labels == ("Cat", "ant", "dog")
-    assert source.items() == [
-        Item(f"{path}/Cat/x.PNG", 0),
-        Item(f"{path}/ant/a.JPEG", 1),
-        Item(f"{path}/ant/b.jpg", 1),
-        Item(f"{path}/dog/1.png", 2),
+    path = _folder(tmp_path, files | {"Cat": {"x.WebP": b"", "y.bmp": b"", "z.gif": b""}})
+    listing = Listing.of(path)
+    assert listing.class_names == ["Cat", "ant", "dog"]
+    assert names(listing) == [
+        ("Cat/x.WebP", "Cat", ""),
+        ("Cat/y.bmp", "Cat", ""),
+        ("Cat/z.gif", "Cat", ""),
+        ("ant/a.JPEG", "ant", ""),
+        ("ant/b.jpg", "ant", ""),
+        ("dog/1.png", "dog", ""),
     ]
-    assert source.read(f"{path}/ant/a.JPEG") == _jpeg(3)
 
 
-def test_hidden_entries_and_other_files_are_passed_over(tmp_path):
+def test_leftovers_are_passed_over(tmp_path, caplog):
     path = _folder(
         tmp_path,
         {
-            "a": {"1.png": _png(), ".2.png": _png(), "notes.txt": b"", "3.gif": b"", "png": b""},
-            "b": {"1.jpg": _jpeg()},
+            "a": {"1.png": _png(), ".2.png": _png(), "Thumbs.db": b"", "desktop.ini": b""},
+            "b": {"1.jpg": _jpeg(), ".DS_Store": b""},
             ".cache": {"1.png": _png()},
+            "__MACOSX": {"._1.png": b""},
+            "@eaDir": {"1.png": b""},
         },
     )
+    (tmp_path / "a" / "@eaDir").mkdir()
+    (tmp_path / "a" / "@eaDir" / "thumb.png").write_bytes(_png())
     (tmp_path / "beside.png").write_bytes(_png())
-    source = ImageFolder(path)
-    assert source.labels == ("a", "b")
-    assert [item.name for item in source.items()] == [f"{path}/a/1.png", f"{path}/b/1.jpg"]
+    listing = Listing.of(path)
+    assert [image.name for image in listing.images] == ["a/1.png", "b/1.jpg"]
+    assert not caplog.records
+
+
+def test_nested_folders_and_unknown_files_are_counted_and_named(tmp_path, caplog):
+    path = _folder(
+        tmp_path,
+        {"a": {"1.png": _png(), "x.txt": b"", "y.txt": b"", "png": b""}, "b": {"1.jpg": _jpeg()}},
+    )
+    (tmp_path / "a" / "2024" / "may").mkdir(parents=True)
+    (tmp_path / "a" / "2024" / "may" / "2.png").write_bytes(_png(2))
+    assert ("a/2024/may/2.png", "a", "") in names(Listing.of(path))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}/a: 1 image(s) of folders in it count as 'a': 2024/may (1)",
+        f"{path}/a: 3 file(s) are no images by their names: .txt (2), png (1)",
+    ]
+
+
+@pytest.mark.parametrize("other", ["val", "valid", "validation", "test", "eval"])
+def test_folders_of_splits(tmp_path, other):
+    for split in ("Train", other):
+        (tmp_path / split).mkdir()
+        _folder(tmp_path / split, {"a": {"1.png": _png()}, "b": {"1.png": _png(1)}})
+    _folder(tmp_path, {"unlabeled": {"1.png": _png(2)}, "__MACOSX": {}})
+    assert sorted(names(Listing.of(str(tmp_path)))) == sorted(
+        [
+            ("Train/a/1.png", "a", "train"),
+            ("Train/b/1.png", "b", "train"),
+            (f"{other}/a/1.png", "a", "eval"),
+            (f"{other}/b/1.png", "b", "eval"),
+            ("unlabeled/1.png", "", "unlabeled"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("classes", [("train", "test", "plane"), ("train", "plane")])
+def test_a_class_may_be_called_train(tmp_path, classes):
+    path = _folder(tmp_path, {name: {"1.png": _png()} for name in classes})
+    assert Listing.of(path).class_names == sorted(classes)
+
+
+def test_names_in_both_unicode_forms_are_one_class(tmp_path):
+    path = _folder(
+        tmp_path,
+        {"B\u00e4r": {"1.png": _png()}, "Ba\u0308r": {"2.png": _png()}, "猫": {"1.png": _png()}},
+    )
+    assert Listing.of(path).class_names == ["B\u00e4r", "猫"]
 
 
 @pytest.mark.parametrize("root", ["file://{path}", "bucket://images/all", "bucket://images/all/"])
@@ -76,11 +155,11 @@ def test_urls_are_read(tmp_path, root):
     ObjectStore.reset()
     files.copy_tree(path, "bucket://images/all")
     settings = DataSettings(source="image_folder", path=root.format(path=path))
-    source = ImageFolder.open(settings)
-    assert source.labels == ("a", "b")
-    items = source.items()
-    assert [source.read(item.name) for item in items] == [_jpeg(2), _png(3), _png(1)]
-    assert [item.features for item in items] == [("2",), ("3",), ("1",)]
+    assert rows(settings) == {
+        "a/2.jpg": {"image": _jpeg(2), "label": b"a", "x": b"2"},
+        "a/c.png": {"image": _png(3), "label": b"a", "x": b"3"},
+        "b/1.png": {"image": _png(1), "label": b"b", "x": b"1"},
+    }
     assert ImageFolder.unwatched(settings).startswith((tmp_path / "metadata.csv").read_bytes())
 
 
@@ -111,28 +190,28 @@ def test_path_that_is_no_directory(tmp_path, kind):
     if kind == "file":
         path.write_bytes(_png())
     with pytest.raises(ConfigError, match=rf"data\.path must be an existing.*got '{path}'"):
-        ImageFolder(str(path))
+        Listing.of(str(path))
 
 
 def test_no_class_and_single_class(tmp_path):
     with pytest.raises(DataError, match=r"at least two class sub-folders.*no class sub-folder"):
-        ImageFolder(str(tmp_path))
+        Listing.of(str(tmp_path))
     _folder(tmp_path, {"cat": {"1.png": _png()}, ".hidden": {}})
     with pytest.raises(DataError, match=r"at least two class sub-folders.*only the class 'cat'"):
-        ImageFolder(str(tmp_path))
+        Listing.of(str(tmp_path))
 
 
 def test_class_folder_without_images_is_named(tmp_path):
     path = _folder(tmp_path, {"cat": {"1.png": _png()}, "dog": {"list.csv": b"", ".a.png": b""}})
     with pytest.raises(DataError, match=rf"the class folder '{path}/dog' holds no \.png"):
-        ImageFolder(path).items()
+        Listing.of(path)
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "two\rlines"])
 def test_line_break_in_a_class_name(tmp_path, name):
     path = _folder(tmp_path, {"cat": {}, name: {}})
     with pytest.raises(DataError, match=r"class folder 'two\\[nr]lines' has a line break"):
-        ImageFolder(path)
+        look(path)
 
 
 def _with_metadata(tmp_path, text, encoding="utf-8"):
@@ -145,15 +224,16 @@ def _with_metadata(tmp_path, text, encoding="utf-8"):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_metadata_give_every_image_its_features(tmp_path, scheme, encoding):
     text = 'light,file_name,site\nday,b/2.png,"Rhône, left"\nnight,a/1.png,\nday,c/3.png,x\n'
-    source = ImageFolder(scheme + _with_metadata(tmp_path, text, encoding))
-    assert source.features == ("light", "site")
-    assert [item.features for item in source.items()] == [("night", ""), ("day", "Rhône, left")]
+    path = scheme + _with_metadata(tmp_path, text, encoding)
+    assert look(path) == ("image", "light", "site")
+    found = rows(DataSettings(source="image_folder", path=path))
+    assert found["a/1.png"]["light"] == b"night" and found["a/1.png"]["site"] == b""
+    assert found["b/2.png"]["site"] == "Rhône, left".encode()
 
 
 def test_without_metadata_there_are_no_features(tmp_path):
-    source = ImageFolder(_folder(tmp_path, {"a": {"1.png": _png()}, "b": {"2.png": _png()}}))
-    assert source.features == ()
-    assert [item.features for item in source.items()] == [(), ()]
+    path = _folder(tmp_path, {"a": {"1.png": _png()}, "b": {"2.png": _png()}})
+    assert look(path) == ("image",)
 
 
 @pytest.mark.parametrize(
@@ -174,21 +254,21 @@ def test_without_metadata_there_are_no_features(tmp_path):
 )
 def test_unusable_metadata_are_refused(tmp_path, text, message):
     with pytest.raises(DataError, match=message) as caught:
-        ImageFolder(_with_metadata(tmp_path, text))
+        look(_with_metadata(tmp_path, text))
     assert "\n" not in str(caught.value)
 
 
 def test_image_without_metadata_is_named(tmp_path):
-    source = ImageFolder(_with_metadata(tmp_path, "file_name,light\na/1.png,day\n"))
+    path = _with_metadata(tmp_path, "file_name,light\na/1.png,day\n")
     with pytest.raises(DataError, match=r"there is no row for b/2\.png"):
-        source.items()
+        look(path)
 
 
 def test_metadata_that_are_no_text(tmp_path):
     path = _folder(tmp_path, {"a": {"1.png": _png(1)}, "b": {"2.png": _png(2)}})
     (tmp_path / "metadata.csv").write_bytes(b"file_name,x\na/1.png,\xff\n")
     with pytest.raises(DataError, match=r"metadata\.csv must be a CSV file in UTF-8"):
-        ImageFolder(path)
+        look(path)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])
@@ -200,11 +280,10 @@ def test_only_regular_files_are_read(tmp_path, kind):
     else:
         odd.symlink_to("/dev/zero")
     with pytest.raises(DataError, match=rf"{odd} must be a regular file or a link to one; remove"):
-        ImageFolder(path).items()
+        Listing.of(path)
 
 
 def test_a_link_to_an_image_is_read(tmp_path):
     path = _folder(tmp_path, {"a": {"1.png": _png()}, "b": {"1.png": _png(3)}})
     (tmp_path / "a" / "2.png").symlink_to(tmp_path / "b" / "1.png")
-    source = ImageFolder(path)
-    assert [source.read(item.name) for item in source.items()] == [_png(), _png(3), _png(3)]
+    assert [image.name for image in Listing.of(path).images] == ["a/1.png", "a/2.png", "b/1.png"]

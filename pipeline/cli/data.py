@@ -1,0 +1,142 @@
+"""The commands that look at the user's own data: `init` and `inspect`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modules.errors import ConfigError
+from modules.settings import Task
+from pipeline.config import PRESETS_DIR, PipelineConfig, load_config
+from pipeline.proposal import Proposal, propose_data, propose_gate, propose_models
+from pipeline.terminal.exits import errors_explained
+from pipeline.terminal.printable import echo
+
+_TASKS = ("classification", "binary", "multilabel", "regression")
+
+
+@click.command()
+@click.argument("path", metavar="PATH")
+@click.option("--label", metavar="NAME", help="The column or feature to predict.")
+@click.option("--task", type=click.Choice(_TASKS), help="[default: what the label suggests]")
+@click.option(
+    "--config",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write.  [default: NAME.yaml]",
+)
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@click.option("--debug", is_flag=True, help="Show all log messages.")
+def init(
+    path: str, label: str | None, task: Task | None, file: Path | None, force: bool, debug: bool
+) -> None:
+    """Look at your data and write a configuration that runs.
+
+    PATH is a CSV, Parquet or TFRecord file, a directory of such files, a directory with one
+    sub-folder of images per class, or the Examples artifact of another TFX pipeline. The data are
+    read as a run would read them, which takes half a minute or more.
+    """
+    with errors_explained():
+        proposal = propose_data(path, label)
+        target = file or Path(f"{proposal.name}.yaml")
+        if target.exists() and not force:
+            raise ConfigError(
+                f"--config must be a new file, but {target} is there; choose another or add --force"
+            )
+        found = _look(proposal, task, debug)
+        from pipeline.terminal.data_tables import configuration, data_tables
+
+        told = (found.dataset, found.spec, found.statistics)
+        text = configuration(
+            proposal.name,
+            proposal.data,
+            propose_models(found.spec, found.dataset),
+            propose_gate(found.spec, found.dataset),
+            told,
+        )
+        target.write_text(text, encoding="utf-8")
+        load_config(str(target))
+    echo(data_tables(*told))
+    echo()
+    for note in proposal.notes:
+        echo(note)
+    echo(f"written: {target}; look at it, then: tfx-distill run {target}")
+
+
+@click.command()
+@click.argument("path_or_file", metavar="PATH|FILE|PRESET")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As with run.")
+@click.option("--label", metavar="NAME", help="Of a PATH, the column or feature to predict.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of the runs of a FILE.  [default: runs/<name>]",
+)
+@click.option("--debug", is_flag=True, help="Show all log messages.")
+def inspect(
+    path_or_file: str,
+    overrides: tuple[str, ...],
+    label: str | None,
+    output: Path | None,
+    debug: bool,
+) -> None:
+    """Show what the pipeline would see: features, classes, splits.
+
+    Of a configuration, the nodes that read and transform the data run for it; a run in the same
+    directory afterwards is served what they found. Of a path, as `init` would read it.
+    """
+    with errors_explained():
+        if _is_config(path_or_file):
+            config = load_config(path_or_file, overrides)
+            found = _run_data_nodes(config, output or Path("runs") / config.name, debug)
+        else:
+            found = _look(propose_data(path_or_file, label), None, debug)
+    from pipeline.terminal.data_tables import data_tables
+
+    echo(data_tables(found.dataset, found.spec, found.statistics))
+
+
+COMMANDS = (init, inspect)
+
+
+def _is_config(path_or_file: str) -> bool:
+    presets = {path.stem for path in PRESETS_DIR.glob("*.yaml")}
+    return path_or_file in presets or Path(path_or_file).suffix in (".yaml", ".yml")
+
+
+def _look(proposal: Proposal, task: Task | None, debug: bool) -> Any:
+    """Read the data in a directory that is removed afterwards."""
+    config = PipelineConfig.model_validate(
+        {
+            "name": proposal.name,
+            "task": task,
+            "data": proposal.data,
+            # Not built; what the data need is proposed when they are known.
+            "teacher": {"model": "mlp"},
+            "student": {"model": "mlp"},
+            "gate": {"min_speedup": 1.0},
+        }
+    )
+    with tempfile.TemporaryDirectory(prefix="tfx-distill-") as directory:
+        return _run_data_nodes(config, Path(directory), debug)
+
+
+def _run_data_nodes(config: PipelineConfig, output: Path, debug: bool) -> Any:
+    output.mkdir(parents=True, exist_ok=True)
+    with _console(output, debug):
+        from pipeline import local_runner
+
+        return local_runner.inspect(config, output)
+
+
+@contextmanager
+def _console(output: Path, debug: bool) -> Iterator[None]:
+    from pipeline.terminal.console import run_console
+
+    with run_console(output / "run.log", debug):
+        yield

@@ -1,0 +1,216 @@
+"""What `tfx-distill init` proposes for data that it has never seen: source, label, models, gate."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modules.data.images import IMAGE_SUFFIXES
+from modules.data.spec import Dataset, DataSpec
+from modules.errors import ConfigError, DataError, did_you_mean
+
+# What people call the feature to predict, the most certain names first.
+_LABELS = ("label", "labels", "target", "class", "class_name", "y", "outcome", "species")
+_SUFFIXES = {"csv": "*.csv", "parquet": "*.parquet", "tfrecord": "*tfrecord*"}
+# Images that are looked at, and the largest side that is proposed.
+_IMAGES, _LARGEST_SIDE = 64, 224
+# On so many examples a change of accuracy was uncertain by 0.017.
+_UNCERTAINTY = 0.017 * math.sqrt(368)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The data section of a configuration, and what to say about it.
+
+    Attributes:
+      name: Of the pipeline.
+      data: The section.
+      notes: One line for each guess.
+    """
+
+    name: str
+    data: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def propose_data(path: str, label: str | None) -> Proposal:
+    """Look at names and headers alone.
+
+    Args:
+      path: A file or a directory here.
+      label: The feature to predict, if the user has named it.
+
+    Raises:
+      ConfigError: Nothing that can be read is there.
+    """
+    where = Path(path).expanduser()
+    if not where.exists():
+        raise ConfigError(f"PATH must be a file or directory, but there is no {path!r}")
+    name = re.sub(r"[^a-z0-9]+", "-", where.resolve().stem.lower()).strip("-") or "mine"
+    source = _source(where)
+    data: dict[str, Any] = {"source": source, "path": str(where)}
+    if source == "image_folder":
+        if label:
+            raise ConfigError(
+                f"--label must not be given for a folder of images, got {label!r}; the names of "
+                "the sub-folders are the classes"
+            )
+        size, channels = _image_size(where)
+        data["features"] = {"image": {"kind": "image", "size": size, "channels": channels}}
+        return Proposal(name, data)
+    columns = _columns(source, where)
+    if label and columns and label not in columns:
+        raise ConfigError(
+            f"--label: there is no {label!r}{did_you_mean(label, columns)}; there are "
+            f"{', '.join(columns)}"
+        )
+    guessed, how = (label, "") if label else _label(columns)
+    if guessed:
+        data["label"] = guessed
+    return Proposal(name, data, (how,) if how else ())
+
+
+def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]]:
+    """Sections `teacher` and `student` that fit the inputs and the number of examples."""
+    kinds = {each.kind for each in spec.inputs}
+    count = dataset.examples.get("train", 0)
+    epochs = 30 if count < 20_000 else 10 if count < 200_000 else 3
+    train = {"epochs": epochs, "patience": max(3, epochs // 3), "batch_size": _batch_size(count)}
+    if kinds == {"image"} and len(spec.inputs) == 1:
+        teacher, student = _image_models(spec.inputs[0].shape)
+    elif kinds == {"text"} and len(spec.inputs) == 1:
+        teacher = {"model": "text_transformer"}
+        student = {"model": "text_cnn", "parameters": {"width": 16, "filters": 32}}
+    elif kinds <= {"numeric", "category", "tensor"}:
+        teacher = {"model": "resnet_tabular"}
+        student = {"model": "mlp", "parameters": {"units": [32, 16]}}
+    else:
+        teacher = {"model": "mixture", "parameters": {"table_units": [64], "units": [128]}}
+        student = {"model": "mixture", "parameters": {"table_units": [16], "units": [32]}}
+    return {"teacher": {**teacher, "train": train}, "student": {**student, "train": train}}
+
+
+def propose_gate(spec: DataSpec, dataset: Dataset) -> dict[str, Any]:
+    """Limits that so many eval examples can decide.
+
+    A limit is judged on the bound of an interval: one that is closer than twice its uncertainty
+    would refuse students that are as good as their teacher.
+    """
+    count = max(dataset.examples.get("eval", 0), 1)
+    if spec.output.task == "regression":
+        increase = math.ceil(20 * (0.05 + 2 / math.sqrt(count))) / 20
+        return {"max_rmse_increase": increase, "min_speedup": 1.2}
+    drop = math.ceil(200 * (0.01 + 2 * _UNCERTAINTY / math.sqrt(count))) / 200
+    return {
+        "max_accuracy_drop": min(drop, 1.0),
+        "max_tflite_accuracy_drop": min(drop, 1.0),
+        "min_speedup": 1.2,
+    }
+
+
+def _source(where: Path) -> str:
+    if where.is_dir():
+        if any(where.glob("Split-*")):
+            return "examples"
+        found = [name for name, pattern in _SUFFIXES.items() if any(where.glob(pattern))]
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1:
+            raise ConfigError(
+                f"PATH must hold files of one format, but {str(where)!r} has {', '.join(found)}; "
+                "name a file or another directory"
+            )
+        if any(_below(where)):
+            return "image_folder"
+        raise ConfigError(
+            f"PATH must hold CSV, Parquet or TFRecord files, or sub-folders of images, but "
+            f"{str(where)!r} has none of them"
+        )
+    for name, pattern in _SUFFIXES.items():
+        if where.match(pattern) or where.match(f"{pattern}.gz"):
+            return name
+    raise ConfigError(
+        f"PATH must be a CSV, Parquet or TFRecord file, or a directory of images, got "
+        f"{str(where)!r}; rename it if it is one"
+    )
+
+
+def _below(where: Path) -> list[Path]:
+    return [
+        Path(folder, name)
+        for folder, folders, names in os.walk(where)
+        for name in sorted(names)
+        if name.lower().endswith(IMAGE_SUFFIXES)
+    ]
+
+
+def _image_size(where: Path) -> tuple[int, int]:
+    """A side, and the number of channels, of some images."""
+    from PIL import Image
+
+    found = sorted(_below(where))
+    sides, gray = [], []
+    for path in found[:: max(1, len(found) // _IMAGES)][:_IMAGES]:
+        try:
+            with Image.open(path) as image:
+                sides.append(min(image.size))
+                gray.append(image.mode in ("1", "L", "I;16"))
+        except OSError:
+            continue  # Read again, and named, when the data are read.
+    if not sides:
+        raise DataError(f"PATH: no image below {str(where)!r} can be read")
+    side = sorted(sides)[len(sides) // 2]
+    if side > 64:
+        side = min(_LARGEST_SIDE, side // 32 * 32)
+    return side, 1 if all(gray) else 3
+
+
+def _columns(source: str, where: Path) -> list[str]:
+    """Names of the features, as far as the first file shows them."""
+    if source == "examples":
+        return []
+    file = where if where.is_file() else sorted(where.glob(_SUFFIXES[source]))[0]
+    if source == "csv":
+        from modules.data.sources.csv_beam import header
+
+        return list(header([str(file)]))
+    if source == "parquet":
+        import pyarrow.parquet as pq
+
+        return list(pq.ParquetFile(file).schema_arrow.names)
+    import tensorflow as tf
+
+    compression = "GZIP" if file.suffix == ".gz" else ""
+    for record in tf.data.TFRecordDataset(str(file), compression).take(1).as_numpy_iterator():
+        return sorted(tf.train.Example.FromString(record).features.feature)
+    return []
+
+
+def _label(columns: Sequence[str]) -> tuple[str | None, str]:
+    """The feature to predict, and how it was found."""
+    if not columns:
+        return None, ""
+    lower = {name.lower().rpartition("/")[2]: name for name in reversed(columns)}
+    for name in _LABELS:
+        if name in lower:
+            return lower[name], f"label: {lower[name]!r}, by its name"
+    return columns[-1], f"label: {columns[-1]!r}, the last column; another one with --label"
+
+
+def _batch_size(count: int) -> int:
+    return 32 if count < 2_000 else 64 if count < 20_000 else 256
+
+
+def _image_models(shape: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    side = min(shape[:2])
+    # The student's first convolution halves from 64 pixels on; its stages end at about 4x4.
+    stages = max(1, round(math.log2(max(side // (2 if side >= 64 else 1), 8) / 4)))
+    filters = [min(16 * 2**stage, 128) for stage in range(stages + 1)]
+    widths = [32 * 2**stage for stage in range(min(max(stages, 2), 4))]
+    teacher = {"model": "resnet_small", "parameters": {"widths": widths, "blocks": 2}}
+    return teacher, {"model": "separable_cnn", "parameters": {"filters": filters}}

@@ -1,0 +1,155 @@
+"""What `tfx-distill init` makes of names, headers and counts."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from modules.data.spec import Dataset, DataSpec, InputSpec, OutputSpec
+from modules.errors import ConfigError
+from modules.models.zoo import check_model
+from modules.settings import ModelSettings
+from pipeline.proposal import propose_data, propose_gate, propose_models
+
+
+def csv(path: Path, header: str) -> Path:
+    path.write_text(f"{header}\n" + "1,2,3\n" * 3)
+    return path
+
+
+def image(path: Path, size: tuple[int, int], mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, "PNG")
+    path.write_bytes(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("header", "label"),
+    [
+        ("a,Target,b", "Target"),
+        ("label,y,b", "label"),  # the surest name, wherever it is
+        ("a,b,price", "price"),  # the last one
+        ("image/encoded,image/class/label,z", "image/class/label"),
+    ],
+)
+def test_the_label_is_guessed_and_said(tmp_path: Path, header: str, label: str) -> None:
+    proposal = propose_data(str(csv(tmp_path / "My Data.csv", header)), None)
+    assert proposal.name == "my-data"
+    assert proposal.data["source"] == "csv" and proposal.data["label"] == label
+    (note,) = proposal.notes
+    assert repr(label) in note
+
+
+def test_a_named_label_is_taken(tmp_path: Path) -> None:
+    path = str(csv(tmp_path / "d.csv", "a,b,c"))
+    assert propose_data(path, "a").data["label"] == "a" and not propose_data(path, "a").notes
+    with pytest.raises(ConfigError, match=r"--label: there is no 'd'.*there are a, b, c"):
+        propose_data(path, "d")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "mode", "expected"),
+    [
+        ([(28, 28)] * 5, "L", (28, 1)),
+        ([(50, 70), (60, 55), (64, 64)], "RGB", (55, 3)),
+        ([(300, 200)] * 3, "RGB", (192, 3)),
+        ([(3000, 2000)] * 2, "RGB", (224, 3)),
+    ],
+)
+def test_images_get_a_size_that_is_usual_for_them(
+    tmp_path: Path, sizes: Any, mode: str, expected: tuple[int, int]
+) -> None:
+    for index, size in enumerate(sizes):
+        image(tmp_path / "ab"[index % 2] / f"{index}.png", size, mode)
+    data = propose_data(str(tmp_path), None).data
+    assert data["source"] == "image_folder"
+    assert (data["features"]["image"]["size"], data["features"]["image"]["channels"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], "has none of them"),
+        (["a.csv", "b.parquet"], "has csv, parquet"),
+        (["notes.docx"], "has none of them"),
+    ],
+)
+def test_a_directory_without_data(tmp_path: Path, names: list[str], words: str) -> None:
+    for name in names:
+        (tmp_path / name).write_text("a,b\n1,2\n")
+    with pytest.raises(ConfigError, match=words):
+        propose_data(str(tmp_path), None)
+
+
+@pytest.mark.parametrize("name", ["notes.docx", "missing.csv"])
+def test_a_file_that_is_no_data(tmp_path: Path, name: str) -> None:
+    (tmp_path / "notes.docx").write_text("x")
+    with pytest.raises(ConfigError, match=r"PATH must be"):
+        propose_data(str(tmp_path / name), None)
+
+
+def spec(*kinds: str, task: Any = "classification", shape: Any = (32, 32, 3)) -> DataSpec:
+    shapes: dict[str, Any] = {"image": shape, "text": (16,), "numeric": (), "category": ()}
+    dtypes: dict[str, Any] = {"image": "uint8", "numeric": "float32"}
+    inputs = tuple(
+        InputSpec(
+            name=f"{kind}{index}",
+            kind=kind,
+            feature=f"{kind}{index}",
+            shape=shapes[kind],
+            dtype=dtypes.get(kind, "int32"),
+            vocabulary_size=None if kind in dtypes else 50,
+        )
+        for index, kind in enumerate(kinds)
+    )
+    size = 1 if task == "regression" else 3
+    return DataSpec(inputs=inputs, output=OutputSpec(task=task, size=size))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kinds",
+    [["image"], ["text"], ["numeric", "category"], ["numeric"], ["image", "text"], ["text"] * 2],
+    ids="-".join,
+)
+def test_the_proposed_models_can_be_built_and_the_student_is_smaller(kinds: list[str]) -> None:
+    from modules.models.zoo import build_model
+
+    found = spec(*kinds)
+    models = propose_models(found, Dataset(output=found.output, examples={"train": 500}))
+    built = {}
+    for role, section in models.items():
+        settings = ModelSettings.model_validate(section)
+        check_model(settings, role)
+        built[role] = build_model(settings, found.by_name, found.output).count_params()
+    assert built["student"] < built["teacher"] / 1.5
+
+
+@pytest.mark.parametrize("side", [8, 28, 96, 224])
+def test_the_last_stage_of_an_image_student_sees_it_all(side: int) -> None:
+    found = spec("image", shape=(side, side, 3))
+    student = propose_models(found, Dataset(output=found.output))["student"]
+    halvings = len(student["parameters"]["filters"]) - 1 + (side >= 64)
+    assert 2 <= side / 2**halvings <= 6
+
+
+def test_limits_can_be_decided_by_the_examples() -> None:
+    def drop(count: int, task: str = "classification") -> Any:
+        found = spec("numeric", task=task)
+        return propose_gate(found, Dataset(output=found.output, examples={"eval": count}))
+
+    drops = [drop(count)["max_accuracy_drop"] for count in (20, 100, 1000, 100_000)]
+    assert drops == sorted(drops, reverse=True)
+    # A paired change on so many examples is uncertain by about 0.33 / sqrt(n).
+    assert all(
+        each > 0.33 / np.sqrt(count)
+        for each, count in zip(drops, (20, 100, 1000, 100_000), strict=True)
+    )
+    assert drops[-1] <= 0.015
+    assert "max_rmse_increase" in drop(100, "regression")
