@@ -21,7 +21,6 @@ from modules.settings import (
 )
 
 Row = Mapping[str, Sequence[Any]]
-# By name: the type of the raw feature, and whether every example has one.
 FEATURES: dict[str, FeatureSettings] = {
     "age": NumericFeature(),
     "petal length (cm)": NumericFeature(),
@@ -34,11 +33,6 @@ FEATURES: dict[str, FeatureSettings] = {
     "code": TextFeature(tokens="characters", length=4),
     "photo": ImageFeature(size=(4, 6), channels=3),
 }
-TYPES = {"age": ("int64", False), "petal length (cm)": ("float32", True)}
-TYPES |= {"income": ("float32", False), "score": ("float32", True), "city": ("string", False)}
-TYPES |= {"zip": ("int64", True), "tags": ("string", False), "review": ("string", False)}
-TYPES |= {"code": ("string", True), "photo": ("string", True)}
-_LABEL_TYPES = {"classification": "int64", "binary": "int64", "multilabel": "int64"}
 
 
 def png(rng: np.random.Generator, height: int, width: int, channels: int = 3) -> bytes:
