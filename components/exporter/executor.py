@@ -42,7 +42,8 @@ class Executor(base_executor.BaseExecutor):
         graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
         spec, transform_output = read_spec(graph), tft.TFTransformOutput(graph)
         features = raw_features(transform_output, spec)
-        calibration = ExampleData(_patterns(input_dict, "examples"), data).balanced_sample(
+        examples = ExampleData(_patterns(input_dict, "examples"), spec, data)
+        calibration = examples.balanced_sample(
             settings.calibration_examples, exec_properties["seed"]
         )
         with LocalCopies() as copies:
