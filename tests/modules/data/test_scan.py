@@ -29,9 +29,7 @@ def scan(rows, label="y", task=None, parts=("all",), **settings):
     return found
 
 
-GOOD = [
-    {"x": index, "y": "ab"[index % 2], "when": "2024-01-0%d" % (index + 1)} for index in range(8)
-]
+GOOD = [{"x": index, "y": "ab"[index % 2], "when": f"2024-01-0{index + 1}"} for index in range(8)]
 
 
 def test_good_rows_are_counted():
@@ -56,10 +54,9 @@ def test_images_are_known_by_their_bytes():
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        ({"y": float("nan")}, {"label": "y"}, "x.csv:0: the label 'y' must be a number, got nan"),
+        ({"y": float("nan")}, {}, "x.csv:0: the label 'y' must be a number, got nan"),
         ({"w": 0.0}, {"weight": "w"}, "data.weight: 'w' must be a number above 0, got 0.0"),
-        ({"w": -1}, {"weight": "w"}, "data.weight: 'w' must be a number above 0, got -1"),
-        ({"w": "x"}, {"weight": "w"}, "data.weight: 'w' must be a number above 0, got b'x'"),
+        ({"w": -1.0}, {"weight": "w"}, "data.weight: 'w' must be a number above 0, got -1.0"),
         ({"w": None}, {"weight": "w"}, "data.weight: 'w' must be a number above 0, got 'nothing'"),
         ({"key": None}, {"id": "key"}, "data.id: 'key' must have a value in every example"),
         ({"key": None}, {"group": "key"}, "data.group: 'key' must have a value in every"),
@@ -112,7 +109,9 @@ def test_all_problems_are_counted_and_five_are_named():
 )
 def test_names_that_are_not_in_the_data(settings, message):
     with pytest.raises(DataError) as caught:
-        scan(GOOD, settings.get("label", "y"), **settings)
+        scan(
+            GOOD, settings.get("label", "y"), **{k: v for k, v in settings.items() if k != "label"}
+        )
     assert str(caught.value).startswith(message)
 
 
