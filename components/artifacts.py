@@ -4,11 +4,9 @@ from tfx.types import artifact
 
 
 class TFLiteModels(artifact.Artifact):
-    """The TFLite files of one export, each with the description of its input and output.
+    """The TFLite files of one export, and what is pushed with them.
 
-    Layout below the artifact's uri:
-        student/<variant>/model.tflite, spec.json
-        teacher/float32/model.tflite                 timed against the student, never pushed
+    The layout below the artifact's uri is that of `modules.export.layout`.
     """
 
     # Imported from here by the Kubeflow v2 runner, through components/__init__.py.

@@ -203,6 +203,7 @@ def _shipping_nodes(
         model=student["model"],
         teacher_model=teacher["model"],
         examples=transform["transformed_examples"],
+        raw_examples=data["ExampleGen"].outputs["examples"],
         transform_graph=transform["transform_graph"],
         export=config.export,
         data=config.data,

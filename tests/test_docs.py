@@ -84,7 +84,7 @@ def test_beam_settings_are_valid(tmp_path):
     assert seen == {"multi_processing", "dataflow", "portable", "flink", "spark"}
 
 
-@pytest.mark.parametrize("name", ["your-images", "models", "methods", "judgment", "pushing"])
+@pytest.mark.parametrize("name", ["your-data", "models", "methods", "judgment", "pushing"])
 def test_configurations_of_the_guides_are_valid(name, tmp_path):
     excerpts = blocks(ROOT / "docs" / f"{name}.md", "yaml")
     assert excerpts
@@ -113,14 +113,22 @@ def test_every_method_is_listed_with_its_weight_and_settings():
     }
 
 
-def test_every_model_is_listed_with_its_parameters():
+def test_every_model_is_listed_with_its_parameters_and_defaults():
     listed = {
-        name.strip("`"): re.findall(r"`(\w+)`", parameters)
+        name.strip("`"): [yaml.safe_load(each) for each in re.findall(r"`([^`]+)`", parameters)]
         for name, _, parameters in rows(ROOT / "docs" / "models.md")
     }
-    assert listed == {
-        name: list(inspect.signature(builder).parameters)[2:] for name, builder in BUILDERS.items()
-    }
+    assert listed == {name: _parameters(builder) for name, builder in BUILDERS.items()}
+
+
+def _parameters(builder):
+    """`{name: default}` of each parameter of the user's; the bare name of a required one."""
+    return [
+        name
+        if parameter.default is parameter.empty
+        else {name: list(default) if isinstance(default := parameter.default, tuple) else default}
+        for name, parameter in list(inspect.signature(builder).parameters.items())[2:]
+    ]
 
 
 def test_every_page_is_reached_from_the_first_one():

@@ -25,6 +25,7 @@ class ExporterSpec(ComponentSpec):
         "model": ChannelParameter(type=standard_artifacts.Model),
         "teacher_model": ChannelParameter(type=standard_artifacts.Model),
         "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "raw_examples": ChannelParameter(type=standard_artifacts.Examples),
         "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
     }
     OUTPUTS = {"tflite": ChannelParameter(type=TFLiteModels)}
@@ -39,9 +40,10 @@ class Exporter(base_component.BaseComponent):
       model: The student.
       teacher_model: The teacher.
       examples: Transformed examples; the split train calibrates and checks, all classes alike.
-      transform_graph: Carries the class names.
+      raw_examples: Those before Transform; the first are the warm-up requests of a server.
+      transform_graph: What the models take, with the vocabularies.
       export: Which variants.
-      data: The input of both models.
+      data: How the training examples are read.
       seed: Of the choice of examples.
       code_digest: Of this project's code, for the cache.
     """
@@ -55,6 +57,7 @@ class Exporter(base_component.BaseComponent):
         model: types.BaseChannel,
         teacher_model: types.BaseChannel,
         examples: types.BaseChannel,
+        raw_examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
         export: ExportSettings,
         data: DataSettings,
@@ -66,6 +69,7 @@ class Exporter(base_component.BaseComponent):
                 model=model,
                 teacher_model=teacher_model,
                 examples=examples,
+                raw_examples=raw_examples,
                 transform_graph=transform_graph,
                 export=export.model_dump_json(),
                 data=data.model_dump_json(),

@@ -1,9 +1,10 @@
-"""From Model artifacts to TFLite files."""
+"""From Model artifacts to TFLite files, and to what travels with them."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_transform as tft
 from tfx import types
 from tfx.dsl.components.base import base_executor
@@ -11,8 +12,11 @@ from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from modules.data.examples import ExampleData
-from modules.data.preprocessing import class_names
-from modules.export import tflite
+from modules.data.spec import read_spec
+from modules.export import tflite, warmup
+from modules.export.layout import PREPROCESSING, WARMUP
+from modules.export.preprocessing import write_preprocessing
+from modules.export.raw_features import raw_features
 from modules.files import LocalCopies
 from modules.models import storage
 from modules.settings import DataSettings, ExportSettings
@@ -27,7 +31,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes `<role>/<variant>/model.tflite` and `spec.json` into the artifact.
+        """Writes what `modules.export.layout` describes into the artifact.
 
         Raises:
           ModelError: A model does not convert, or its file does not answer as it does.
@@ -35,25 +39,36 @@ class Executor(base_executor.BaseExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = ExportSettings.model_validate_json(exec_properties["export"])
         data = DataSettings.model_validate_json(exec_properties["data"])
-        graph_dir = artifact_utils.get_single_uri(input_dict["transform_graph"])
-        patterns = [
-            io_utils.all_files_pattern(uri)
-            for uri in artifact_utils.get_split_uris(input_dict["examples"], "train")
-        ]
-        pixels = ExampleData(patterns, data).balanced_sample(
+        graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
+        spec, transform_output = read_spec(graph), tft.TFTransformOutput(graph)
+        features = raw_features(transform_output, spec)
+        examples = ExampleData(_patterns(input_dict, "examples"), spec, data)
+        calibration = examples.balanced_sample(
             settings.calibration_examples, exec_properties["seed"]
         )
         with LocalCopies() as copies:
-            tflite.export_models(
-                {
-                    "student": (_load(input_dict, "model"), settings.tflite),
-                    # Like with like: the teacher is timed in the format that the student has.
-                    "teacher": (_load(input_dict, "teacher_model"), ("float32",)),
-                },
-                pixels,
-                class_names(tft.TFTransformOutput(graph_dir)),
-                copies.to_write(artifact_utils.get_single_uri(output_dict["tflite"])),
-            )
+            written = copies.to_write(artifact_utils.get_single_uri(output_dict["tflite"]))
+            models = {
+                "student": (_load(input_dict, "model"), settings.tflite),
+                # Like with like: the teacher is timed in the format that the student has.
+                "teacher": (_load(input_dict, "teacher_model"), ("float32",)),
+            }
+            tflite.export_models(models, calibration, spec, written)
+            write_preprocessing(transform_output, spec, features, f"{written}/{PREPROCESSING}")
+            warmup.write_requests(_first(input_dict), features, f"{written}/{WARMUP}")
+
+
+def _patterns(input_dict: dict[str, list[types.Artifact]], key: str) -> list[str]:
+    uris = artifact_utils.get_split_uris(input_dict[key], "train")
+    return [io_utils.all_files_pattern(uri) for uri in uris]
+
+
+def _first(input_dict: dict[str, list[types.Artifact]]) -> list[bytes]:
+    """The first raw training examples."""
+    patterns = _patterns(input_dict, "raw_examples")
+    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(warmup.REQUESTS)
+    return [bytes(record) for record in records.as_numpy_iterator()]
 
 
 def _load(input_dict: dict[str, list[types.Artifact]], key: str) -> Any:

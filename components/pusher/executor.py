@@ -60,7 +60,7 @@ class Executor(tfx_executor.Executor):
         evaluation_uri = artifact_utils.get_single_uri(input_dict[EVALUATION_KEY])
         candidate = Candidate(
             saved_model_dir=model_path,
-            tflite_dir=f"{tflite_uri}/student",
+            export_dir=tflite_uri,
             report=_report(f"{evaluation_uri}/{REPORT_FILE}"),
             pipeline=exec_properties[PIPELINE_KEY],
         )
@@ -71,7 +71,7 @@ class Executor(tfx_executor.Executor):
             name = registry.register(pushed.manifest, pushed.saved_model_dir, settings.vertex)
             logging.info("Version %d registered as %s", pushed.version, name)
 
-        copy_tree(model_path, pushed_model.uri)
+        copy_tree(pushed.saved_model_dir, pushed_model.uri)
         self._MarkPushed(pushed_model, pushed.saved_model_dir, str(pushed.version))
         pushed_model.set_string_custom_property(PUSHED_TFLITE_PROPERTY, pushed.tflite_dir)
 

@@ -43,15 +43,13 @@ class TrainedModel:
     Attributes:
       model: With the weights of the best epoch, computing in float32.
       settings: How it was built, the search's winner included.
-      transform_output: The preprocessing in front of it.
-      data: What it was trained on.
+      transform_graph: Directory of the preprocessing in front of it.
       chief: Whether this process exports; of several workers one does.
     """
 
     model: keras.Model
     settings: ModelSettings
-    transform_output: tft.TFTransformOutput
-    data: ExampleData
+    transform_graph: str
     chief: bool
 
 
@@ -131,8 +129,7 @@ class TrainerTask:
         return TrainedModel(
             model=model,
             settings=self.config.model,
-            transform_output=self._transform_output,
-            data=self._data(None),
+            transform_graph=self._fn_args.transform_graph_path,
             chief=is_chief(self._strategy),
         )
 

@@ -1,83 +1,82 @@
 """The trained model on disk: a SavedModel to serve, and the weights to go on working with.
 
 A Model artifact holds `Format-Serving/` (the SavedModel, preprocessing included) and, beside it,
-`Format-Keras/` (what `storage.load_model` reads). The SavedModel brings requests of its own,
-with which TensorFlow Serving warms it up before it answers any other.
+`Format-Keras/` (what `storage.load_model` reads).
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
-from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
-from modules.data.examples import decode_pixels
-from modules.data.preprocessing import IMAGE
+from modules.data.features.decode import model_inputs
+from modules.data.spec import DataSpec, OutputSpec, read_spec
 from modules.distill.trainer_task import TrainedModel
+from modules.export.raw_features import RawFeature, raw_features
 from modules.models import storage
 from modules.settings import ModelSettings
 
-SIGNATURE = "serving_default"
-_WARMUP_REQUESTS = 8
-# Both names are TensorFlow Serving's.
-EXTRA_ASSETS, _WARMUP_FILE = "assets.extra", "tf_serving_warmup_requests"
+SIGNATURE, RAW_SIGNATURE = "serving_default", "serving_raw"
 
 
 def export(
-    model: keras.Model,
-    settings: ModelSettings,
-    transform_output: tft.TFTransformOutput,
-    serving_dir: str,
+    model: keras.Model, settings: ModelSettings, transform_graph: str, serving_dir: str
 ) -> None:
     """Write the model of a Model artifact, as SavedModel and as weights.
 
-    The signature `serving_default` takes serialized `tf.train.Example`s `[batch]`, of which only
-    the feature `image` is read, and returns `probabilities` and `logits`, `[batch, classes]`.
+    Args:
+      model: A functional model over a dictionary of inputs.
+      settings: How it was built.
+      transform_graph: Directory of the transform graph, with its specification.
+      serving_dir: Where the SavedModel goes.
     """
-    input_shape = tuple(model.input_shape[1:])
-    module = _ServingModule(model, transform_output.transform_features_layer(), input_shape)
-    tf.saved_model.save(module, serving_dir, signatures={SIGNATURE: module.serve})
-    storage.save_model(model, settings, input_shape, storage.keras_directory(serving_dir))
+    spec = read_spec(transform_graph)
+    write_saved_model(model, spec, transform_graph, serving_dir)
+    storage.save_model(
+        model, settings, spec.by_name, spec.output, storage.keras_directory(serving_dir)
+    )
+
+
+def write_saved_model(
+    model: keras.Model, spec: DataSpec, transform_graph: str, directory: str
+) -> None:
+    """Write a model with its preprocessing.
+
+    The signature `serving_default` takes serialized `tf.train.Example`s `[batch]`, `serving_raw`
+    the raw features themselves, each by its name; see `modules.export.raw_features`. Both read
+    nothing but what the inputs are made of, and answer
+
+    - classification, binary: `label` (its name) `[batch]`, `probabilities` and `logits`
+      `[batch, classes]`;
+    - multilabel: `probabilities` and `logits` `[batch, labels]`;
+    - regression: `values` `[batch, 1]`.
+
+    Args:
+      model: A functional model over a dictionary of inputs.
+      spec: What it takes and answers.
+      transform_graph: Directory of the transform graph.
+      directory: Where the SavedModel goes.
+    """
+    transform_output = tft.TFTransformOutput(transform_graph)
+    module = _ServingModule(
+        model,
+        transform_output.transform_features_layer(),
+        raw_features(transform_output, spec),
+        spec,
+    )
+    signatures = {SIGNATURE: module.serve, RAW_SIGNATURE: module.serve_raw}
+    tf.saved_model.save(module, directory, signatures=signatures)
 
 
 def export_trained(trained: TrainedModel, serving_dir: str) -> None:
-    """Write what a Trainer trained, with some of its examples as warm-up requests."""
+    """Write what a Trainer trained."""
     if not trained.chief:
         return  # TFX takes the chief's; the others must not write to the same place.
-    export(trained.model, trained.settings, trained.transform_output, serving_dir)
-    pixels, _, _ = next(iter(trained.data.everything(_WARMUP_REQUESTS)))
-    write_warmup_requests(pixels.numpy(), serving_dir)
-
-
-def write_warmup_requests(pixels: np.ndarray, serving_dir: str) -> None:
-    """Add what TensorFlow Serving sends a SavedModel as soon as it is loaded.
-
-    Each example becomes one request to `serving_default`, a record of
-    `assets.extra/tf_serving_warmup_requests`. The requests name no model: the server runs them on
-    the one that they lie in (tensorflow/serving, saved_model_warmup.cc).
-
-    Args:
-      pixels: `uint8 [n, height, width, channels]`, n <= 1000, sent as PNG files.
-      serving_dir: The SavedModel.
-    """
-    path = os.path.join(serving_dir, EXTRA_ASSETS, _WARMUP_FILE)
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    with tf.io.TFRecordWriter(path) as writer:
-        for image in pixels:
-            encoded = tf.train.BytesList(value=[tf.io.encode_png(image).numpy()])
-            features = tf.train.Features(feature={IMAGE: tf.train.Feature(bytes_list=encoded)})
-            example = tf.train.Example(features=features).SerializeToString()
-            request = predict_pb2.PredictRequest(
-                model_spec=model_pb2.ModelSpec(signature_name=SIGNATURE),
-                inputs={"examples": tf.make_tensor_proto([example])},
-            )
-            log = prediction_log_pb2.PredictLog(request=request)
-            record = prediction_log_pb2.PredictionLog(predict_log=log)
-            writer.write(record.SerializeToString(deterministic=True))
+    export(trained.model, trained.settings, trained.transform_graph, serving_dir)
 
 
 class _ServingModule(tf.Module):
@@ -91,19 +90,41 @@ class _ServingModule(tf.Module):
         self,
         model: keras.Model,
         transform_layer: tf.Module,
-        input_shape: tuple[int, int, int],
+        features: Sequence[RawFeature],
+        spec: DataSpec,
     ):
         super().__init__()
         self._model_variables = [variable.value for variable in model.variables]
         self._transform_layer = transform_layer
-        self._model = lambda pixels: model(pixels, training=False)
-        self._input_shape = input_shape
+        self.serve, self.serve_raw = _serving_functions(model, transform_layer, features, spec)
+
+
+def _serving_functions(
+    model: Any, transform_layer: Any, features: Sequence[RawFeature], spec: DataSpec
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Those of `serving_default` and `serving_raw`."""
+    parsing = {each.name: each.parsing for each in features}
+
+    def answer(raw: dict[str, Any]) -> dict[str, tf.Tensor]:
+        inputs = model_inputs(transform_layer(raw), spec)
+        return _answers(tf.cast(model(inputs, training=False), tf.float32), spec.output)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-    def serve(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The signature; a serving request carries the image alone."""
-        features = tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([1], tf.string)})
-        transformed = self._transform_layer(features)
-        logits = self._model(decode_pixels(transformed[IMAGE], self._input_shape))
-        logits = tf.cast(logits, tf.float32)
-        return {"probabilities": tf.nn.softmax(logits), "logits": logits}
+    def serve(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(tf.io.parse_example(examples, parsing))
+
+    @tf.function(input_signature=[{each.argument: each.tensor_spec for each in features}])
+    def serve_raw(arguments: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return answer({each.name: each.parsed(arguments[each.argument]) for each in features})
+
+    return serve, serve_raw
+
+
+def _answers(outputs: tf.Tensor, output: OutputSpec) -> dict[str, tf.Tensor]:
+    """What the signatures answer."""
+    if output.task == "regression":
+        return {"values": outputs}
+    if output.task == "multilabel":
+        return {"probabilities": tf.sigmoid(outputs), "logits": outputs}
+    label = tf.gather(tf.constant(output.classes), tf.argmax(outputs, axis=-1))
+    return {"label": label, "probabilities": tf.nn.softmax(outputs), "logits": outputs}

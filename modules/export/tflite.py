@@ -27,6 +27,7 @@ from modules.data.spec import DataSpec, OutputSpec
 from modules.errors import ModelError
 from modules.export import flatbuffer, runtimes
 from modules.export.descriptions import describe_input
+from modules.export.layout import SPEC_FILE, TFLITE_FILE
 from modules.export.runtimes import Tensors
 from modules.export.runtimes.litert import SIGNATURE, signature_tensors
 from modules.settings import TFLiteVariant
@@ -141,7 +142,7 @@ def _converter(directory: str) -> tf.lite.TFLiteConverter:
 
 
 def export_models(
-    models: dict[str, tuple[keras.Model, Sequence[TFLiteVariant]]],
+    models: Mapping[str, tuple[keras.Model, Sequence[TFLiteVariant]]],
     calibration: Tensors,
     spec: DataSpec,
     directory: str,
@@ -161,14 +162,14 @@ def export_models(
         for variant in variants:
             folder = os.path.join(directory, role, variant)
             os.makedirs(folder, exist_ok=True)
-            path = os.path.join(folder, "model.tflite")
+            path = os.path.join(folder, TFLITE_FILE)
             content = convert(model, variant, calibration, spec.output)
             described = describe(content, spec)
             content = flatbuffer.embed_spec(content, described)
             _write(path, content)
             check_against_keras(path, model, variant, calibration, spec)
             described |= {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
-            _write(os.path.join(folder, "spec.json"), json.dumps(described, indent=2).encode())
+            _write(os.path.join(folder, SPEC_FILE), json.dumps(described, indent=2).encode())
             _LOG.info("%s %s: %s bytes, checked", role, variant, f"{len(content):,}")
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from pydantic import BaseModel
 
 from modules.data.eval_split import EvalSplit
-from modules.export import quantization, saved_model
+from modules.export import quantization
 from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, ModelFile, Tensors
 from modules.export.tflite import sha256
 from modules.judge import evidence, schema
@@ -165,11 +165,10 @@ def timed_files(models: JudgedModels, rules: Rules) -> list[ModelFile]:
 
 
 def saved_model_bytes(directory: str) -> int:
-    """Sum of the sizes of all files of a SavedModel; warm-up requests are not the model's."""
+    """Sum of the sizes of all files of a SavedModel."""
     return sum(
         os.path.getsize(os.path.join(folder, name))
         for folder, _, names in os.walk(directory)
-        if os.path.basename(folder) != saved_model.EXTRA_ASSETS
         for name in names
     )
 

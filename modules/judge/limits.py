@@ -92,18 +92,18 @@ def check_task(gate: GateSettings, task: Task) -> None:
 
 def _problems_of_task(gate: GateSettings, task: Task) -> Iterator[str]:
     for name, form in SHORT_FORMS.items():
-        number = form.number.rpartition(".")[2]
-        if getattr(gate, name) is not None and task not in tasks_with(number):
-            fitting = [
-                other
-                for other, each in SHORT_FORMS.items()
-                if each.number != form.number
-                and task in tasks_with(each.number.rpartition(".")[2])
-                and (each.against, each.turned == "no") == (form.against, form.turned == "no")
-            ]
-            tasks = " and ".join(tasks_with(number))
-            remedy = f"set {' or '.join(fitting)} instead" if fitting else "remove it"
-            yield f"gate.{name}: {task} has no {number}, which is for {tasks}; {remedy}"
+        meant = tasks_with(form.key)
+        if getattr(gate, name) is None or task in meant:
+            continue
+        kind = form.against, form.turned == "no"
+        fitting = [
+            other
+            for other, each in SHORT_FORMS.items()
+            if task in tasks_with(each.key) != tasks_with("")
+            and (each.against, each.turned == "no") == kind
+        ]
+        remedy = f"set {' or '.join(fitting)} instead" if fitting else "remove it"
+        yield f"gate.{name}: {task} has no {form.key}, which is for {' and '.join(meant)}; {remedy}"
     for index, limit in enumerate(gate.limits):
         path = tuple(limit.number.split("."))
         number = (*path[len(owner_of(path)) :], "")[0]

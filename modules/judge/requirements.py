@@ -66,6 +66,11 @@ class ShortForm(NamedTuple):
     against: str | None = None
     turned: Turned = "no"
 
+    @property
+    def key(self) -> str:
+        """The last key of the number."""
+        return self.number.rpartition(".")[2]
+
 
 SHORT_FORMS = {
     "min_accuracy": ShortForm("student.accuracy"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from modules.settings import Task
 
@@ -25,9 +25,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # JSON has no NaN. The loss of a diverged model becomes null, and its report can still be read.
 Measured = Annotated[float | None, BeforeValidator(_null_unless_finite)]
 # Null of a task that has no such number, and where there is none: no positive example, say.
-MeasuredShare = Annotated[
-    float | None, BeforeValidator(_null_unless_finite), Field(None, ge=0, le=1)
-]
+MeasuredShare = Annotated[Share | None, BeforeValidator(_null_unless_finite)]
 MeasuredInterval = tuple[Measured, Measured]
 Point = tuple[float, float]
 Verdict = Literal["passed", "failed", "inconclusive"]
@@ -425,6 +423,30 @@ class Evidence(Part):
     environment: Environment
     config: dict[str, Any]
 
+    @property
+    def main(self) -> str:
+        """The number by which models are compared first."""
+        return "rmse" if self.task == "regression" else "accuracy"
+
+    @property
+    def models(self) -> dict[str, Entry]:
+        """All models by name: the roles, then the variants under their own names."""
+        roles = {"teacher": self.teacher, "student": self.student, "control": self.control}
+        return {name: entry for name, entry in roles.items() if entry} | dict(self.variants)
+
+    def title(self, name: str) -> str:
+        """What a model is called: `student`, `TFLite int8`."""
+        return f"TFLite {name}" if name in self.variants else name
+
+    @model_validator(mode="after")
+    def _every_model_has_an_accuracy(self) -> Evidence:
+        """It can always be counted, even of a model that diverged."""
+        if self.task != "regression":
+            for name, entry in self.models.items():
+                if entry.accuracy is None:
+                    raise ValueError(f"{name} must have an accuracy, since the task is {self.task}")
+        return self
+
 
 class Check(Part):
     """One limit, held against the evidence.
@@ -477,18 +499,3 @@ class Report(Evidence):
     """report.json."""
 
     gate: GateResult
-
-    @property
-    def main(self) -> str:
-        """The number by which models are compared first."""
-        return "rmse" if self.task == "regression" else "accuracy"
-
-    @property
-    def models(self) -> dict[str, Entry]:
-        """All models by name: the roles, then the variants under their own names."""
-        roles = {"teacher": self.teacher, "student": self.student, "control": self.control}
-        return {name: entry for name, entry in roles.items() if entry} | dict(self.variants)
-
-    def title(self, name: str) -> str:
-        """What a model is called: `student`, `TFLite int8`."""
-        return f"TFLite {name}" if name in self.variants else name

@@ -44,7 +44,7 @@ def means(columns: ArrayLike, confidence: float, seed: int) -> list[Interval]:
       The bounds by column; (nan, nan) if a value is not finite or there are fewer than two rows.
     """
     sample = np.asarray(columns, np.float64)
-    finite: NDArray[np.bool_] = np.isfinite(sample).all(axis=0)
+    finite = np.isfinite(sample.sum(axis=0))
     if len(sample) < 2:
         return [UNKNOWN] * sample.shape[1]
     sample = grouped(np.where(finite, sample, 0.0), seed)

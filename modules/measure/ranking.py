@@ -120,9 +120,10 @@ class Ranking:
 
 
 def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[Point]:
-    """At most `_MOST_POINTS` of a curve's points, evenly along it; the ends are kept."""
-    length = np.concatenate([[0.0], (np.abs(np.diff(x)) + np.abs(np.diff(y))).cumsum()])
-    wanted = np.linspace(0, length[-1], _MOST_POINTS)
-    kept = np.unique(np.searchsorted(length, wanted).clip(max=len(x) - 1))
-    kept = np.union1d(kept, [0, len(x) - 1])[: len(x)]
+    """At most about `_MOST_POINTS` of a curve's points, evenly along it; the ends are kept."""
+    kept = np.arange(len(x))
+    if len(x) > _MOST_POINTS:
+        length = np.concatenate([[0.0], (np.abs(np.diff(x)) + np.abs(np.diff(y))).cumsum()])
+        places = np.searchsorted(length, np.linspace(0, length[-1], _MOST_POINTS))
+        kept = np.union1d(places.clip(max=len(x) - 1), [0, len(x) - 1])
     return list(zip(x[kept].tolist(), y[kept].tolist(), strict=True))

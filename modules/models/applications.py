@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from modules.data.spec import OutputSpec
+from modules.data.spec import InputSpec, OutputSpec
 from modules.errors import ModelError, did_you_mean
 from modules.models.image import BN_MOMENTUM
 from modules.models.inputs import Inputs, answer, build, keras_inputs, require
@@ -50,24 +50,7 @@ def keras_application(
     """
     import keras
 
-    if application not in APPLICATIONS:
-        raise ModelError(
-            f"keras_application: application must be one of {', '.join(APPLICATIONS)}, got "
-            f"{application!r}{did_you_mean(application, APPLICATIONS)}"
-        )
-    require(inputs, ["image"], application, most=1)
-    (spec,) = inputs.values()
-    if spec.shape[2] != 3 or min(spec.shape[:2]) < 32:
-        raise ModelError(
-            f"{application} needs images of at least 32x32 with 3 channels, got {spec.shape}; set "
-            f"data.features.{spec.feature} to size: 32 or more and channels: 3"
-        )
-    if weights is not None and not os.path.isfile(weights):
-        # Keras would take a name such as "imagenet" for a download.
-        raise ModelError(
-            f"{application}: weights must be an existing .weights.h5 file or null, got "
-            f"{weights!r}; nothing is downloaded"
-        )
+    spec = _checked(inputs, application, weights)
     tensors = keras_inputs(inputs)
     backbone = getattr(keras.applications, application)(
         include_top=False,
@@ -93,6 +76,29 @@ def resnet50(inputs: Inputs, output: OutputSpec, weights: str | None = None) -> 
       weights: A `.weights.h5` file for the backbone without its head, or None.
     """
     return keras_application(inputs, output, "ResNet50", weights)
+
+
+def _checked(inputs: Inputs, application: str, weights: str | None) -> InputSpec:
+    """The image, after everything is refused that Keras would fail on or download."""
+    if application not in APPLICATIONS:
+        raise ModelError(
+            f"keras_application: application must be one of {', '.join(APPLICATIONS)}, got "
+            f"{application!r}{did_you_mean(application, APPLICATIONS)}"
+        )
+    require(inputs, ["image"], application, most=1)
+    (spec,) = inputs.values()
+    if spec.shape[2] != 3 or min(spec.shape[:2]) < 32:
+        raise ModelError(
+            f"{application} needs images of at least 32x32 with 3 channels, got {spec.shape}; set "
+            f"data.features.{spec.feature} to size: 32 or more and channels: 3"
+        )
+    if weights is not None and not os.path.isfile(weights):
+        # Keras would take a name such as "imagenet" for a download.
+        raise ModelError(
+            f"{application}: weights must be an existing .weights.h5 file or null, got "
+            f"{weights!r}; nothing is downloaded"
+        )
+    return spec
 
 
 def _prepared(pixels: Any, how: str) -> Any:

@@ -9,20 +9,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from modules.errors import ModelError, UserError
+from modules.export.layout import (
+    EXTRA_ASSETS,
+    PREPROCESSING,
+    PREPROCESSING_FILE,
+    SPEC_FILE,
+    STUDENT,
+    TFLITE_FILE,
+    WARMUP,
+)
 from modules.files import file_names, read_bytes, sha256
 from modules.push.destination import SAVED_MODEL_FILE, Paths
 from modules.push.manifest import (
     SAVED_MODEL,
     SCHEMA_VERSION,
     TFLITE,
-    TFLITE_FILE,
     Judged,
     Manifest,
+    Preprocessing,
     SavedModelFiles,
     TFLiteFile,
 )
-
-SPEC_FILE = "spec.json"
 
 
 @dataclass(frozen=True)
@@ -31,16 +38,14 @@ class Candidate:
 
     Attributes:
       saved_model_dir: directory with `saved_model.pb`.
-      tflite_dir: directory with `<variant>/model.tflite` and `<variant>/spec.json`, as the
-        Exporter writes it: `input`, `output` (each `name`, `shape`, `dtype`, `quantization`),
-        `labels`, `sha256`.
+      export_dir: what the Exporter wrote, see `modules.export.layout`.
       report: report.json; its `gate.tflite` names the variants that ship, its entries of
         `variants` the files that were measured by their `sha256`.
       pipeline: name of the pipeline.
     """
 
     saved_model_dir: str
-    tflite_dir: str
+    export_dir: str
     report: Mapping[str, Any]
     pipeline: str
 
@@ -56,9 +61,10 @@ def describe(candidate: Candidate) -> tuple[Manifest, Paths]:
       UserError: the report names no variant to ship, or has no measurements of one.
     """
     measured = _shipping(candidate.report)
-    saved_model_dir = candidate.saved_model_dir.rstrip("/")
     try:
         specs = {name: _spec(candidate, name) for name in measured}
+        spec = next(iter(specs.values()))
+        saved_model = _saved_model(candidate)
         first, *more = _named(
             [_entry(candidate, name, specs[name], measured[name]) for name in measured]
         )
@@ -68,24 +74,27 @@ def describe(candidate: Candidate) -> tuple[Manifest, Paths]:
             version=0,
             created="",
             pipeline=candidate.pipeline,
-            labels=next(iter(specs.values()))["labels"],
+            task=spec["task"],
+            labels=spec["labels"],
+            preprocessing=_preprocessing(candidate),
             more=tuple(more),
-            saved_model=SavedModelFiles(path="", files=_hashes(saved_model_dir)),
+            saved_model=SavedModelFiles(
+                path="", files={name: sha256(path) for name, path in saved_model.items()}
+            ),
             report=_judged(candidate.report),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(
-            f"the export in {candidate.tflite_dir} or {candidate.saved_model_dir} is incomplete "
+            f"the export in {candidate.export_dir} or {candidate.saved_model_dir} is incomplete "
             f"({type(error).__name__}: {reason}); export the model again"
         ) from error
     for entry in manifest.tflite:
         _check_measured(candidate, entry, specs[entry.variant])
-    paths = {
-        SAVED_MODEL: {name: f"{saved_model_dir}/{name}" for name in manifest.saved_model.files},
-        TFLITE: {entry.file: _path(candidate, entry.variant) for entry in manifest.tflite},
-    }
-    return manifest, paths
+    tflite = {entry.file: _path(candidate, entry.variant) for entry in manifest.tflite}
+    vocabularies = set(manifest.files[TFLITE]) - set(tflite)
+    tflite |= {name: _below(candidate, PREPROCESSING, name) for name in vocabularies}
+    return manifest, {SAVED_MODEL: saved_model, TFLITE: tflite}
 
 
 def _shipping(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -106,7 +115,11 @@ def _shipping(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _path(candidate: Candidate, variant: str, name: str = TFLITE_FILE) -> str:
-    return f"{candidate.tflite_dir.rstrip('/')}/{variant}/{name}"
+    return _below(candidate, STUDENT, variant, name)
+
+
+def _below(candidate: Candidate, *names: str) -> str:
+    return "/".join((candidate.export_dir.rstrip("/"), *names))
 
 
 def _spec(candidate: Candidate, variant: str) -> dict[str, Any]:
@@ -122,8 +135,8 @@ def _entry(
         file=TFLITE_FILE,
         sha256=hashlib.sha256(content).hexdigest(),
         size_bytes=len(content),
-        input=spec["input"],
-        output={**spec["output"], "meaning": "logits"},
+        inputs=spec["inputs"],
+        output=spec["output"],
         metrics=dict(metrics),
     )
 
@@ -145,12 +158,20 @@ def _judged(report: Mapping[str, Any]) -> Judged:
     )
 
 
-def _hashes(directory: str) -> dict[str, str]:
-    """SHA-256 of every file of a SavedModel, by its relative path."""
+def _preprocessing(candidate: Candidate) -> Preprocessing:
+    path = _below(candidate, PREPROCESSING, PREPROCESSING_FILE)
+    return Preprocessing.model_validate_json(read_bytes(path))
+
+
+def _saved_model(candidate: Candidate) -> dict[str, str]:
+    """Paths of all files of the SavedModel, by their relative names, warm-up requests included."""
+    directory = candidate.saved_model_dir.rstrip("/")
     names = file_names(directory)
     if SAVED_MODEL_FILE not in names:
         raise FileNotFoundError(f"no {SAVED_MODEL_FILE} in {directory}")
-    return {name: sha256(f"{directory}/{name}") for name in names}
+    warmup = _below(candidate, WARMUP)
+    requests = {f"{EXTRA_ASSETS}/{name}": f"{warmup}/{name}" for name in file_names(warmup)}
+    return {name: f"{directory}/{name}" for name in names} | requests
 
 
 def _check_measured(candidate: Candidate, entry: TFLiteFile, spec: Mapping[str, Any]) -> None:

@@ -6,11 +6,11 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 SAVED_MODEL, TFLITE = "saved_model", "tflite"
-TFLITE_FILE, MANIFEST_FILE = "model.tflite", "manifest.json"
-SCHEMA_VERSION = 2
+MANIFEST_FILE = "manifest.json"
+SCHEMA_VERSION = 3
 
 
 def _stays_inside(name: str) -> str:
@@ -33,8 +33,9 @@ class TFLiteFile(_Part):
     """One TFLite file.
 
     Attributes:
-      input: `name`, `shape`, `dtype`, `quantization` as the Exporter's spec.json has them.
-      output: the same, and `meaning`: logits.
+      inputs: `name`, `shape`, `dtype`, `quantization` and `description` of each, as the
+        Exporter's spec.json has them.
+      output: the same without description; its name is `logits`, of a regression `values`.
       metrics: the variant's entry in report.json.
     """
 
@@ -42,9 +43,39 @@ class TFLiteFile(_Part):
     file: FileName
     sha256: Sha256
     size_bytes: int
-    input: dict[str, Any]
+    inputs: tuple[dict[str, Any], ...]
     output: dict[str, Any]
     metrics: dict[str, Any]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _had_one_input(cls, value: Any) -> Any:
+        """Before schema 3 a file had one, `input`; such versions are still rolled back to."""
+        if isinstance(value, dict) and "input" in value:
+            return {**value, "inputs": [value["input"]]}
+        return value
+
+
+class Vocabulary(_Part):
+    """A vocabulary beside the manifest: one entry per line, in the order of the ids."""
+
+    file: FileName
+    sha256: Sha256
+
+
+class Preprocessing(_Part):
+    """How a raw example becomes the inputs of the TFLite files.
+
+    Attributes:
+      spec: `modules.data.spec.DataSpec` as JSON: the inputs, and the settings of the features.
+      raw: by raw feature, its `type` (string, integer, number), whether it is `optional`, whether
+        an example has `many`, and the `argument` of `serving_raw` that takes it.
+      vocabularies: by raw feature.
+    """
+
+    spec: dict[str, Any]
+    raw: dict[str, dict[str, Any]]
+    vocabularies: dict[str, Vocabulary]
 
 
 class SavedModelFiles(_Part):
@@ -77,14 +108,17 @@ class Rollback(_Part):
 class Manifest(TFLiteFile):
     """A pushed version; the first TFLite file is described at the top, the others in `more`.
 
-    Schema 1 lacks `more`, `report`, `rollback` and `pipeline`.
+    Schema 1 lacks `more`, `report`, `rollback` and `pipeline`; schema 2 has no `preprocessing`, and
+    its models are classifiers of images.
     """
 
     schema_version: int = Field(ge=1)
     version: int = Field(ge=0)
     created: str
     pipeline: str | None = None
+    task: str = "classification"
     labels: list[str]
+    preprocessing: Preprocessing | None = None
     more: tuple[TFLiteFile, ...] = ()
     saved_model: SavedModelFiles
     report: Judged = Judged()
@@ -104,7 +138,8 @@ class Manifest(TFLiteFile):
     @property
     def files(self) -> dict[str, dict[str, str]]:
         """SHA-256 of every file but the manifest itself, by format and name."""
-        tflite = {entry.file: entry.sha256 for entry in self.tflite}
+        vocabularies = self.preprocessing.vocabularies.values() if self.preprocessing else ()
+        tflite = {entry.file: entry.sha256 for entry in (*self.tflite, *vocabularies)}
         return {SAVED_MODEL: self.saved_model.files, TFLITE: tflite}
 
     @property
@@ -112,6 +147,8 @@ class Manifest(TFLiteFile):
         """SHA-256 of what makes up the model, without measurements, version and time."""
         content = {
             "labels": self.labels,
+            "task": self.task,
+            "preprocessing": self.preprocessing and self.preprocessing.model_dump(),
             SAVED_MODEL: self.saved_model.files,
             TFLITE: [entry.model_dump(exclude={"metrics"}) for entry in self.tflite],
         }

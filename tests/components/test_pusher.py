@@ -64,7 +64,11 @@ class Push:
         write(directory / "tflite/student/int8/model.tflite", TFLITE)
         write(directory / "tflite/student/float32/model.tflite", b"not this one")
         tensor = {"name": "x", "shape": [1, 2], "dtype": "int8", "quantization": None}
-        spec = {"input": tensor, "output": tensor, "labels": ["a"], "sha256": SHA256}
+        spec = {"inputs": [tensor], "output": tensor, "sha256": SHA256}
+        spec |= {"task": "classification", "labels": ["a"]}
+        preprocessing = {"spec": {}, "raw": {}, "vocabularies": {}}
+        write(directory / "tflite/preprocessing/preprocessing.json", preprocessing)
+        write(directory / "tflite/warmup/tf_serving_warmup_requests", b"requests")
         write(directory / "tflite/student/int8/spec.json", {**spec, "size_bytes": len(TFLITE)})
         self.report = directory / "evaluation/report.json"
         measured = {"int8": {"accuracy": 0.9, "sha256": SHA256}}
@@ -112,6 +116,8 @@ def test_blessed_student_is_pushed_and_archived(execution: Push) -> None:
     for directory in (saved_model, Path(artifact.uri)):
         assert (directory / "saved_model.pb").read_bytes() == b"graph"
         assert (directory / "variables/variables.index").read_bytes() == b"weights"
+        requests = directory / "assets.extra/tf_serving_warmup_requests"
+        assert requests.read_bytes() == b"requests"
     assert (tflite / "model.tflite").read_bytes() == TFLITE
     manifest = json.loads((tflite / "manifest.json").read_text())
     assert (manifest["variant"], manifest["metrics"]["accuracy"]) == ("int8", 0.9)
@@ -155,7 +161,11 @@ def test_artifacts_and_destination_at_urls(execution: Push) -> None:
         f"bucket://models/digits/tflite/{version}"
     )
     for directory in (saved_model, "bucket://runs/1/pushed_model"):
-        assert files.file_names(directory) == ["saved_model.pb", "variables/variables.index"]
+        assert files.file_names(directory) == [
+            "assets.extra/tf_serving_warmup_requests",
+            "saved_model.pb",
+            "variables/variables.index",
+        ]
         assert files.read_bytes(f"{directory}/saved_model.pb") == b"graph"
     assert verify("bucket://models/digits").problems == ()
 

@@ -75,7 +75,7 @@ def _part(each: InputSpec, x: keras.KerasTensor) -> keras.KerasTensor:
         x = keras.layers.Rescaling(1 / 127.5, -1)(x)
         return keras.layers.Flatten()(keras.layers.Conv2D(4, 3, 2, activation="relu")(x))
     x = keras.layers.Embedding(each.vocabulary_size, 4)(x)
-    return keras.layers.GlobalAveragePooling1D()(x)
+    return keras.layers.GlobalAveragePooling1D()(x) if each.shape else x
 
 
 def examples(

@@ -10,13 +10,15 @@ from typing import Any
 from modules.push import publish
 from modules.push.candidate import Candidate
 
+WARMUP = "assets.extra/tf_serving_warmup_requests"
 FILES = (
-    "assets.extra/tf_serving_warmup_requests",
+    WARMUP,
     "assets/v.txt",
     "saved_model.pb",
     "variables/variables.data",
     "variables/variables.index",
 )
+VOCABULARY = "vocabulary_city.txt"
 TENSOR = {"name": "x", "shape": [1, 8, 8, 1], "dtype": "int8"}
 KINDS = ("saved_model", "tflite")
 
@@ -35,23 +37,27 @@ def make_candidate(
     """A student of which every file tells its token; the same token gives the same content."""
     for name in FILES:
         file = work_dir / "saved_model" / name
+        if name == WARMUP:
+            file = work_dir / "export" / "warmup" / file.name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content(token, name))
     measured = {}
     for variant in variants:
-        directory = work_dir / "student" / variant
+        directory = work_dir / "export" / "student" / variant
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "model.tflite").write_bytes(content(token, variant))
         sha256 = digest(token, variant)
         spec = {
-            "input": {**TENSOR, "quantization": {"scale": 0.1, "zero_point": -3}},
+            "inputs": [{**TENSOR, "quantization": {"scale": 0.1, "zero_point": -3}}],
             "output": {**TENSOR, "name": "y", "quantization": None},
+            "task": "binary",
             "labels": ["zéro", "one"],
             "sha256": sha256,
             "size_bytes": len(content(token, variant)),
         }
         (directory / "spec.json").write_text(json.dumps(spec))
         measured[variant] = {"accuracy": 0.9, "sha256": sha256, **metrics}
+    _write_preprocessing(work_dir / "export" / "preprocessing", token)
     report = {
         "student": {"accuracy": 0.95},
         "variants": {**measured, "float32": {"accuracy": 0.94, "sha256": "0" * 64}},
@@ -59,8 +65,16 @@ def make_candidate(
         "gate": {"blessed": True, "tflite": list(variants)},
     }
     return Candidate(
-        str(work_dir / "saved_model"), str(work_dir / "student"), report, "digits-nightly"
+        str(work_dir / "saved_model"), str(work_dir / "export"), report, "digits-nightly"
     )
+
+
+def _write_preprocessing(directory: Path, token: str) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / VOCABULARY).write_bytes(content(token, VOCABULARY))
+    vocabulary = {"file": VOCABULARY, "sha256": digest(token, VOCABULARY)}
+    preprocessing = {"spec": {}, "raw": {}, "vocabularies": {"city": vocabulary}}
+    (directory / "preprocessing.json").write_text(json.dumps(preprocessing))
 
 
 def push_all(work_dir: Path, destination: Path | str, tokens: str, **options: Any) -> list[int]:
@@ -84,7 +98,7 @@ def push_exported(
         "comparison": {},
         "gate": {"blessed": True, "tflite": variants},
     }
-    candidate = Candidate(serving_dir, str(tflite / "student"), report, "digits")
+    candidate = Candidate(serving_dir, str(tflite), report, "digits")
     return publish.push(candidate, destination, **options)
 
 
@@ -104,8 +118,10 @@ def manifest(destination: Path, version: int) -> dict[str, Any]:
 def make_schema_1(destination: Path, version: int) -> None:
     """Writes a version's manifest as the first schema had it."""
     found = manifest(destination, version)
-    for key in ("more", "report", "rollback", "pipeline"):
+    for key in ("more", "report", "rollback", "pipeline", "task", "preprocessing"):
         del found[key]
+    found["input"] = found.pop("inputs")[0]
+    (destination / "tflite" / str(version) / VOCABULARY).unlink()
     file = destination / "tflite" / str(version) / "manifest.json"
     file.write_text(json.dumps({**found, "schema_version": 1}))
 
@@ -149,5 +165,9 @@ def _assert_whole(version_dir: Path, kind: str) -> None:
     token = token_of(version_dir / found["saved_model"]["path"])
     for entry in (found, *found.get("more", [])):
         assert (version_dir / entry["file"]).read_bytes() == content(token, entry["variant"])
-    listed = ["manifest.json", *(entry["file"] for entry in (found, *found.get("more", [])))]
+    vocabularies = [VOCABULARY] if found.get("preprocessing") else []
+    for name in vocabularies:
+        assert (version_dir / name).read_bytes() == content(token, name)
+    files = [entry["file"] for entry in (found, *found.get("more", []))]
+    listed = ["manifest.json", *files, *vocabularies]
     assert names(version_dir) == sorted(listed) or not version_dir.exists()

@@ -1,4 +1,4 @@
-"""A full, realistic report of schema 2: what a run of the preset `digits` could have found.
+"""A full, realistic report of schema 3: what a run of the preset `digits` could have found.
 
 The answers of the models are drawn at random on real digits, and everything that can be counted
 from them is: accuracies, confusion, slices and so on belong together as they would in a real run.
@@ -466,7 +466,8 @@ def sample_content(**changes: Any) -> dict[str, Any]:
     labels = _digits()[1]
     versions = {"python": "3.11.9", "tensorflow": "2.21.0", "keras": "3.15.0", "tfx": "1.21.0"}
     content = parts | {
-        "schema_version": 2,
+        "schema_version": 3,
+        "task": "classification",
         "name": "digits",
         "created": "2026-11-23T09:30:00+00:00",
         "confidence": 0.95,

@@ -48,7 +48,7 @@ def _content() -> dict[str, Any]:
     student["intervals"] = {"accuracy": [0.77, 0.96], "top_k.3": [0.87, 0.996]}
     threes = {"slice": {"class_name": "3"}, "count": 40, "student": student}
     threes["teacher"] = {"accuracy": 0.95, "loss": 0.2}
-    threes["accuracy_change"] = _change(-0.05, -0.16, 0.04)["accuracy"]
+    student["against"] = {"teacher": _change(-0.05, -0.16, 0.04)}
     return parts | {"slices": [threes], "push": {"tflite": ["int8"]}}
 
 

@@ -58,7 +58,8 @@ def fresh(runtime: str, **changes: Any) -> dict[str, Any]:
 def evidence_content() -> dict[str, Any]:
     """A report.json with every key that has no default, but without a verdict."""
     return {
-        "schema_version": 2,
+        "schema_version": 3,
+        "task": "classification",
         "name": "digits",
         "created": "2026-11-23T09:30:00+01:00",
         "confidence": 0.95,
@@ -69,8 +70,9 @@ def evidence_content() -> dict[str, Any]:
         "control": entry(0.95, 3_000, 20_000, 1.0),
         "variants": {"int8": variant("int8", 0.955, 8_000, 0.5)},
         "per_class": [
-            {"label": "no", "count": 145, "teacher_accuracy": 1.0, "student_accuracy": 1.0},
-            {"label": "yes", "count": 200, "teacher_accuracy": 1.0, "student_accuracy": 1.0},
+            {"label": name, "count": count}
+            | {role: {"accuracy": 1.0, "f1": 1.0} for role in ("teacher", "student")}
+            for name, count in (("no", 145), ("yes", 200))
         ],
         "comparison": {
             "accuracy_change": -0.02,

@@ -1,5 +1,7 @@
 """Shared by the tests of the modules: the real digits, and Transform run in memory on them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -50,3 +52,15 @@ def transformed_digits(digits_dataset, tmp_path_factory):
             }
         )
     return transform(rows, DataSettings(), digits_dataset, tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
+def mixed_graph(tmp_path_factory):
+    """A transform graph of features of every kind, of 60 rows, with its specification."""
+    from mixed_models import OUTPUTS
+    from transform_graphs import make_rows, write_graph
+
+    directory, rows = tmp_path_factory.mktemp("mixed") / "graph", make_rows(60)
+    directory.mkdir()
+    spec = write_graph(directory, rows, OUTPUTS["classification"])
+    return SimpleNamespace(rows=rows, spec=spec, directory=str(directory))

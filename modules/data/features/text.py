@@ -7,12 +7,10 @@ from typing import Any
 from modules import files
 from modules.data.features.category import Category, shifted, vocabulary_name
 from modules.data.features.protocol import FeatureStatistics
+from modules.data.features.tokens import PUNCTUATION
 from modules.data.spec import InputSpec
 from modules.errors import ConfigError, DataError
 from modules.settings import FeatureSettings, TextFeature
-
-# Letters with their marks, and digits.
-_NO_WORD = r"[^\p{L}\p{M}\p{N}]+"
 
 
 class Text(Category):
@@ -66,10 +64,10 @@ def split(texts: Any, tokens: str) -> Any:
     """Tokens of texts `[b]`, ragged `[b, None]`."""
     import tensorflow as tf
 
-    lower = tf.strings.lower(texts, encoding="utf-8")
     if tokens == "characters":
-        return tf.strings.unicode_split(lower, "UTF-8")
-    return tf.strings.split(tf.strings.regex_replace(lower, _NO_WORD, " "))
+        return tf.strings.unicode_split(texts, "UTF-8")
+    lower = tf.strings.lower(texts, encoding="utf-8")
+    return tf.strings.split(tf.strings.regex_replace(lower, PUNCTUATION, " "))
 
 
 def read_vocabulary(path: str) -> list[str]:

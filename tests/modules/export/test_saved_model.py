@@ -1,63 +1,131 @@
-"""modules.export.saved_model: a model exported with the real Transform graph of the digits."""
+"""modules.export.saved_model: models of every task behind a real transform graph of every kind."""
 
-import shutil
 import subprocess
 import sys
-from pathlib import Path
-from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
-from scipy.special import softmax
+from mixed_models import OUTPUTS, build
+from scipy.special import expit, softmax
 from tensorflow_serving.apis import prediction_log_pb2
+from transform_graphs import FEATURES, example
 
-from modules.data.examples import ExampleData
-from modules.distill.training_config import TrainingConfig
-from modules.export import runtimes, saved_model
-from modules.models import storage, zoo
-from modules.settings import ModelSettings
+from modules.data.features.decode import model_inputs
+from modules.export import runtimes, saved_model, warmup
+from modules.export.raw_features import RawFeature, raw_features
 
-SETTINGS = ModelSettings(model="cnn_small", parameters={"filters": [4, 8]})
-COUNT = 30
+COUNT = 20
 
 
-@pytest.fixture(scope="module")
-def exported(transformed_digits, tmp_path_factory):
-    """A model whose every weight is random, moving averages too; and where it was exported."""
-    model = zoo.build_model(SETTINGS, (8, 8, 1), 10)
-    rng = np.random.default_rng(0)
-    model.set_weights([rng.normal(size=weight.shape) for weight in model.get_weights()])
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.moving_variance.assign(rng.uniform(0.5, 2, layer.moving_variance.shape))
-    directory = str(tmp_path_factory.mktemp("model") / "Format-Serving")
-    graph = tft.TFTransformOutput(transformed_digits.graph_dir)
-    saved_model.export(model, SETTINGS, graph, directory)
-    return model, directory
+@pytest.fixture(scope="module", params=[*OUTPUTS])
+def exported(request, mixed_graph, tmp_path_factory):
+    """A specification, its model, and the directory of the SavedModel."""
+    spec = mixed_graph.spec.model_copy(update={"output": OUTPUTS[request.param]})
+    model = build(spec)
+    directory = str(tmp_path_factory.mktemp(request.param) / "Format-Serving")
+    saved_model.write_saved_model(model, spec, mixed_graph.directory, directory)
+    return spec, model, directory
 
 
 @pytest.fixture(scope="module")
-def requests(transformed_digits):
-    """Serialized examples that hold the encoded image and nothing else."""
-
-    def example(image):
-        image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
-        return tf.train.Example(features=tf.train.Features(feature={"image": image}))
-
-    return [example(row["image"]).SerializeToString() for row in transformed_digits.raw[:COUNT]]
+def features(mixed_graph):
+    graph = tft.TFTransformOutput(mixed_graph.directory)
+    return raw_features(graph, mixed_graph.spec)
 
 
 @pytest.fixture(scope="module")
-def expected(exported, digit_pixels):
-    logits = exported[0].predict(digit_pixels[:COUNT], verbose=0)
-    assert len(np.unique(logits.argmax(1))) > 1 and np.ptp(logits) > 0.1  # worth comparing
-    return logits
+def requests(mixed_graph):
+    return [example(row) for row in mixed_graph.rows[:COUNT]]
+
+
+@pytest.fixture(scope="module")
+def expected(exported, mixed_graph, requests):
+    """What the model answers to what Transform makes of the rows."""
+    spec, model, _ = exported
+    graph = tft.TFTransformOutput(mixed_graph.directory)
+    parsing = graph.raw_feature_spec()
+    del parsing["label"]
+    layer = graph.transform_features_layer()
+    inputs = model_inputs(layer(tf.io.parse_example(requests, parsing)), spec)
+    answers = model.predict({name: value.numpy() for name, value in inputs.items()}, verbose=0)
+    assert answers.std(axis=0).min() > 0.02 * spec.output.deviation  # worth comparing
+    return answers
+
+
+def raw_batch(rows, features: list[RawFeature]):
+    """The rows as the arguments of `serving_raw`, by hand."""
+    batch = {}
+    for each in features:
+        lists = [row[each.name] for row in rows]
+        spec = each.tensor_spec
+        missing = b"" if spec.dtype == tf.string else float("nan")
+        if each.many:
+            length = max(map(len, lists))
+            values = [one + [missing] * (length - len(one)) for one in lists]
+        else:
+            values = [one[0] if one else missing for one in lists]
+        batch[each.argument] = tf.constant(values, spec.dtype)
+    return batch
+
+
+def test_both_signatures_answer_as_the_model(exported, mixed_graph, features, requests, expected):
+    spec, _, directory = exported
+    signatures = tf.saved_model.load(directory).signatures
+    assert set(signatures) == {"serving_default", "serving_raw"}
+    answers = [
+        signatures["serving_default"](examples=tf.constant(requests)),
+        signatures["serving_raw"](**raw_batch(mixed_graph.rows[:COUNT], features)),
+    ]
+    regression = spec.output.task == "regression"
+    for found in answers:
+        answer = {name: values.numpy() for name, values in found.items()}
+        main = answer.pop("values" if regression else "logits")
+        assert main.dtype == np.float32 and main.shape == (COUNT, spec.output.size)
+        np.testing.assert_allclose(main, expected, rtol=1e-4, atol=1e-4)
+        probabilities = expit(main) if spec.output.task == "multilabel" else softmax(main, axis=1)
+        if not regression:
+            np.testing.assert_allclose(answer.pop("probabilities"), probabilities, rtol=1e-5)
+        if spec.output.task in ("classification", "binary"):
+            names = [spec.output.classes[at].encode() for at in main.argmax(axis=1)]
+            assert answer.pop("label").tolist() == names and len(set(names)) > 1
+        assert not answer
+
+
+def test_what_each_raw_feature_is_in_a_request(features):
+    assert {each.name: (each.argument, each.tensor_spec.dtype.name) for each in features} == {
+        "age": ("age", "float64"),
+        "city": ("city", "string"),
+        "code": ("code", "string"),
+        "income": ("income", "float32"),
+        "petal length (cm)": ("petal_length__cm_", "float32"),
+        "photo": ("photo", "string"),
+        "review": ("review", "string"),
+        "score": ("score", "float32"),
+        "tags": ("tags", "string"),
+        "zip": ("zip", "int64"),
+    }
+    assert {each.name: each.tensor_spec.shape.rank for each in features if each.many} == {"tags": 2}
+    assert {each.name for each in features if not each.optional} == {
+        *("code", "petal length (cm)", "photo", "score", "zip")
+    }
+
+
+def test_arguments_are_names_that_tensorflow_takes(mixed_graph):
+    parsing = {name: tf.io.FixedLenFeature([], tf.int64) for name in ("a b", "a_b", "ä", "_x")}
+
+    class Output:
+        def raw_feature_spec(self):
+            return parsing
+
+    spec = mixed_graph.spec.model_copy(update={"features": dict.fromkeys(parsing, FEATURES["age"])})
+    found = {each.name: each.argument for each in raw_features(Output(), spec)}
+    assert found == {"_x": "feature_x", "a b": "a_b", "a_b": "a_b_", "ä": "feature_"}
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("exported", ["classification"], indirect=True)
 def test_a_fresh_process_serves_it(exported, requests, expected, tmp_path):
     code = """
 import sys
@@ -68,7 +136,7 @@ signature = tf.saved_model.load(directory).signatures["serving_default"]
 examples = list(tf.data.TFRecordDataset(records).as_numpy_iterator())
 out = signature(examples=tf.constant(examples))
 one = signature(examples=tf.constant(examples[:1]))
-np.savez(answers, one=one["logits"], **{name: value.numpy() for name, value in out.items()})
+np.savez(answers, one=one["logits"], logits=out["logits"])
 assert not {"modules", "tensorflow_transform"} & set(sys.modules), "more than the SavedModel"
 """
     records, answers = str(tmp_path / "requests"), str(tmp_path / "answers.npz")
@@ -76,171 +144,82 @@ assert not {"modules", "tensorflow_transform"} & set(sys.modules), "more than th
         for request in requests:
             writer.write(request)
     done = subprocess.run(
-        [sys.executable, "-c", code, exported[1], records, answers],
+        [sys.executable, "-c", code, exported[2], records, answers],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     answer = np.load(answers)
-    assert set(answer) == {"one", "logits", "probabilities"}
-    assert answer["logits"].dtype == answer["probabilities"].dtype == np.float32
     np.testing.assert_allclose(answer["logits"], expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(answer["one"], expected[:1], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(answer["probabilities"].sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_allclose(answer["probabilities"], softmax(answer["logits"], 1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("exported", ["regression"], indirect=True)
 def test_a_tf1_session_finds_the_variables(exported, requests, expected):
     # As TFMA loads it. From a Keras model saved as it is, this session would miss the weights.
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        meta = tf.compat.v1.saved_model.load(session, ["serve"], exported[1])
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], exported[2])
         signature = meta.signature_def[saved_model.SIGNATURE]
-        logits = session.run(
-            signature.outputs["logits"].name, {signature.inputs["examples"].name: requests}
+        values = session.run(
+            signature.outputs["values"].name, {signature.inputs["examples"].name: requests}
         )
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
-def test_predictor_answers_as_the_signature(exported, requests, expected):
-    logits = runtimes.load("saved_model", exported[1]).answer(requests)
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("exported", ["multilabel", "regression"], indirect=True)
+def test_the_runtime_answers_what_example_gen_wrote(exported, mixed_graph, expected):
+    # Labels and all, as the evaluator sends it.
+    full = [example({**row, "label": [2]}) for row in mixed_graph.rows[:COUNT]]
+    answers = runtimes.load("saved_model", exported[2]).answer(full)
+    np.testing.assert_allclose(answers, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_full_example_is_answered_alike(exported, transformed_digits, expected):
-    # The evaluator sends what ExampleGen wrote, labels and all.
-    def feature(value):
-        if isinstance(value, bytes):
-            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-
-    examples = [
-        tf.train.Example(
-            features=tf.train.Features(
-                feature={name: feature(value) for name, value in row.items()}
-            )
-        ).SerializeToString()
-        for row in transformed_digits.raw[:COUNT]
-    ]
-    logits = runtimes.load("saved_model", exported[1]).answer(examples)
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_an_example_without_its_image_is_an_error(exported):
+@pytest.mark.parametrize("exported", ["binary"], indirect=True)
+def test_an_example_without_a_feature_that_all_have_is_an_error(exported):
     empty = tf.train.Example().SerializeToString()
-    with pytest.raises(tf.errors.InvalidArgumentError, match="image"):
-        runtimes.load("saved_model", exported[1]).answer([empty])
-
-
-@pytest.mark.parametrize("slash", ["", "/"])
-def test_the_weights_lie_beside_the_saved_model(exported, slash):
-    model, directory = exported
-    beside = storage.keras_directory(directory + slash)
-    assert beside == directory.replace("Format-Serving", "Format-Keras")
-    loaded = storage.load_model(beside)
-    for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="code"):
+        runtimes.load("saved_model", exported[2]).answer([empty])
 
 
 # -- warm-up --
 
 
-def warmup_file(directory):
-    from tfx.utils import path_utils
-
-    return path_utils.warmup_file_path(directory)
-
-
-@pytest.fixture(scope="module")
-def warm(exported, digit_pixels, tmp_path_factory):
-    """A copy of the SavedModel that has warm-up requests."""
-    directory = str(tmp_path_factory.mktemp("warm") / "Format-Serving")
-    shutil.copytree(exported[1], directory)
-    saved_model.write_warmup_requests(digit_pixels[:5], directory)
-    return directory
-
-
 def requests_of(directory):
-    records = tf.data.TFRecordDataset(warmup_file(directory)).as_numpy_iterator()
-    return [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
+    records = tf.data.TFRecordDataset(str(directory / "tf_serving_warmup_requests"))
+    return [
+        prediction_log_pb2.PredictionLog.FromString(each) for each in records.as_numpy_iterator()
+    ]
 
 
-def test_warmup_requests_are_answered_as_their_images(warm, expected):
-    signatures = tf.saved_model.load(warm).signatures
-    logs = requests_of(warm)
-    assert len(logs) == 5
-    for log, logits in zip(logs, expected, strict=False):
+@pytest.mark.parametrize("exported", ["classification"], indirect=True)
+def test_warmup_requests_are_answered_by_both_signatures(
+    exported, features, mixed_graph, expected, tmp_path
+):
+    full = [example({**row, "label": [2]}) for row in mixed_graph.rows[:5]]
+    warmup.write_requests(full, features, str(tmp_path / "new" / "warmup"))
+    signatures = tf.saved_model.load(exported[2]).signatures
+    logs = requests_of(tmp_path / "new" / "warmup")
+    names = ["serving_default", "serving_raw"]
+    assert [log.predict_log.request.model_spec.signature_name for log in logs] == 5 * names
+    for at, log in enumerate(logs):
         assert log.WhichOneof("log_type") == "predict_log"
         request = log.predict_log.request
-        assert request.model_spec.signature_name == "serving_default"
         assert not request.model_spec.name  # whatever it is deployed as
         inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
-        answer = signatures[request.model_spec.signature_name](
-            **{name: tf.constant(value) for name, value in inputs.items()}
-        )
-        assert answer["logits"].shape == (1, 10)
-        # The pixels came through encoding, decoding and Transform as they were.
-        np.testing.assert_allclose(answer["logits"][0], logits, rtol=1e-4, atol=1e-5)
+        arguments = {name: tf.constant(value) for name, value in inputs.items()}
+        answer = signatures[request.model_spec.signature_name](**arguments)
+        np.testing.assert_allclose(answer["logits"][0], expected[at // 2], rtol=1e-4, atol=1e-5)
+        if "examples" in inputs:
+            (sent,) = inputs["examples"]
+            assert "label" not in tf.train.Example.FromString(sent).features.feature
 
 
-def test_warmup_requests_are_the_same_bytes_every_time(warm, exported, digit_pixels, tmp_path):
-    saved_model.write_warmup_requests(digit_pixels[:5], str(tmp_path))
-    with open(warmup_file(warm), "rb") as one, open(warmup_file(str(tmp_path)), "rb") as other:
-        assert one.read() == other.read()
-
-
-def test_warmup_requests_leave_the_saved_model_as_it_is(warm, exported):
-    def files(directory):
-        return {
-            path.relative_to(directory).as_posix(): path.read_bytes()
-            for path in Path(directory).rglob("*")
-            if path.is_file()
-        }
-
-    after = files(warm)
-    assert after.pop("assets.extra/tf_serving_warmup_requests")
-    assert after == files(exported[1])
-
-
-def test_color_images_are_sent_losslessly(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3), dtype=np.uint8)
-    saved_model.write_warmup_requests(pixels, str(tmp_path))
-    for log, image in zip(requests_of(str(tmp_path)), pixels, strict=True):
-        (example,) = tf.make_ndarray(log.predict_log.request.inputs["examples"])
-        feature = tf.train.Example.FromString(example).features.feature
-        assert set(feature) == {"image"}
-        encoded = feature["image"].bytes_list.value[0]
-        np.testing.assert_array_equal(tf.io.decode_image(encoded), image)
-
-
-@pytest.mark.slow
-def test_a_trainer_leaves_a_warm_saved_model(transformed_digits, tmp_path):
-    from modules.teacher_trainer import run_fn
-
-    settings = ModelSettings(**SETTINGS.model_dump(exclude={"train"}), train={"epochs": 0})
-    directory = str(tmp_path / "Format-Serving")
-    config = TrainingConfig(model=settings, data=transformed_digits.settings, checkpoint_seconds=0)
-    fn_args = SimpleNamespace(
-        train_files=[transformed_digits.pattern],
-        transform_graph_path=transformed_digits.graph_dir,
-        serving_model_dir=directory,
-        model_run_dir=str(tmp_path / "node" / "model_run" / "1"),
-        hyperparameters=None,
-        custom_config=config.model_dump(mode="json"),
+def test_warmup_requests_are_the_same_bytes_every_time(features, requests, tmp_path):
+    for name in ("one", "other"):
+        warmup.write_requests(requests, features, str(tmp_path / name))
+    one, other = (
+        (tmp_path / name / "tf_serving_warmup_requests").read_bytes() for name in ("one", "other")
     )
-    run_fn(fn_args)
-    logs = requests_of(directory)
-    assert len(logs) == 8
-    predictor = runtimes.load("saved_model", directory)
-    ((pixels, _, _),) = ExampleData(fn_args.train_files, transformed_digits.settings).everything(
-        200
-    )
-    model = storage.load_model(storage.keras_directory(directory))
-    examples = [tf.make_ndarray(log.predict_log.request.inputs["examples"])[0] for log in logs]
-    np.testing.assert_allclose(
-        predictor.answer(examples),
-        model.predict(pixels[:8], verbose=0),
-        rtol=1e-4,
-        atol=1e-5,
-    )
+    assert one == other

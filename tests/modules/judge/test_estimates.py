@@ -274,3 +274,65 @@ def test_a_part_that_every_report_has_cannot_be_left_out(part: str) -> None:
 def test_a_damaged_part_is_no_evidence(path: str, value: object) -> None:
     with pytest.raises(ValidationError):
         evidence((path, value))
+
+
+# -- regression --
+
+
+def _regression() -> Evidence:
+    """Errors of 5 and 5.5, whose paired quotient is 1.1 within 1.02 and 1.18."""
+    numbers = {"accuracy": None, "ece": None, "loss": 25.0, "rmse": 5.0, "mae": 4.0, "r2": 0.8}
+    worse = {"rmse": 5.5, "mae": 4.4, "intervals": {"rmse": [4.9, 6.2], "mae": [4.0, 4.9]}}
+    relative = {"value": 1.1, "low": 1.02, "high": 1.18}
+    change = {"value": 0.5, "low": 0.1, "high": 0.9, "relative": relative}
+    steady = change | {"value": 0.0, "low": -0.05, "high": 0.05}
+    steady |= {"relative": {"value": 1.0, "low": 0.99, "high": 1.01}}
+    content = changed_content(("task", "regression"))
+    content["teacher"] |= numbers | {"intervals": {"rmse": [4.5, 5.6]}}
+    content["student"] |= numbers | worse | {"against": {"teacher": {"rmse": change}}}
+    for each in content["variants"].values():
+        each |= numbers | worse | {"against": {"student": {"rmse": steady}}}
+    content["slices"] = []
+    return Evidence.model_validate(content)
+
+
+def test_an_increase_of_an_error_is_relative_and_paired() -> None:
+    check = only_check(_regression(), max_rmse_increase=0.2)
+    assert (check.value, check.low, check.high) == pytest.approx((0.1, 0.02, 0.18))
+    assert check.verdict == "passed"
+    assert check.reason == (
+        "the RMSE increase of 0.100 (teacher 5.0000, student 5.5000; 95% interval 0.020 to 0.180) "
+        "is within the limit of 0.200"
+    )
+    assert only_check(_regression(), max_rmse_increase=0.15).verdict == "inconclusive"
+    assert only_check(_regression(), max_rmse_increase=0.01).verdict == "failed"
+
+
+def test_an_increase_is_judged_for_every_variant() -> None:
+    found = {
+        each.name: each for each in judged(_regression(), max_tflite_rmse_increase=0.02).checks
+    }
+    check = found["max_tflite_rmse_increase[int8]"]
+    assert check.verdict == "passed"
+    assert (check.low, check.high) == pytest.approx((-0.01, 0.01))
+    assert check.reason.startswith("RMSE does not increase (student 5.5000, TFLite int8 5.5000")
+
+
+def test_an_error_is_limited_in_its_unit() -> None:
+    check = only_check(_regression(), max_rmse=6.5)
+    assert (check.value, check.low, check.high, check.verdict) == (5.5, 4.9, 6.2, "passed")
+
+
+def test_without_a_paired_quotient_the_intervals_are_put_together() -> None:
+    limit = {"number": "student.mae", "against": "teacher", "relative": True, "max": 2}
+    check = only_check(_regression(), limit)
+    assert check.value == pytest.approx(1.1)
+    assert check.low == pytest.approx(1.0)
+
+
+def test_an_error_of_zero_has_no_increase() -> None:
+    evidence = _regression()
+    perfect = evidence.teacher.model_copy(update={"rmse": 0.0, "intervals": {}})
+    check = only_check(evidence.model_copy(update={"teacher": perfect}), max_rmse_increase=0.2)
+    assert (check.verdict, check.value) == ("failed", None)
+    assert "numbers above 0 for the quotient" in check.reason

@@ -12,7 +12,7 @@ from small_report import entry, evidence_content, fresh, latency, speedup, varia
 from modules.errors import ConfigError
 from modules.judge import limits
 from modules.judge.estimates import estimate
-from modules.judge.requirements import requirements
+from modules.judge.requirements import SHORT_FORMS, requirements
 from modules.judge.schema import Evidence
 from modules.settings import EvaluateSettings, GateSettings
 
@@ -133,9 +133,12 @@ def _evidence() -> Evidence:
     """A report in which every number has a value."""
     top_k = {"2": 0.95, "3": 0.97}
     more = {"top_k": top_k, "latencies": {"way": latency(1.0)}, "fresh": {"way": fresh("litert")}}
+    shares = ("balanced_accuracy", "macro_f1", "roc_auc", "pr_auc", "mae", "rmse", "r2")
+    more |= dict.fromkeys(shares, 0.8)
     model = entry(0.9, 1000, 4000, 1.0) | more
     ratio = speedup(2.0, 1.9, 2.1)
     sliced = {"accuracy": 0.9, "loss": 0.3, "top_k": top_k}
+    change = {"teacher": {"accuracy": {"value": 0.0, "low": -0.03, "high": 0.03}}}
     content = evidence_content()
     content |= dict.fromkeys(("teacher", "student", "control"), model)
     content["variants"] = {name: variant(name, 0.9, 4000, 1.0) | more for name in VARIANTS}
@@ -144,13 +147,13 @@ def _evidence() -> Evidence:
             "slice": {"class_name": "a"},
             "count": 100,
             "teacher": sliced,
-            "student": sliced,
-            "accuracy_change": {"value": 0.0, "low": -0.03, "high": 0.03},
+            "student": sliced | {"against": change},
         }
     ]
     content["comparison"] |= {
         "agreement_teacher_right": 0.99,
         "agreement_teacher_wrong": 0.5,
+        "mean_absolute_difference": 0.1,
         "speedups": {"way": dict.fromkeys((*VARIANTS, "student"), ratio)},
         "aa_control": {"way": ratio},
     }
@@ -200,3 +203,86 @@ def test_every_number_of_a_slice_is_read_from_a_report() -> None:
     assert len(found) == 12
     assert [each.examples for each in found] == [100] * 12
     assert found[1].interval == (-0.03, 0.03)
+
+
+# -- Tasks --
+
+
+@pytest.mark.parametrize(
+    ("task", "gate", "problem"),
+    [
+        (
+            "regression",
+            {"min_accuracy": 0.9},
+            "gate.min_accuracy: regression has no accuracy, which is for classification and binary "
+            "and multilabel; set max_rmse instead",
+        ),
+        (
+            "regression",
+            {"max_accuracy_drop": 0.1},
+            "gate.max_accuracy_drop: regression has no accuracy, which is for classification and "
+            "binary and multilabel; set max_rmse_increase instead",
+        ),
+        (
+            "binary",
+            {"max_tflite_rmse_increase": 0.1},
+            "gate.max_tflite_rmse_increase: binary has no rmse, which is for regression; set "
+            "max_tflite_accuracy_drop instead",
+        ),
+        (
+            "classification",
+            {"max_roc_auc_drop": 0.1},
+            "gate.max_roc_auc_drop: classification has no roc_auc, which is for binary and "
+            "multilabel; set max_accuracy_drop instead",
+        ),
+        (
+            "multilabel",
+            {"limits": [{"number": "student.top_k.3", "min": 0.5}]},
+            "gate.limits.0: multilabel has no top_k, got student.top_k.3, which is for "
+            "classification; remove it",
+        ),
+        (
+            "regression",
+            {"limits": [{"number": "comparison.accuracy_change", "min": 0.5}]},
+            "gate.limits.0: regression has no accuracy_change, got comparison.accuracy_change, "
+            "which is for classification and binary and multilabel; remove it",
+        ),
+        (
+            "multilabel",
+            {"limits": [{"number": "student.roc_auc", "min": 1, "slice": {"class_name": "3"}}]},
+            "gate.limits.0: on a slice, multilabel has no roc_auc, got student.roc_auc, which is "
+            "for binary; remove it",
+        ),
+    ],
+)
+def test_what_a_task_does_not_have_is_one_line(task: Any, gate: dict, problem: str) -> None:
+    settings = GateSettings.model_validate(gate)
+    with pytest.raises(ConfigError) as caught:
+        limits.check_task(settings, task)
+    assert str(caught.value) == problem
+    with pytest.raises(ConfigError) as caught:
+        limits.check_limits(settings, VARIANTS, EVALUATE, control=True, task=task)
+    assert str(caught.value) == problem
+    # The task may be found out later.
+    limits.check_limits(settings, VARIANTS, EVALUATE, control=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "gate"),
+    [
+        ("regression", {"max_rmse": 3, "max_rmse_increase": 0, "max_tflite_rmse_increase": 0.1}),
+        ("binary", {"min_roc_auc": 0.9, "max_roc_auc_drop": 0.01, "min_accuracy": 0.5}),
+        ("multilabel", {"min_roc_auc": 0.9, "max_tflite_accuracy_drop": 0.1}),
+        ("classification", {"min_accuracy": 0.5, "min_speedup": 2, "max_size_bytes": 9}),
+        ("regression", {"limits": [{"number": "student.r2", "min": 0, "against": "teacher"}]}),
+        ("regression", {"limits": [{"number": "variants.*.mae", "max": 2}]}),
+        ("multilabel", {"limits": [{"number": "student.latency.p50_ms", "max": 2}]}),
+    ],
+)
+def test_every_task_has_short_forms_and_limits(task: Any, gate: dict) -> None:
+    settings = GateSettings.model_validate(gate)
+    limits.check_limits(settings, VARIANTS, EVALUATE, control=True, task=task)
+
+
+def test_short_forms_are_in_the_order_of_the_settings() -> None:
+    assert [*SHORT_FORMS, "limits"] == list(GateSettings.model_fields)

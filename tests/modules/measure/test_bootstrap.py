@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from modules.measure import bootstrap, metrics
-from modules.measure.metrics import Predictions
+from modules.measure import bootstrap
 
 Z = 1.959963984540054
-
-
-def _pair(count: int, seed: int, sharpness: float = 1.0) -> tuple[Predictions, Predictions]:
-    """A calibrated model, and one that is noisier and off by a factor in its logits."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(scale=3.0, size=(count, 5))
-    labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)  # with softmax's odds
-    noisy = (logits + rng.normal(scale=0.5, size=logits.shape)) * sharpness
-    return Predictions.from_logits(labels, logits), Predictions.from_logits(labels, noisy)
 
 
 @pytest.fixture
 def _fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "RESAMPLES", 200)
-
-
-# -- means --
 
 
 def test_mean_agrees_with_scipy() -> None:
@@ -87,73 +73,23 @@ def test_mean_covers_skewed_losses() -> None:
     assert np.mean(high < true) <= 0.07
 
 
-# -- calibration error --
+def test_columns_are_resampled_alike_and_one_without_an_answer_leaves_the_others() -> None:
+    values = np.random.default_rng(6).exponential(size=(70, 3))
+    values[4, 1] = math.nan
+    first, unknown, last = bootstrap.means(values, 0.95, seed=2)
+    assert first == pytest.approx(bootstrap.mean(values[:, 0], 0.95, seed=2), rel=1e-12)
+    assert last == pytest.approx(bootstrap.mean(values[:, 2], 0.95, seed=2), rel=1e-12)
+    assert all(map(math.isnan, unknown))
 
 
-def test_calibration_error_is_that_of_the_resampled_examples(
+def test_very_many_rows_are_grouped_without_a_change_of_the_interval(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 20)
-    _, model = _pair(60, seed=0)
-    rng = np.random.default_rng(9)
-    expected = [
-        metrics.expected_calibration_error(model.select(rng.integers(60, size=60)))
-        for _ in range(20)
-    ]
-    found = bootstrap._calibration(model, 0.95, seed=9)
-    np.testing.assert_allclose(found.resampled, expected, atol=1e-12)
-    assert found.value == pytest.approx(metrics.expected_calibration_error(model))
-
-
-def test_calibration_error_of_a_calibrated_model_reaches_zero() -> None:
-    calibrated, overconfident = _pair(360, seed=1, sharpness=2.5)
-    low, high = bootstrap.calibration_error(calibrated, 0.95, seed=0)
-    assert low == 0.0
-    assert high > metrics.expected_calibration_error(calibrated)
-    low, high = bootstrap.calibration_error(overconfident, 0.95, seed=0)
-    assert 0.0 < low < metrics.expected_calibration_error(overconfident) < high
-
-
-def _covered(bounds: Callable[[int], tuple[float, float]], true: float) -> float:
-    ends = np.array([bounds(seed) for seed in range(120)])
-    return float(np.mean((ends[:, 0] <= true) & (true <= ends[:, 1])))
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("_fewer_resamples")
-@pytest.mark.parametrize("sharpness", [1.0, 2.5])
-def test_calibration_error_and_its_change_cover(sharpness: float) -> None:
-    population = _pair(50_000, seed=2, sharpness=sharpness)
-    true = [metrics.expected_calibration_error(each) for each in population]
-
-    def draw(seed: int) -> list[Predictions]:
-        chosen = np.random.default_rng(seed).integers(50_000, size=200)
-        return [each.select(chosen) for each in population]
-
-    for at in (0, 1):
-        assert (
-            _covered(
-                lambda seed, at=at: bootstrap.calibration_error(draw(seed)[at], 0.95, seed),
-                true[at],
-            )
-            >= 0.9
-        )
-    assert (
-        _covered(
-            lambda seed: bootstrap.calibration_error_change(*draw(seed), 0.95, seed),
-            true[1] - true[0],
-        )
-        >= 0.93
-    )
-
-
-def test_calibration_error_without_an_answer() -> None:
-    diverged = Predictions.from_logits([0, 0, 1], [[math.nan, 1.0], [0.0, 0.0], [0.0, 1.0]])
-    sound = Predictions.from_logits([0, 0, 1], [[0.5, 1.0], [0.0, 0.0], [0.0, 1.0]])
-    for bounds in (
-        bootstrap.calibration_error(diverged, 0.95, seed=0),
-        bootstrap.calibration_error(sound.select(np.array([0])), 0.95, seed=0),
-        bootstrap.calibration_error_change(sound, diverged, 0.95, seed=0),
-        bootstrap.calibration_error_change(diverged, sound, 0.95, seed=0),
-    ):
-        assert all(map(math.isnan, bounds))
+    values = np.random.default_rng(7).lognormal(sigma=1.0, size=10_007)
+    whole = bootstrap.mean(values, 0.95, seed=0)
+    monkeypatch.setattr(bootstrap, "_MOST_ROWS", 1000)
+    assert len(bootstrap.grouped(values[:, np.newaxis], 0)) == 909
+    low, high = bootstrap.mean(values, 0.95, seed=0)
+    width = whole[1] - whole[0]
+    assert (low, high) == pytest.approx(whole, abs=0.1 * width)
+    assert low < values.mean() < high

@@ -9,9 +9,8 @@ import pytest
 from scipy import stats
 from scipy.optimize import minimize_scalar
 
-from modules.measure import intervals, metrics
+from modules.measure import intervals
 from modules.measure.intervals import independent_difference, independent_ratio
-from modules.measure.metrics import Predictions
 
 Z = 1.959963984540054
 
@@ -22,15 +21,6 @@ def _discordant(gained: int, lost: int, count: int) -> tuple[np.ndarray, np.ndar
     after[:gained] = True
     before[gained : gained + lost] = True
     return before, after
-
-
-def _pair(count: int, seed: int, sharpness: float = 1.0) -> tuple[Predictions, Predictions]:
-    """A calibrated model, and one that is noisier and off by a factor in its logits."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(scale=3.0, size=(count, 5))
-    labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)  # with softmax's odds
-    noisy = (logits + rng.normal(scale=0.5, size=logits.shape)) * sharpness
-    return Predictions.from_logits(labels, logits), Predictions.from_logits(labels, noisy)
 
 
 # -- shares --
@@ -217,56 +207,3 @@ def test_ratio_refuses_what_is_not_positive(
 ) -> None:
     with pytest.raises(ValueError, match="above 0"):
         independent_ratio(value, interval, reference, (reference, reference))
-
-
-# -- what a report needs --
-
-
-def test_describe_bounds_each_number() -> None:
-    _, model = _pair(300, seed=3, sharpness=1.5)
-    found = intervals.describe(model, (2, 3), 0.95, seed=0)
-    values = {
-        "accuracy": metrics.accuracy(model),
-        "loss": metrics.mean_loss(model),
-        "top_k.2": metrics.top_k_accuracy(model, 2),
-        "top_k.3": metrics.top_k_accuracy(model, 3),
-    }
-    assert found.keys() == values.keys()
-    for name, value in values.items():
-        assert found[name][0] < value < found[name][1], name
-    wider = intervals.describe(model, (2, 3), 0.99, seed=0)
-    for name in values:
-        assert wider[name][0] <= found[name][0] < found[name][1] < wider[name][1], name
-
-
-def test_changes_are_paired() -> None:
-    reference, model = _pair(300, seed=3, sharpness=1.5)
-    found = intervals.changes(reference, model, 0.95, seed=0)
-    assert list(found) == ["accuracy", "loss", "ece"]
-    for name, statistic in (
-        ("accuracy", metrics.accuracy),
-        ("loss", metrics.mean_loss),
-        ("ece", metrics.expected_calibration_error),
-    ):
-        change = found[name]
-        assert change["value"] == pytest.approx(statistic(model) - statistic(reference))
-        assert change["low"] <= change["value"] <= change["high"]
-    # What both models find hard cancels; two evaluations apart would leave it in.
-    alone = [intervals.describe(each, (), 0.95, seed=0) for each in (reference, model)]
-    for name in ("accuracy", "loss"):
-        apart = math.hypot(*(high - low for low, high in (each[name] for each in alone)))
-        assert found[name]["high"] - found[name]["low"] < 0.8 * apart
-
-
-def test_a_model_does_not_differ_from_itself() -> None:
-    model, _ = _pair(200, seed=5)
-    found = intervals.changes(model, model, 0.95, seed=0)
-    assert [change["value"] for change in found.values()] == [0.0, 0.0, 0.0]
-    assert (found["loss"]["low"], found["loss"]["high"]) == (0.0, 0.0)
-    assert found["accuracy"]["low"] < 0 < found["accuracy"]["high"]
-
-
-def test_changes_refuse_other_examples() -> None:
-    model, other = _pair(20, seed=0)[0], _pair(20, seed=1)[0]
-    with pytest.raises(ValueError, match="labels differ"):
-        intervals.changes(model, other, 0.95, seed=0)

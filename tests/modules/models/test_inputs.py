@@ -37,9 +37,9 @@ def test_numbers_are_standardized():
 
 @pytest.mark.parametrize(
     ("mean", "deviation", "value", "expected"),
-    # A multiplication before the subtraction would leave 0.0625 of the first; a variance of 1e-18
-    # under Keras' smallest would leave nothing of the second.
-    [(1e6, 0.5, 1e6 + 0.25, 0.5), (5e-9, 1e-9, 7e-9, 2.0)],
+    # A multiplication before the subtraction would round the first away; a variance of 1e-18 is
+    # below the smallest that a keras.layers.Normalization divides by.
+    [(1e6, 0.3, 1e6 + 0.25, 0.25 / 0.3), (5e-9, 1e-9, 7e-9, 2.0)],
 )
 def test_standardization_keeps_the_digits(mean, deviation, value, expected):
     spec = AGE.model_copy(update={"mean": mean, "deviation": deviation})

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from small_inputs import MIXTURE, VALUE, batch
 from small_models import SMALL, class_output, image_input
 
 from modules.errors import ModelError
@@ -44,6 +45,16 @@ def test_saved_and_loaded_model_answers_the_same(name, scheme, tmp_path):
         loaded.predict(pixels, verbose=0), model.predict(pixels, verbose=0)
     )
     assert storage.count_parameters(directory) == model.count_params()
+
+
+def test_a_model_of_several_inputs_and_its_task_come_back(tmp_path):
+    settings = ModelSettings(model="mixture", parameters={"image": {"filters": [4, 8]}})
+    model = zoo.build_model(settings, MIXTURE, VALUE)
+    storage.save_model(model, settings, MIXTURE, VALUE, str(tmp_path))
+    loaded = storage.load_model(str(tmp_path))
+    assert loaded.input.keys() == MIXTURE.keys()
+    examples = batch(MIXTURE, 5)
+    np.testing.assert_array_equal(loaded(examples), model(examples))
 
 
 def test_no_model_at_a_url_is_one_clear_line():

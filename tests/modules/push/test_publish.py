@@ -18,6 +18,7 @@ from checkout import ROOT
 from pushes import (
     FILES,
     TENSOR,
+    VOCABULARY,
     assert_all_whole,
     content,
     digest,
@@ -35,7 +36,7 @@ from modules.push import publish
 
 def edit_spec(candidate: publish.Candidate, **changes: Any) -> None:
     """Changes keys of spec.json; None removes one."""
-    file = Path(candidate.tflite_dir, "int8", "spec.json")
+    file = Path(candidate.export_dir, "student", "int8", "spec.json")
     spec = {**json.loads(file.read_text()), **changes}
     file.write_text(json.dumps({key: value for key, value in spec.items() if value is not None}))
 
@@ -62,12 +63,12 @@ def test_layout_and_manifest(tmp_path: Path, destination: Path) -> None:
     assert names(destination / "saved_model") == names(destination / "tflite") == ["1700000000"]
     assert_all_whole(destination)
     tensors = {
-        "input": {**TENSOR, "quantization": {"scale": 0.1, "zero_point": -3}},
-        "output": {**TENSOR, "name": "y", "quantization": None, "meaning": "logits"},
+        "inputs": [{**TENSOR, "quantization": {"scale": 0.1, "zero_point": -3}}],
+        "output": {**TENSOR, "name": "y", "quantization": None},
     }
     measured = {"accuracy": 0.9, "sha256": digest("a", "int8")}
     assert manifest(destination, pushed.version) == {
-        "schema_version": 2,
+        "schema_version": 3,
         "version": 1_700_000_000,
         "created": "2023-11-14T22:13:20+00:00",
         "pipeline": "digits-nightly",
@@ -77,7 +78,13 @@ def test_layout_and_manifest(tmp_path: Path, destination: Path) -> None:
         "size_bytes": len(content("a", "int8")),
         **tensors,
         "metrics": measured,
+        "task": "binary",
         "labels": ["zéro", "one"],
+        "preprocessing": {
+            "spec": {},
+            "raw": {},
+            "vocabularies": {"city": {"file": VOCABULARY, "sha256": digest("a", VOCABULARY)}},
+        },
         "more": [],
         "saved_model": {
             "path": "../../saved_model/1700000000",
@@ -103,6 +110,7 @@ def test_several_variants_lie_side_by_side(tmp_path: Path, destination: Path) ->
         "model.tflite",
         "model_dynamic_range.tflite",
         "model_int8.tflite",
+        VOCABULARY,
     ]
     assert_all_whole(destination)
     found = manifest(destination, pushed.version)
@@ -110,7 +118,7 @@ def test_several_variants_lie_side_by_side(tmp_path: Path, destination: Path) ->
     assert [entry["variant"] for entry in found["more"]] == ["int8", "dynamic_range"]
     for entry in found["more"]:
         assert set(entry) == {
-            *("variant", "file", "sha256", "size_bytes", "input", "output", "metrics"),
+            *("variant", "file", "sha256", "size_bytes", "inputs", "output", "metrics"),
         }
         assert entry["sha256"] == entry["metrics"]["sha256"] == digest("a", entry["variant"])
         assert entry["size_bytes"] == len(content("a", entry["variant"]))
@@ -168,10 +176,13 @@ def test_manifest_of_schema_1_is_understood(tmp_path: Path, destination: Path) -
         "student": None,
         "variants": {"int8": {"accuracy": 0.9, "sha256": digest("a", "int8")}},
     }
-    assert not publish.push(make_candidate(tmp_path, "a"), str(destination)).copied
-    publish.push(make_candidate(tmp_path, "b"), str(destination))
+    # What it lacks, the same student brings: other content.
+    assert publish.push(make_candidate(tmp_path, "a"), str(destination)).copied
     again = publish.rollback(str(destination))
     assert again.to == version
+    found = manifest(destination, again.version)
+    assert [each["shape"] for each in found["inputs"]] == [TENSOR["shape"]]
+    assert (found["task"], found["preprocessing"]) == ("classification", None)
     assert_all_whole(destination)
 
 
@@ -276,7 +287,7 @@ def test_file_that_changes_while_copied_is_refused(
     mkdir = os.mkdir
 
     def change_it(path: str, *arguments: Any) -> None:
-        Path(candidate.tflite_dir, "int8", "model.tflite").write_bytes(b"other")
+        Path(candidate.export_dir, "student", "int8", "model.tflite").write_bytes(b"other")
         mkdir(path, *arguments)
 
     monkeypatch.setattr(os, "mkdir", change_it)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fsspec.registry import _registry
 from object_store import ObjectStore, downloaded
-from pushes import make_candidate, names, push_all, served, versions
+from pushes import VOCABULARY, make_candidate, names, push_all, served, versions
 
 from modules import files
 from modules.errors import UserError
@@ -73,12 +73,13 @@ def test_a_push_to_a_url(tmp_path: Path, store) -> None:
     assert pushed.saved_model_dir == f"{URL}/saved_model/7"
     assert pushed.tflite_dir == f"{URL}/tflite/7"
     assert names(store() / "tflite/7") == [
-        *(".push.json", "manifest.json", "model.tflite", "model_float16.tflite")
+        *(".push.json", "manifest.json", "model.tflite", "model_float16.tflite"),
+        VOCABULARY,
     ]
     assert served(store()) == "a"
     assert not publish.push(candidate, URL).copied
     found = verify(URL)
-    assert (found.version, found.files, found.problems) == (7, 7, ())
+    assert (found.version, found.files, found.problems) == (7, 8, ())
     assert found.saved_model_dir == pushed.saved_model_dir
     assert publish.last_pushed(URL) == {
         "version": 7,
@@ -95,7 +96,7 @@ def test_a_candidate_at_a_url(tmp_path: Path, store) -> None:
     local = make_candidate(tmp_path / "work", "a")
     files.copy_tree(str(tmp_path / "work"), "bucket://root/run")
     candidate = publish.Candidate(
-        "bucket://root/run/saved_model/", "bucket://root/run/student", local.report, "digits"
+        "bucket://root/run/saved_model/", "bucket://root/run/export", local.report, "digits"
     )
     publish.push(candidate, URL)
     assert served(store()) == "a"

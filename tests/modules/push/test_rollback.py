@@ -169,10 +169,10 @@ def test_an_intact_version_has_no_problems(tmp_path: Path, destination: Path) ->
     old = publish.push(candidate, str(destination))
     newest = publish.push(make_candidate(tmp_path, "b"), str(destination))
     expected = [
-        (destination, newest.version, 6),
-        (f"{destination}/", newest.version, 6),
-        (old.tflite_dir, old.version, 7),
-        (old.saved_model_dir, old.version, 7),
+        (destination, newest.version, 7),
+        (f"{destination}/", newest.version, 7),
+        (old.tflite_dir, old.version, 8),
+        (old.saved_model_dir, old.version, 8),
     ]
     for path, version, files in expected:
         found = verify(str(path))
