@@ -129,7 +129,7 @@ def write_all(
             if split not in (part.name, UNLABELED) and part.name != "all":
                 continue
             # Readers take any file of the directory.
-            suffix = "" if part.name in (split, "all") else f"-{part.name}"
+            suffix = "" if part.name == "all" else f"-{part.name}"
             prefix = f"{directory}/data_tfrecord{suffix}"
             # Not TFX's, which shuffles.
             found[split] | f"WriteSplit[{split}][{part.name}]" >> beam.io.WriteToTFRecord(

@@ -188,7 +188,8 @@ def _mixed(scan: Scan) -> Iterator[str]:
             if kind in kinds:
                 found[kinds[kind]] += count
         images, others = counts["image"], counts["bytes_list"]
-        if images and others and images >= _MOSTLY * (images + others):
+        # A source of images has named the others as problems.
+        if not scan.problem_count and images and others and images >= _MOSTLY * (images + others):
             yield (
                 f"the feature {name!r} is an image in {images} examples, but not in {others}; fix "
                 "or remove them"

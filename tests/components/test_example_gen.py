@@ -11,19 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from sklearn.datasets import load_digits
 from tfx.components.example_gen import driver
 from tfx.components.example_gen.component import FileBasedExampleGen, QueryBasedExampleGen
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
-from components.example_gen import executor
 from components.example_gen.component import example_gen
-from components.example_gen.executor import Executor, check_summary, pack_settings, unpack_settings
-from modules.data.sources.protocol import Item
+from components.example_gen.executor import (
+    Executor,
+    pack_settings,
+    unpack_parts,
+    unpack_settings,
+)
+from modules.data.sources.protocol import Part
+from modules.data.spec import read_dataset
 from modules.data.splits import example_id, in_eval_split
 from modules.errors import DataError
-from modules.settings import DataSettings
+from modules.settings import CategoryFeature, DataSettings, NumericFeature, TextFeature
 
 PIXELS = np.random.default_rng(0)
 
@@ -66,6 +72,7 @@ def generate(
 
     def run(settings: DataSettings, directory: Path) -> Any:
         examples = artifact(standard_artifacts.Examples, directory)
+        directory.mkdir(exist_ok=True)
         properties = dict(example_gen(settings, "digest").exec_properties)
         beam_executor(Executor).Do({}, {"examples": [examples]}, properties)
         return examples
@@ -163,7 +170,7 @@ def test_two_runs_write_the_same_records_in_the_same_order(
 FILES = {
     "zebra/wide.png": png(5, 40),
     "zebra/gray.PNG": png(9, 9, channels=1),
-    "zebra/transparent.png": png(7, 3, channels=4),
+    "zebra/palette.png": png(7, 3),
     "ant/photo.jpg": jpeg(33, 17),
     "ant/gray.jpeg": jpeg(8, 8, channels=1),
     "ant/UPPER.JPG": jpeg(64, 48),
@@ -211,13 +218,16 @@ def test_copies_of_an_image_stay_on_one_side(pictures_artifact: Any, read: Any) 
 
 def test_artifact_names_its_splits_and_counts_them(pictures_artifact: Any, read: Any) -> None:
     assert json.loads(pictures_artifact.split_names) == ["train", "eval"]
-    summary = json.loads(Path(pictures_artifact.uri, "summary.json").read_text())
-    counted = Counter(
-        f"{split}/{example.label}"
-        for split, examples in read(pictures_artifact.uri).items()
-        for example in examples
-    )
-    assert summary == {"counts": counted, "problem_count": 0, "problems": []}
+    dataset = read_dataset(pictures_artifact.uri)
+    found = read(pictures_artifact.uri)
+    assert dataset.examples == {split: len(examples) for split, examples in found.items()}
+    assert dataset.class_counts == {
+        split: Counter(example.class_name for example in examples)
+        for split, examples in found.items()
+    }
+    assert dataset.output.task == "binary"
+    assert dataset.output.classes == ("ant", "zebra")
+    assert dataset.kinds == {"image": "image"}
 
 
 def test_another_seed_another_split(
@@ -242,129 +252,160 @@ def test_broken_images_are_all_counted_and_five_are_named(tmp_path: Path, genera
         generate(settings, tmp_path / "examples")
     message = str(caught.value)
     assert message.startswith("7 example(s) cannot be used; fix or remove them: ")
-    assert f"{tmp_path}/data/a/page.jpg: not a PNG or JPEG file (6 bytes)" in message
+    assert (
+        f"{tmp_path}/data/a/page.jpg: not a PNG, JPEG, WebP, BMP or GIF file (6 bytes)" in message
+    )
     for file in truncated[:4]:
         assert f"{file}: the image cannot be decoded (" in message
     assert message.endswith("; and 2 more")
     assert message.count(f"{tmp_path}/data/") == 5
 
 
-def test_class_of_which_nothing_is_left_to_train_on(tmp_path: Path, generate: Any) -> None:
+def test_a_class_on_one_side_is_split_all_the_same(
+    tmp_path: Path, generate: Any, read: Any
+) -> None:
     settings = folder(tmp_path / "data", a=[png() for _ in range(8)])
     folder(tmp_path / "data", owl=images_of("eval", 3, settings))
+    generate(settings, tmp_path / "examples")
+    found = read(tmp_path / "examples")
+    for split in ("train", "eval"):
+        assert "owl" in {example.class_name for example in found[split]}
+
+
+def test_folders_of_splits_are_kept(tmp_path: Path, generate: Any, read_examples: Any) -> None:
+    images = {split: [png() for _ in range(4)] for split in ("train", "val")}
+    for split, each in images.items():
+        folder(tmp_path / "data" / split, a=each[:2], b=each[2:])
+    (tmp_path / "data" / "unlabeled").mkdir()
+    (tmp_path / "data" / "unlabeled" / "1.png").write_bytes(png())
+    settings = DataSettings(source="image_folder", path=str(tmp_path / "data"))
+    artifact = generate(settings, tmp_path / "examples")
+    assert json.loads(artifact.split_names) == ["train", "eval", "unlabeled"]
+    for split, mine in (("train", "train"), ("eval", "val")):
+        found = read_examples(f"{artifact.uri}/Split-{split}")
+        assert {each.features.feature["image"].bytes_list.value[0] for each in found} == {
+            *images[mine]
+        }
+    (unlabeled,) = read_examples(f"{artifact.uri}/Split-unlabeled")
+    assert set(unlabeled.features.feature) == {"image", "example_id"}
+
+
+def test_equal_pixels_are_on_one_side_whatever_the_file(
+    tmp_path: Path, generate: Any, read_examples: Any
+) -> None:
+    root = tmp_path / "data"
+    pixels = [PIXELS.integers(0, 256, (6, 6, 3), dtype=np.uint8) for _ in range(24)]
+    for index, each in enumerate(pixels):
+        place = root / "ab"[index % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{index}.png").write_bytes(tf.io.encode_png(each).numpy())
+        Image.fromarray(each).save(place / f"{index}.bmp")
+    settings = DataSettings(source="image_folder", path=str(root), eval_fraction=0.5)
+    artifact = generate(settings, tmp_path / "examples")
+    sides: dict[bytes, list[str]] = {}
+    for split in ("train", "eval"):
+        for example in read_examples(f"{artifact.uri}/Split-{split}"):
+            image = example.features.feature["image"].bytes_list.value[0]
+            sides.setdefault(tf.io.decode_image(image).numpy().tobytes(), []).append(split)
+    assert sides.keys() == {each.tobytes() for each in pixels}
+    assert all(len(each) == 2 and len(set(each)) == 1 for each in sides.values())
+
+
+def test_equal_pixels_of_two_classes_are_named(tmp_path: Path, generate: Any) -> None:
+    pixels = PIXELS.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    settings = folder(
+        tmp_path / "data",
+        cat=[*(png() for _ in range(8)), tf.io.encode_png(pixels).numpy()],
+        dog=[png() for _ in range(8)],
+    )
+    Image.fromarray(pixels).save(tmp_path / "data/dog/copy.bmp")
     with pytest.raises(DataError) as caught:
         generate(settings, tmp_path / "examples")
     assert str(caught.value) == (
-        "the class 'owl' has no example in the train split (3 in eval); add examples of it, lower "
-        "data.eval_fraction or change data.split_seed"
+        "1 example(s) have equal content but different labels: "
+        f"{tmp_path}/data/cat/8.png is 'cat' and {tmp_path}/data/dog/copy.bmp is 'dog'; fix the "
+        "labels, or set data.id if these are different examples all the same"
     )
 
 
-def summary_of(**counts: int) -> dict[str, Any]:
-    """A summary without problems; `train_0=3` is three examples of label 0 in train."""
-    named = {name.replace("_", "/"): count for name, count in counts.items()}
-    return {"counts": named, "problems": [], "problem_count": 0}
+def properties(settings: DataSettings, digest: str = "digest", task: Any = None) -> dict[str, Any]:
+    return dict(example_gen(settings, digest, task=task).exec_properties)
 
 
-def test_nothing_to_judge_on() -> None:
-    with pytest.raises(DataError) as caught:
-        check_summary(summary_of(train_0=3, train_1=4), ("a", "b"))
-    assert str(caught.value) == (
-        "the eval split is empty (7 examples in all); raise data.eval_fraction, change "
-        "data.split_seed or add examples"
-    )
-
-
-def test_class_that_is_not_judged_on_is_accepted() -> None:
-    check_summary(summary_of(train_0=3, train_1=1, eval_0=1), ("a", "b"))
-
-
-def test_few_problems_are_all_named() -> None:
-    summary = {"counts": {}, "problems": ["a.png: bad", "b.png: bad"], "problem_count": 2}
-    with pytest.raises(DataError) as caught:
-        check_summary(summary, ("a", "b"))
-    assert str(caught.value) == (
-        "2 example(s) cannot be used; fix or remove them: a.png: bad; b.png: bad"
-    )
-
-
-@dataclass(frozen=True)
-class BadSource:
-    """A source with labels that are no class, and with a file that is gone."""
-
-    features = ()
-    labels: tuple[str, ...] = ("a", "b")
-
-    def items(self) -> list[Item]:
-        right = [Item(f"item{index}", index % 2) for index in range(8)]
-        return [*right, Item("high", 2), Item("low", -1), Item("/nowhere/gone.png", 0)]
-
-    def read(self, name: str) -> bytes:
-        if name.startswith("/"):
-            return Path(name).read_bytes()
-        pixel = np.frombuffer(hashlib.sha256(name.encode()).digest()[:12], np.uint8)
-        return tf.io.encode_png(pixel.reshape(2, 2, 3)).numpy()
-
-
-def test_label_outside_the_classes_and_unreadable_file(
-    tmp_path: Path, generate: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(executor, "open_source", lambda settings: BadSource())
-    with pytest.raises(DataError) as caught:
-        generate(DataSettings(), tmp_path)
-    message = str(caught.value)
-    assert message.startswith("3 example(s) cannot be used; fix or remove them: ")
-    assert "high: label 2 is outside 0..1" in message
-    assert "low: label -1 is outside 0..1" in message
-    assert "/nowhere/gone.png" in message
-
-
-def properties(settings: DataSettings, digest: str = "digest") -> dict[str, Any]:
-    return dict(example_gen(settings, digest).exec_properties)
+CSV = DataSettings(source="csv", path="/some/where with spaces/ä")
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "task"),
     [
-        DataSettings(),
-        DataSettings(eval_fraction=0.3, split_seed=2**31 + 1),
-        DataSettings(source="image_folder", path="/some/where with spaces/ä"),
+        (DataSettings(), None),
+        (DataSettings(eval_fraction=0.3, split_seed=2**31 + 1), "classification"),
+        (DataSettings(source="image_folder", path="/some/where with spaces/ä"), None),
+        (
+            DataSettings(
+                source="csv",
+                path="/d/*.csv",
+                rename={"a": "b"},
+                classes=("x", "y"),
+                time="t",
+                eval_from="2024-01-01",
+                features={"zip": TextFeature()},
+            ),
+            "binary",
+        ),
     ],
 )
-def test_settings_survive_the_journey(settings: DataSettings) -> None:
-    packed = proto_utils.proto_to_json(pack_settings(settings, "digest"))
-    assert unpack_settings({"custom_config": packed}) == settings
+def test_settings_survive_the_journey(settings: DataSettings, task: Any) -> None:
+    packed = proto_utils.proto_to_json(pack_settings(settings, task, "digest"))
+    assert unpack_settings({"custom_config": packed}) == (settings, task)
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        DataSettings(eval_fraction=0.25),
-        DataSettings(split_seed=1),
-        # Decides whether a CMYK file can be read.
-        DataSettings(channels=3),
-        DataSettings(source="image_folder", path="/elsewhere"),
+        {"eval_fraction": 0.25},
+        {"split_seed": 1},
+        {"path": "/elsewhere"},
+        {"source": "parquet"},
+        {"label": "x"},
+        {"rename": {"a": "b"}},
+        {"group": "g"},
+        {"weight": "w"},
+        {"splits": {"train": "a", "eval": "b"}},
+        {"unlabeled": "/pool"},
+        {"positive": "x"},
+        {"features": {"zip": TextFeature()}},
     ],
-    ids=["eval_fraction", "split_seed", "channels", "source"],
+    ids=lambda changed: next(iter(changed)),
 )
-def test_what_changes_the_examples_changes_the_cache_key(changed: DataSettings) -> None:
-    assert properties(changed) != properties(DataSettings())
+def test_what_changes_the_examples_changes_the_cache_key(changed: dict[str, Any]) -> None:
+    assert properties(CSV.model_copy(update=changed)) != properties(CSV)
 
 
-def test_changed_code_changes_the_cache_key() -> None:
-    assert properties(DataSettings(), "other") != properties(DataSettings())
+def test_changed_code_or_task_changes_the_cache_key() -> None:
+    assert properties(CSV, "other") != properties(CSV)
+    assert properties(CSV, task="regression") != properties(CSV)
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        DataSettings(image_size=32),
-        DataSettings(validation_fraction=0.3),
+        {"validation_fraction": 0.3},
+        {"exclude": ("x",)},
+        {"features": {"x": NumericFeature()}},
+        {"class_weights": "auto"},
+        {"schema_file": "/s.pbtxt"},
     ],
-    ids=["image_size", "validation_fraction"],
+    ids=lambda changed: next(iter(changed)),
 )
-def test_what_later_nodes_read_does_not(changed: DataSettings) -> None:
-    assert properties(changed) == properties(DataSettings())
+def test_what_later_nodes_read_does_not(changed: dict[str, Any]) -> None:
+    assert properties(CSV.model_copy(update=changed)) == properties(CSV)
+
+
+def test_a_category_that_looks_like_numbers_changes_csv_files_alone() -> None:
+    features = {"x": CategoryFeature()}
+    parquet = DataSettings(source="parquet", path="/d")
+    assert properties(parquet.model_copy(update={"features": features})) == properties(parquet)
 
 
 def test_folders_have_the_driver_that_fingerprints_files() -> None:
@@ -372,8 +413,25 @@ def test_folders_have_the_driver_that_fingerprints_files() -> None:
     assert isinstance(component, FileBasedExampleGen)
     assert component.driver_class is driver.FileBasedDriver
     assert component.exec_properties["input_base"] == "/data"
-    (split,) = json.loads(component.exec_properties["input_config"])["splits"]
-    assert split["pattern"] == "*/*"
+    splits = json.loads(component.exec_properties["input_config"])["splits"]
+    assert [split["pattern"] for split in splits] == ["*/*", "*/*/*"]
+
+
+def test_tables_have_it_too() -> None:
+    settings = DataSettings(source="csv", path="/data/{SPAN}/*.csv", unlabeled="/pool/{SPAN}/*.csv")
+    component = example_gen(settings, "digest")
+    assert component.driver_class is driver.FileBasedDriver
+    assert unpack_parts(component.exec_properties) == [
+        Part("all", "/data/{SPAN}/*.csv"),
+        Part("unlabeled", "/pool/{SPAN}/*.csv"),
+    ]
+
+
+def test_a_query_is_what_is_read() -> None:
+    settings = DataSettings(source="bigquery", query="SELECT * FROM `p.d.t`")
+    component = example_gen(settings, "digest")
+    assert component.driver_class is driver.QueryBasedDriver
+    assert unpack_parts(component.exec_properties) == [Part("all", "SELECT * FROM `p.d.t`")]
 
 
 def test_embedded_data_have_none() -> None:
@@ -396,9 +454,9 @@ def test_metadata_become_features_of_the_examples(
     generate: Any, read_examples: Any, tmp_path: Path
 ) -> None:
     settings = DataSettings(source="image_folder", path="unused", eval_fraction=0.5)
-    images = [*images_of("train", 2, settings), *images_of("eval", 1, settings)]
-    settings = folder(tmp_path / "images", a=images[::2], b=[images[1]])
-    rows = {"a/0.png": "day", "a/1.png": "night", "b/0.png": "day"}
+    images = [*images_of("train", 2, settings), *images_of("eval", 2, settings)]
+    settings = folder(tmp_path / "images", a=images[::2], b=images[1::2])
+    rows = {"a/0.png": "day", "a/1.png": "night", "b/0.png": "day", "b/1.png": "dusk"}
     lines = ["file_name,light", *(f"{name},{light}" for name, light in rows.items())]
     (tmp_path / "images" / "metadata.csv").write_text("\n".join(lines))
     generate(settings, tmp_path / "examples")
@@ -408,11 +466,11 @@ def test_metadata_become_features_of_the_examples(
             features = example.features.feature
             (light,) = features["light"].bytes_list.value
             found[features["image"].bytes_list.value[0]] = light.decode()
-    assert found == {images[0]: "day", images[2]: "night", images[1]: "day"}
+    assert found == {images[0]: "day", images[2]: "night", images[1]: "day", images[3]: "dusk"}
 
 
 def test_changed_metadata_are_part_of_the_cache_key(tmp_path: Path) -> None:
     settings = folder(tmp_path, a=[png()], b=[png()])
-    before = pack_settings(settings, "digest")
+    before = pack_settings(settings, None, "digest")
     (tmp_path / "metadata.csv").write_text("file_name,light\na/0.png,day\nb/0.png,day\n")
-    assert pack_settings(settings, "digest") != before
+    assert pack_settings(settings, None, "digest") != before

@@ -69,7 +69,9 @@ def cells_of(path: str) -> Iterator[tuple[int, list[str]]]:
     """
     line = 0
     with FileSystems.open(path) as file:
-        reader = csv.reader(codecs.iterdecode(file, "utf-8-sig"), strict=True)
+        # Beam's compressed files cannot be iterated.
+        lines = codecs.iterdecode(iter(file.readline, b""), "utf-8-sig")
+        reader = csv.reader(lines, strict=True)
         try:
             for cells in reader:
                 line = reader.line_num

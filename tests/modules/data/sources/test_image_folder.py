@@ -2,18 +2,15 @@
 
 import os
 
-import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow as tf
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.testing.util import assert_that
+from beam_rows import plain, rows_of
 from object_store import ObjectStore
 
 from modules import files
 from modules.data.sources.image_folder import ImageFolder
 from modules.data.sources.image_listing import Listing
-from modules.data.sources.protocol import Part
 from modules.errors import ConfigError, DataError
 from modules.settings import DataSettings
 
@@ -53,20 +50,11 @@ def names(listing):
 
 
 def rows(settings):
-    """The values of every row, by the end of its name, read with Beam."""
-    found = {}
-    options = PipelineOptions(["--runner=FnApiRunner"])
-    part = Part("all", "")
-    with beam.Pipeline(options=options) as pipeline:
-        read = pipeline | ImageFolder.rows(settings, part, None)
-        assert_that(read, lambda all_rows: found.update(map(_plain_row, all_rows)))
-    return found
-
-
-def _plain_row(row):
-    features = row.example.features.feature
-    values = {name: each.bytes_list.value[0] for name, each in features.items()}
-    return "/".join(row.name.rsplit("/", 2)[1:]), values
+    """The values of every row, by the end of its name."""
+    return {
+        "/".join(row.name.rsplit("/", 2)[1:]): {name: each[0] for name, each in plain(row).items()}
+        for row in rows_of(settings)
+    }
 
 
 def test_folders_are_classes(tmp_path):

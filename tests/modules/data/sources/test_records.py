@@ -1,0 +1,79 @@
+"""Parquet and TFRecord files that are broken or odd; rows of BigQuery without BigQuery."""
+
+import datetime
+import decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from beam_rows import plain, rows_of
+
+from modules.data.sources.parquet import ParquetFiles
+from modules.data.values import example_of, values
+from modules.errors import DataError
+from modules.settings import DataSettings
+
+
+def test_broken_parquet_is_named(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"no such thing")
+    settings = DataSettings(source="parquet", path=str(tmp_path))
+    message = rf"{tmp_path}/x\.parquet: must be a Parquet file \(.*\); fix or remove it"
+    with pytest.raises(DataError, match=message):
+        ParquetFiles.look(settings)
+    (row,) = rows_of(settings)
+    assert row.problem.startswith("must be a Parquet file")
+
+
+def test_columns_that_examples_cannot_hold_are_problems(tmp_path):
+    table = pd.DataFrame({"good": [1], "nested": [{"x": 1}]})
+    table.to_parquet(tmp_path / "x.parquet")
+    settings = DataSettings(source="parquet", path=str(tmp_path))
+    assert ParquetFiles.look(settings) == ("good", "nested")
+    (row,) = rows_of(settings)
+    assert row.name == f"{tmp_path}/x.parquet, row 0"
+    assert "the feature 'nested' must be a number, a text" in row.problem
+
+
+def test_records_that_are_no_examples_are_problems(tmp_path):
+    good = example_of({"x": 1}).SerializeToString()
+    with tf.io.TFRecordWriter(str(tmp_path / "x.tfrecord")) as writer:
+        for record in (good, b"\xff\xff\xff", b""):
+            writer.write(record)
+    found = rows_of(DataSettings(source="tfrecord", path=str(tmp_path)))
+    assert [row.problem for row in found] == [
+        "",
+        "a record of 3 bytes is no tf.train.Example",
+        "a record of 0 bytes has no features",
+    ]
+    assert plain(found[0]) == {"x": [1]}
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (0, [0]),
+        (False, [0]),
+        (0.0, [0.0]),
+        ("", [b""]),
+        (b"\xff", [b"\xff"]),
+        (decimal.Decimal("1.5"), [1.5]),
+        (datetime.date(2024, 5, 1), [b"2024-05-01"]),
+        (np.float32(2), [2.0]),
+        (np.array([1, 2]), [1, 2]),
+        ([1, 2.5], [1.0, 2.5]),
+        ([], []),
+    ],
+)
+def test_values_of_tables(value, written):
+    assert list(values(example_of({"x": value}).features.feature["x"])) == written
+
+
+def test_missing_values_have_no_feature():
+    assert not example_of({"x": None}).features.feature
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1, "x"], [None], 2**63, object()])
+def test_values_that_examples_cannot_hold(value):
+    with pytest.raises(DataError, match="the feature 'x' must "):
+        example_of({"x": value})
