@@ -12,7 +12,7 @@ from modules.errors import ConfigError
 from modules.settings import DistillSettings, ModelSettings, TrainSettings
 from pipeline.config import PipelineConfig, load_config
 
-FOLDER = "data={source: image_folder, path: /images}"
+FOLDER = "data={source: image_folder, path: /images, features: {image: {kind: image, size: 8}}}"
 VALUES = {
     "data_path": "gs://bucket/images",
     "temperature": 2.5,

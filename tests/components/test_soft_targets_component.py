@@ -20,7 +20,11 @@ from modules.models import storage
 from modules.settings import AugmentSettings, DataSettings, DistillSettings, MethodSettings
 from modules.teachers.cache import SoftTargetCache
 
-INPUTS = {"examples": standard_artifacts.Examples, "teachers": standard_artifacts.Model}
+INPUTS = {
+    "examples": standard_artifacts.Examples,
+    "transform_graph": standard_artifacts.TransformGraph,
+    "teachers": standard_artifacts.Model,
+}
 FLIP = AugmentSettings(flip=True, pad_crop=1)
 
 
@@ -31,7 +35,7 @@ def make_component(**replaced: Any) -> SoftTargets:
     parameters = {
         "distill": DistillSettings(),
         "augment": AugmentSettings(),
-        "data": DataSettings(image_size=16),
+        "data": DataSettings(split_seed=16),
         "seed": 5,
         "code_digest": "abc",
     }
@@ -52,7 +56,7 @@ def test_component_has_its_channels_and_properties() -> None:
     }
     properties = component.exec_properties
     assert set(properties) == {"request", "data", "code_digest"}
-    assert DataSettings.model_validate_json(properties["data"]).image_size == 16
+    assert DataSettings.model_validate_json(properties["data"]) == DataSettings(split_seed=16)
     assert properties["code_digest"] == "abc"
 
 
@@ -108,7 +112,7 @@ def test_every_student_of_the_same_teachers_is_served_from_the_cache(
         {"distill": DistillSettings(top_k=2)},
         {"augment": AugmentSettings(flip=True)},
         {"seed": 6},
-        {"data": DataSettings(image_size=8)},
+        {"data": DataSettings(validation_fraction=0.3)},
         {"code_digest": "abd"},
     ],
     ids=str,
@@ -155,6 +159,8 @@ def run_executor(miniature_run: Any, output: Path, nodes: list[str], **replaced:
     examples = standard_artifacts.Examples()
     examples.uri = miniature_run.uris["Transform.transformed_examples"]
     examples.split_names = '["train", "eval"]'
+    graph = standard_artifacts.TransformGraph()
+    graph.uri = miniature_run.uris["Transform.transform_graph"]
     teachers = {}
     for key, node in zip(("teachers", "teachers_2"), nodes, strict=False):
         teachers[key] = [standard_artifacts.Model()]
@@ -163,7 +169,7 @@ def run_executor(miniature_run: Any, output: Path, nodes: list[str], **replaced:
     made.uri = str(output)
     settings = {"data": miniature_run.config().data, **replaced}
     Executor().Do(
-        {"examples": [examples], **teachers},
+        {"examples": [examples], "transform_graph": [graph], **teachers},
         {"soft_targets": [made]},
         make_component(**settings).exec_properties,
     )

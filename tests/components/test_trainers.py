@@ -21,6 +21,7 @@ from modules.settings import (
     AugmentSettings,
     DataSettings,
     DistillSettings,
+    ImageFeature,
     MethodSettings,
     ModelSettings,
     RuntimeSettings,
@@ -36,7 +37,8 @@ INPUTS = {
 }
 TEACHING = {"teachers": standard_artifacts.Model, "soft_targets": TeacherLogits}
 MODEL = ModelSettings(model="separable_cnn", parameters={"filters": [4]})
-CONFIG = {"model": MODEL, "data": DataSettings(image_size=16), "seed": 3, "views": 1}
+IMAGES = DataSettings(features={"image": ImageFeature(size=16)})
+CONFIG = {"model": MODEL, "data": IMAGES, "seed": 3, "views": 1}
 STUDENT = {"distill": DistillSettings(), "teacher_weights": (1.0,)}
 
 
@@ -162,7 +164,7 @@ def test_a_teachers_share_does_not_train_it_again() -> None:
     "changes",
     [
         {"seed": 4},
-        {"data": DataSettings(image_size=32)},
+        {"data": DataSettings(features={"image": ImageFeature(size=32)})},
         {"augment": AugmentSettings(flip=True)},
         {"strategy": "mirrored"},
         {"views": 2},

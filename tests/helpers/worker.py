@@ -4,9 +4,6 @@ import json
 import logging
 import sys
 
-from image_data import image_spec
-from small_models import build, class_output, image_input
-
 from modules.distill.strategy import is_chief, make_strategy
 
 
@@ -16,24 +13,21 @@ def main(pattern, directory, epochs, seconds_between_saves):
 
     import keras
     import numpy as np
+    from image_data import image_spec
+    from small_models import build
 
     from modules.data.examples import ExampleData
     from modules.distill import training
     from modules.distill.distiller import Distiller
-    from modules.models import zoo
-    from modules.settings import DataSettings, ModelSettings, TrainSettings
+    from modules.settings import DataSettings, TrainSettings
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = ModelSettings(
-        # No batch normalization, whose statistics are of a worker's own share of the batch.
-        model="cnn_tutorial",
-        parameters={"filters": [4, 8], "units": 8},
-        train=TrainSettings(epochs=int(epochs), learning_rate=0.003, patience=1000),
-    )
+    settings = TrainSettings(epochs=int(epochs), learning_rate=0.003, patience=1000)
     curve = []
     with strategy.scope():
         keras.utils.set_random_seed(3)
-        student = zoo.build_model(settings, image_input(), class_output())
+        # No batch normalization, whose statistics are of a worker's own share of the batch.
+        student = build("cnn_tutorial", filters=[4, 8], units=8)
         teacher = build("cnn_tutorial")
         distiller = Distiller(teacher, student, alpha=0.5)
         original = distiller.fit
@@ -46,7 +40,7 @@ def main(pattern, directory, epochs, seconds_between_saves):
         distiller.fit = fit
         chief = is_chief(strategy)
         plan = training.Plan(
-            settings=settings.train,
+            settings=settings,
             seed=3,
             log_dir=f"{directory}/logs",
             state_dir=f"{directory}/state",

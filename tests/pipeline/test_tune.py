@@ -40,7 +40,10 @@ KEYS = "trials, epochs, temperature, alpha, learning_rate, method_weights, param
             "{alpha: [0, 1], temprature: [1, 2]}",
             "tune.temprature: no such key; did you mean 'temperature'?",
         ),
-        ("{parameters: {width: [8, 16]}}", "tune.parameters: separable_cnn takes filters, dropout"),
+        (
+            "{parameters: {width: [8, 16]}}",
+            "tune.parameters: separable_cnn takes filters, blocks, dropout",
+        ),
         (
             "{method_weights: {hint: [1, 2]}}",
             "tune.method_weights: must name methods of distill.methods (soft_target), got 'hint'",

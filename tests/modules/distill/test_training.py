@@ -29,7 +29,7 @@ SPEC = image_spec()
 
 def _model(seed=0):
     keras.utils.set_random_seed(seed)
-    return build("separable_cnn", filters=[8, 16], dropout=0.1)
+    return build("resnet_small", widths=[8], blocks=1, dropout=0.1)
 
 
 @pytest.fixture(scope="module")
