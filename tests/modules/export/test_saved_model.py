@@ -119,9 +119,7 @@ def test_arguments_are_names_that_tensorflow_takes(mixed_graph):
         def raw_feature_spec(self):
             return parsing
 
-    spec = mixed_graph.spec.model_copy(
-        update={"features": dict.fromkeys(parsing, FEATURES["age"])}
-    )
+    spec = mixed_graph.spec.model_copy(update={"features": dict.fromkeys(parsing, FEATURES["age"])})
     found = {each.name: each.argument for each in raw_features(Output(), spec)}
     assert found == {"_x": "feature_x", "a b": "a_b", "a_b": "a_b_", "ä": "feature_"}
 
