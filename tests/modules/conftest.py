@@ -57,10 +57,6 @@ def transformed_digits(digits_dataset, tmp_path_factory):
 @pytest.fixture(scope="session")
 def mixed_graph(tmp_path_factory):
     """A transform graph of features of every kind, of 60 rows, with its specification."""
-    from mixed_models import OUTPUTS
-    from transform_graphs import make_rows, write_graph
+    from pushed_models import make_graph
 
-    directory, rows = tmp_path_factory.mktemp("mixed") / "graph", make_rows(60)
-    directory.mkdir()
-    spec = write_graph(directory, rows, OUTPUTS["classification"])
-    return SimpleNamespace(rows=rows, spec=spec, directory=str(directory))
+    return make_graph(tmp_path_factory.mktemp("mixed") / "graph", "classification")
