@@ -1,7 +1,5 @@
 """Shared by the tests of the modules: the real digits, and Transform run in memory on them."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
