@@ -1,5 +1,6 @@
 """Shared by the tests of the modules: the real digits, and Transform run in memory on them."""
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -85,19 +86,16 @@ def run_transform():
 @pytest.fixture(scope="session")
 def transformed_digits(run_transform, tmp_path_factory):
     """The first 200 digits as ExampleGen writes them, through Transform."""
-    from modules.data.sources.digits import Digits
+    from modules.data.sources.digits import digits
     from modules.data.splits import example_id
 
-    source = Digits()
-    rows = []
-    for item in source.items()[:200]:
-        image = source.read(item.name)
-        rows.append(
-            {
-                "image": image,
-                "label": item.label,
-                "class_name": source.labels[item.label].encode(),
-                "example_id": example_id(image),
-            }
-        )
+    rows = [
+        {
+            "image": image,
+            "label": label,
+            "class_name": str(label).encode(),
+            "example_id": example_id(image),
+        }
+        for image, label in itertools.islice(digits(), 200)
+    ]
     return run_transform(rows, DataSettings(), tmp_path_factory.mktemp("digits"))
