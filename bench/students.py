@@ -15,7 +15,7 @@ import tensorflow as tf
 from records import Record, write_records
 
 from modules.data.examples import ExampleData
-from modules.data.sources.digits import Digits
+from modules.data.sources.digits import digits
 from modules.data.splits import example_id, in_eval_split
 from modules.distill import training
 from modules.distill.distiller import Distiller
@@ -48,16 +48,14 @@ class Task:
 
 def prepare(directory: Path, teacher_settings: ModelSettings) -> dict[str, Any]:
     """Writes examples, teacher and soft targets for `begin`; returns sizes and accuracies."""
-    source = Digits()
     records: list[Record] = []
     held_out: list[tuple[np.ndarray, int]] = []
-    for item in source.items():
-        image = source.read(item.name)
+    for image, label in digits():
         identity, pixels = example_id(image), tf.io.decode_png(image).numpy()
         if in_eval_split(identity, DATA):
-            held_out.append((pixels, item.label))
+            held_out.append((pixels, label))
         else:
-            records.append((pixels.tobytes(), item.label, identity))
+            records.append((pixels.tobytes(), label, identity))
     data = ExampleData([write_records(directory / _EXAMPLES, records)], DATA)
     pixels, labels = zip(*held_out, strict=True)
     evaluation = np.stack(pixels), np.array(labels)

@@ -93,7 +93,7 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
         teacher = {"model": "resnet_tabular"}
         student = {"model": "mlp", "parameters": {"units": [32, 16]}}
     else:
-        large = {"table_units": [64], "units": [128]}
+        large: dict[str, Any] = {"table_units": [64], "units": [128]}
         small: dict[str, Any] = {"table_units": [16], "units": [32]}
         if "text" in kinds:
             small["text"] = {"width": 8, "filters": 8, "kernels": [1, 2]}
