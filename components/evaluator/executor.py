@@ -48,8 +48,8 @@ class Executor(tfx_executor.Executor):
 
         def run_tfma() -> dict[str, evaluation.SliceNumbers]:
             _LOG.info("TFMA: student against teacher, overall and by %s", _sliced_by(rules))
-            # Only here is it known how many classes there are.
-            settings = tfma_config(rules.evaluate, classes=len(split.labels))
+            # Only here is it known what the task is.
+            settings = tfma_config(rules.evaluate, split.output, weighted=split.weighted)
             key, value = (
                 standard_component_specs.EVAL_CONFIG_KEY,
                 proto_utils.proto_to_json(settings),

@@ -67,6 +67,11 @@ class EvalSplit:
         """What the models answer."""
         return self.spec.output
 
+    @property
+    def weighted(self) -> bool:
+        """Whether the examples have weights."""
+        return False
+
     def serialized(self) -> Iterator[EvalBatch]:
         """The raw examples, in the order of their files."""
         features = {

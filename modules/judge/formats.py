@@ -59,7 +59,8 @@ def show(value: float, form: Form) -> Shown:
       value: finite.
       form: `share` (of accuracies and losses, too), `change` (with its sign), `count`, `id`,
           `bytes`, `thousands`, `ms`, `rate` (per second), `ratio`, `near_one` (a ratio that
-          should be 1), `small` (of any magnitude), `percent`, `value` (of a feature), `plain`
+          should be 1), `small` (of any magnitude), `percent`, `value` (of a feature or
+          a regression), `signed` (a change of such values), `plain`
           (of an unknown kind), or a `Fixed` number of digits.
     """
     return (_FORMS[form] if isinstance(form, str) else form)(value)
@@ -134,5 +135,6 @@ _FORMS: dict[str, Callable[[float], Shown]] = {
     "small": _small,
     "percent": lambda value: Shown(f"{100 * value:.10g}", "%", 0.01),
     "value": _value,
+    "signed": lambda value: Shown(("+" if value > 0 else "") + _value(value).digits),
     "plain": _plain,
 }

@@ -1,32 +1,32 @@
-"""Answers of pushed models to image files, one batch of files after another."""
+"""Answers of pushed models to raw examples in files, one batch after another."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modules.data.images import IMAGE_SUFFIXES, decode_image, plain_image
-from modules.errors import ConfigError, DataError, ModelError, UserError
+from modules.errors import ModelError, UserError
 from modules.export import runtimes
 from modules.files import LocalCopies
+from modules.predict.features import transformations
 from modules.predict.pushed_models import PushedModel
+from modules.predict.rows import Row, RowReader
+from modules.predict.serialized import serialize
+from modules.push.manifest import SAVED_MODEL
 
-# TensorFlow is imported where it is first needed: wrong arguments are refused before it is loaded.
-
-BATCH_SIZE = 32  # images in memory at a time
-AS_IN_THE_FILE = 0  # channels
-# Encoded images to float logits `[n, classes]`.
-_Ask = Callable[[Sequence[bytes]], NDArray[np.float32]]
+BATCH_SIZE = 32  # examples in memory at a time
+# Raw examples to logits, or values, `[n, outputs]`.
+_Ask = Callable[[Sequence[Row]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Guess:
-    """A class, its index among the logits, and its probability."""
+    """A class or label, its index among the outputs, and its probability."""
 
     label: str
     index: int
@@ -35,157 +35,117 @@ class Guess:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model says of one image: the most probable classes, the first first."""
+    """What one model says of one example.
 
-    image: Path
+    Attributes:
+      example: Its file, and in a file of several its line: `data.csv:2`.
+      model: Who answers.
+      top: The most probable classes, the first first; of a multilabel task each label has a
+        probability of its own. Empty for regression.
+      value: Of a regression, else None.
+    """
+
+    example: str
     model: PushedModel
-    top: tuple[Guess, ...]
+    top: tuple[Guess, ...] = ()
+    value: float | None = None
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The files among `paths`, and the images below the directories among them, in order.
-
-    A directory stands for its PNG and JPEG files at any depth, sorted, without hidden ones. A file
-    that is named may have any suffix.
+def check_files(models: Sequence[PushedModel], paths: Sequence[Path]) -> None:
+    """Read all files once, without a model.
 
     Raises:
-      ConfigError: A path does not exist, or a directory has no image; a line for each.
+      ConfigError: Something in them is wrong; a line for each.
     """
-    images: list[Path] = []
-    problems = []
-    for path in paths:
-        found = sorted(_below(path)) if path.is_dir() else [path]
-        if not found:
-            problems.append(f"IMAGE: {path} must have .png, .jpg or .jpeg files, but has none")
-        elif not path.exists():
-            problems.append(f"IMAGE: there is no file or directory {path}")
-        images += found
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return images
-
-
-def check_images(images: Sequence[Path], channels: int = AS_IN_THE_FILE) -> None:
-    """Decode every file, one at a time.
-
-    Args:
-      images: Files.
-      channels: What each of them must be decodable to.
-
-    Raises:
-      ConfigError: Some cannot be read or decoded; a line for each.
-    """
-    problems = []
-    for path in images:
-        try:
-            image = plain_image(str(path), path.read_bytes())
-            decode_image(str(path), image, channels)
-        except OSError as error:
-            problems.append(f"IMAGE: {path} cannot be read ({error.strerror})")
-        except DataError as error:
-            problems.append(f"IMAGE: {error}; leave it out, or give a PNG or JPEG file")
-    if problems:
-        raise ConfigError("\n".join(problems))
+    _reader(models).check(paths)
 
 
 def predict(
-    models: Sequence[PushedModel], images: Sequence[Path], top_k: int
+    models: Sequence[PushedModel], paths: Sequence[Path], top_k: int
 ) -> Iterator[list[Answer]]:
-    """The models' answers, image by image, in batches of `BATCH_SIZE` images.
+    """The models' answers, example by example, in batches of `BATCH_SIZE` examples.
 
     Args:
       models: From `pushed_models.find_models`; what is at a URL is copied first.
-      images: PNG or JPEG files that `check_images` has passed.
+      paths: CSV, JSON lines, text and image files, and directories of images; `check_files` says
+        what is wrong with them.
       top_k: Number of classes; no more are given than there are.
 
     Raises:
-      ModelError: A model cannot be loaded, or its manifest names another number of classes.
-      UserError: An image can no longer be read.
+      ModelError: A model cannot be loaded, or answers otherwise than its manifest says.
+      UserError: A file can no longer be read.
     """
-    import tensorflow as tf
-
+    problems: list[str] = []
+    rows = _reader(models).read(paths, problems)
     with LocalCopies() as copies:
         opened = [(model, _open(model, copies)) for model in models]
-        for start in range(0, len(images), BATCH_SIZE):
-            batch = images[start : start + BATCH_SIZE]
-            try:
-                encoded = [plain_image(str(path), path.read_bytes()) for path in batch]
-                tops = [_top(model, ask(encoded), top_k) for model, ask in opened]
-            except OSError as error:
-                raise UserError(
-                    f"{error}; leave the images in place until all are answered"
-                ) from error
-            except tf.errors.OpError as error:
-                raise UserError(
-                    f"one of the images from {batch[0]} to {batch[-1]} cannot be answered "
-                    f"({_reason(error)}); ask for fewer of them to find it"
-                ) from error
-            yield [
-                Answer(image, model, top)
-                for image, *of_models in zip(batch, *tops, strict=True)
-                for model, top in zip(models, of_models, strict=True)
-            ]
+        while batch := list(islice(rows, BATCH_SIZE)):
+            if problems:
+                break
+            answers = [_answers(model, batch, ask, top_k) for model, ask in opened]
+            yield [one for of_one in zip(*answers, strict=True) for one in of_one]
+    if problems:
+        raise UserError(f"{problems[0]}; leave the files as they are until all are answered")
 
 
-def _below(directory: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(directory):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                yield Path(folder, name)
+def _reader(models: Sequence[PushedModel]) -> RowReader:
+    return RowReader.of(models[-1].preprocessing, models[-1].spec)
 
 
 def _open(model: PushedModel, copies: LocalCopies) -> _Ask:
-    import tensorflow as tf
-
-    runtime = runtimes.SAVED_MODEL if model.file is None else runtimes.LITERT
+    runtime = runtimes.SAVED_MODEL if model.format == SAVED_MODEL else runtimes.LITERT
     try:
         loaded = runtimes.load(runtime, copies.to_read(model.path))
-    except (OSError, ValueError, KeyError, RuntimeError, tf.errors.OpError) as error:
+    # Each runtime has errors of its own.
+    except Exception as error:
         raise ModelError(
             f"{model.path} cannot be loaded ({_reason(error)}); push the model again"
         ) from error
-    if model.file is None:
-        # Preprocessing is part of the graph, which takes the encoded files.
-        return lambda encoded: loaded.answer([_example(image) for image in encoded])
-    shape = model.input_shape
-    assert shape is not None  # `find_models` has checked it
-    return lambda encoded: loaded.answer(np.stack([_pixels(image, shape) for image in encoded]))
+    if model.format == SAVED_MODEL:
+        raw = model.preprocessing.raw
+        return lambda rows: loaded.answer([serialize(row, raw) for row in rows])
+    transform = transformations(model.spec, model.vocabularies())
+    return lambda rows: loaded.answer(transform(rows))
 
 
-def _pixels(image: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """The pixels as Transform makes them."""
-    from modules.data.preprocessing import image_pixels
-
-    return image_pixels(image, shape).numpy()
-
-
-def _example(image: bytes) -> bytes:
-    """A serving request: a serialized `tf.train.Example` that holds the image alone."""
-    import tensorflow as tf
-
-    from modules.data.preprocessing import IMAGE
-
-    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
-    features = tf.train.Features(feature={IMAGE: feature})
-    return bytes(tf.train.Example(features=features).SerializeToString())
+def _answers(model: PushedModel, rows: Sequence[Row], ask: _Ask, top_k: int) -> list[Answer]:
+    """One for each row."""
+    try:
+        outputs = ask(rows)
+    # TensorFlow, which need not be imported, has errors of its own.
+    except Exception as error:
+        raise UserError(
+            f"one of the examples from {rows[0].source} to {rows[-1].source} cannot be answered "
+            f"({_reason(error)}); ask for fewer of them to find it"
+        ) from error
+    size = model.output.size
+    if outputs.shape[1:] != (size,):
+        raise ModelError(
+            f"{model.path} answers {outputs.shape[1]} numbers, but the manifest of version "
+            f"{model.version} says {size}; push the model again"
+        )
+    if model.output.task == "regression":
+        return [
+            Answer(row.source, model, value=float(value))
+            for row, (value,) in zip(rows, outputs, strict=True)
+        ]
+    return [
+        Answer(row.source, model, top)
+        for row, top in zip(rows, _top(model, outputs, top_k), strict=True)
+    ]
 
 
 def _top(model: PushedModel, logits: NDArray[np.float32], top_k: int) -> list[tuple[Guess, ...]]:
-    """The most probable classes of each image; ties go to the lower index."""
-    from scipy.special import softmax
+    """The most probable classes of each example; ties go to the lower index."""
+    from scipy.special import expit, softmax
 
-    classes = logits.shape[1]
-    labels = model.labels or tuple(str(index) for index in range(classes))
-    if len(labels) != classes:
-        raise ModelError(
-            f"{model.path} answers with {classes} classes, but the manifest of version "
-            f"{model.version} names {len(labels)}; push the model again"
-        )
-    probabilities = softmax(logits.astype(np.float64), axis=1)
+    wide = logits.astype(np.float64)
+    multilabel = model.output.task == "multilabel"
+    probabilities = expit(wide) if multilabel else softmax(wide, axis=1)
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    names = model.output.classes
     return [
-        tuple(Guess(labels[index], int(index), float(row[index])) for index in indices)
+        tuple(Guess(names[index], int(index), float(row[index])) for index in indices)
         for row, indices in zip(probabilities, order, strict=True)
     ]
 

@@ -1,5 +1,7 @@
 """Pushed models: the versions that a directory stands for, and their files by the manifest.
 
+Only what has a manifest is asked: it says what a raw example is, and what the answer means.
+
 Nothing heavy is imported: a wrong directory is reported before TensorFlow loads.
 """
 
@@ -8,13 +10,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from modules import files
+from modules.data.spec import DataSpec, OutputSpec
 from modules.errors import ConfigError, ModelError
 from modules.push.destination import KINDS, PUSHED, SAVED_MODEL_FILE, read_manifest
-from modules.push.manifest import MANIFEST_FILE, SAVED_MODEL, TFLITE, Manifest, TFLiteFile
+from modules.push.manifest import MANIFEST_FILE, SAVED_MODEL, TFLITE, Manifest, Preprocessing
 from modules.push.publish import open_destination
 
-_IDENTITY = {"scale": 1.0, "zero_point": 0}
 _WANTED = "give a run's output directory, the destination that it pushed to, or a version there"
 
 
@@ -26,22 +30,41 @@ class PushedModel:
       format: `saved_model` or `tflite`.
       version: Name of the version's directory.
       path: The SavedModel's directory, or the TFLite file; a local path or a URL.
-      labels: Class names in the order of the logits; None if there is no manifest.
-      file: What the manifest says of the TFLite file; None for a SavedModel.
-      input_shape: `(height, width, channels)` of the pixels; None if there is no manifest.
+      spec: What it takes and answers.
+      preprocessing: How raw examples become that.
+      variant: Of the TFLite file; None for a SavedModel.
     """
 
     format: str
     version: str
     path: str
-    labels: tuple[str, ...] | None
-    file: TFLiteFile | None = None
-    input_shape: tuple[int, int, int] | None = None
+    spec: DataSpec
+    preprocessing: Preprocessing
+    variant: str | None = None
 
     @property
     def title(self) -> str:
         """Format and, for TFLite, variant."""
-        return f"{self.format} {self.file.variant}" if self.file else self.format
+        return f"{self.format} {self.variant}" if self.variant else self.format
+
+    @property
+    def output(self) -> OutputSpec:
+        """What it answers."""
+        return self.spec.output
+
+    def vocabularies(self) -> dict[str, list[bytes]]:
+        """The lines of each vocabulary, by raw feature.
+
+        Raises:
+          ModelError: One is not the file that the manifest describes.
+        """
+        directory = self.path.rpartition("/")[0]
+        found = {}
+        for name, vocabulary in self.preprocessing.vocabularies.items():
+            path = f"{directory}/{vocabulary.file}"
+            _check_content(path, vocabulary.sha256)
+            found[name] = files.read_bytes(path).removesuffix(b"\n").split(b"\n")
+        return found
 
 
 def find_models(
@@ -71,11 +94,19 @@ def find_models(
             raise ConfigError(f"--format {wanted}: {directory} has only {', '.join(found)}")
         if variant and TFLITE not in ([wanted] if wanted else found):
             raise ConfigError(f"--variant {variant}: only TFLite has variants; ask for that format")
-        return [
+        models = [
             _tflite(path, variant) if form == TFLITE else _saved_model(path)
             for form, path in found.items()
             if wanted in (None, form)
         ]
+    # The user's own code makes what these files take of a raw example.
+    whole = [each for each in models if each.spec.features or each.format == SAVED_MODEL]
+    if not whole:
+        raise ConfigError(
+            f"{directory}: the TFLite file takes what the preprocessing_fn of the run makes of an "
+            "example, and only the SavedModel has that in it; ask for --format saved_model"
+        )
+    return whole
 
 
 def _newest_versions(directory: str) -> dict[str, str]:
@@ -102,17 +133,12 @@ def _newest_versions(directory: str) -> dict[str, str]:
 
 
 def _saved_model(path: str) -> PushedModel:
-    """With the class names of the manifest of the same version, if there is one."""
+    """With what the manifest of the same version says."""
     base, _, version = path.rpartition("/")
-    beside = f"{base.rpartition('/')[0]}/{TFLITE}/{version}"
-    if not files.exists(f"{beside}/{MANIFEST_FILE}"):
-        return PushedModel(SAVED_MODEL, version, path, labels=None)
-    manifest = _manifest(beside)
+    manifest = _manifest(f"{base.rpartition('/')[0]}/{TFLITE}/{version}")
     for name, digest in manifest.saved_model.files.items():
         _check_content(f"{path}/{name}", digest)
-    return PushedModel(
-        SAVED_MODEL, version, path, tuple(manifest.labels), input_shape=_image_shape(manifest)
-    )
+    return PushedModel(SAVED_MODEL, version, path, *_described(path, manifest))
 
 
 def _tflite(path: str, variant: str | None) -> PushedModel:
@@ -125,15 +151,8 @@ def _tflite(path: str, variant: str | None) -> PushedModel:
     described = by_variant[variant or manifest.variant]
     file = f"{path}/{described.file}"
     _check_content(file, described.sha256)
-    shape = _image_shape(described)
-    if shape is None or described.output.get("shape") != [1, len(manifest.labels)]:
-        raise ModelError(
-            f"{path}/{MANIFEST_FILE} must describe raw uint8 pixels in and a logit for each of "
-            f"{len(manifest.labels)} labels out, but {described.file} has {described.input} and "
-            f"{described.output}; push the model again"
-        )
     version = path.rpartition("/")[2]
-    return PushedModel(TFLITE, version, file, tuple(manifest.labels), described, shape)
+    return PushedModel(TFLITE, version, file, *_described(path, manifest), described.variant)
 
 
 def _manifest(directory: str) -> Manifest:
@@ -143,14 +162,21 @@ def _manifest(directory: str) -> Manifest:
     return manifest
 
 
-def _image_shape(described: TFLiteFile) -> tuple[int, int, int] | None:
-    """`(height, width, channels)`; None unless the file takes raw pixels of one image."""
-    shape, quantization = described.input.get("shape"), described.input.get("quantization")
-    raw = described.input.get("dtype") == "uint8" and quantization in (None, _IDENTITY)
-    if not raw or not isinstance(shape, list) or len(shape) != 4 or shape[0] != 1:
-        return None
-    _, height, width, channels = shape
-    return height, width, channels
+def _described(path: str, manifest: Manifest) -> tuple[DataSpec, Preprocessing]:
+    if manifest.preprocessing is None:
+        raise ModelError(
+            f"{path} has a manifest of schema {manifest.schema_version}, which does not say what a "
+            "raw example is; push the model again"
+        )
+    try:
+        return DataSpec.model_validate(manifest.preprocessing.spec), manifest.preprocessing
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(
+            f"the manifest of {path} has a specification that cannot be read ({where}: "
+            f"{first['msg']}); push the model again"
+        ) from error
 
 
 def _check_content(file: str, sha256: str) -> None:

@@ -7,10 +7,10 @@ chart is drawn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from modules.judge.formats import typeset
-from modules.judge.schema import Change, Report, Speedup
+from modules.judge.schema import Change, Point, Report, Speedup
 from modules.report.svg import (
     HEAT,
     INK,
@@ -26,6 +26,7 @@ from modules.report.svg import (
     plain_ticks,
     readable,
 )
+from modules.report.tasks import presentation
 from modules.report.trade_off import Cost, deployable, pareto_front
 
 if TYPE_CHECKING:
@@ -37,16 +38,17 @@ _CONTROL = Look(MUTED, "d", "-")
 
 
 def trade_off(report: Report, cost: Cost) -> str | None:
-    """Accuracy against cost, with the Pareto front."""
-    points = deployable(report, cost)
+    """The main number against cost, with the Pareto front."""
+    points, main = deployable(report, cost), presentation(report.task).main.title
     if len(points) < 2:
         return None
-    front = pareto_front(points)
+    front = pareto_front(points, presentation(report.task).better)
+    title = f"{main[0].upper()}{main[1:]} against {cost}"
 
     def paint(axes: Axes) -> None:
         axes.plot(
             [point.cost for point in front],
-            [point.accuracy for point in front],
+            [point.value for point in front],
             drawstyle="steps-post",
             color=MUTED,
             linewidth=0.8,
@@ -57,7 +59,7 @@ def trade_off(report: Report, cost: Cost) -> str | None:
             axes.plot([point.cost] * 2, [point.low, point.high], color=shown.color, linewidth=0.8)
             axes.plot(
                 point.cost,
-                point.accuracy,
+                point.value,
                 color=shown.color,
                 marker=shown.marker,
                 markersize=6,
@@ -66,13 +68,12 @@ def trade_off(report: Report, cost: Cost) -> str | None:
                 label=readable(point.name),
             )
         axes.set_xlabel("p50 latency, ms" if cost == "latency" else "size of the file, bytes")
-        axes.set_title(f"Accuracy against {cost}")
+        axes.set_title(title)
         logarithmic(axes.xaxis)
         legend(axes)
 
     description = (
-        f"Accuracy against {cost}. Pareto front by rising {cost}: "
-        f"{', '.join(point.name for point in front)}."
+        f"{title}. Pareto front by rising {cost}: {', '.join(point.name for point in front)}."
     )
     return draw(f"trade-off-{cost}", description, paint, PANEL)
 
@@ -135,12 +136,14 @@ def speedups(report: Report, way: str) -> str | None:
     return draw(f"speedup-{way}", description, paint, PANEL)
 
 
-def accuracy_changes(report: Report) -> str | None:
-    """Paired changes of accuracy with their intervals, of every model from every other."""
+def main_changes(report: Report) -> str | None:
+    """Paired changes of the main number with their intervals, of every model from every other."""
+    shown_as = presentation(report.task)
+    main = shown_as.main.title
     changes: dict[str, tuple[str, Change]] = {}
     for name, entry in report.models.items():
-        for other, numbers in entry.against.items():
-            change = numbers.get("accuracy")
+        for other in entry.against:
+            change = shown_as.change(entry, other)
             if change is not None and change.value is not None:
                 changes[f"{readable(name)} \N{MINUS SIGN} {readable(other)}"] = (name, change)
     if not changes:
@@ -153,11 +156,14 @@ def accuracy_changes(report: Report) -> str | None:
             _interval(axes, at, (change.value, *change.interval), style)
         axes.axvline(0, color=INK, linewidth=0.8)
         _rows(axes, list(changes))
-        axes.set_xlabel("change in accuracy")
+        axes.set_xlabel(f"change in {main}")
 
-    shown = ", ".join(f"{name} {change.value:+.4f}" for name, (_, change) in changes.items())
-    description = f"Changes in accuracy with intervals: {shown}."
-    return draw("accuracy-changes", description, paint, (PANEL[0], 60 + 15 * len(changes)))
+    shown = ", ".join(
+        f"{name} {typeset(change.value, shown_as.change_form)}"
+        for name, (_, change) in changes.items()
+    )
+    description = f"Changes in {main} with intervals: {shown}."
+    return draw("main-changes", description, paint, (PANEL[0], 60 + 15 * len(changes)))
 
 
 def confusion(report: Report, role: str) -> str | None:
@@ -217,6 +223,75 @@ def reliability(report: Report, name: str) -> str | None:
     return draw(f"reliability-{name}", description, paint, (170, 180))
 
 
+def answer_curve(report: Report, name: Literal["roc", "precision_recall"]) -> str | None:
+    """The ROC or the precision-recall curve of teacher and student."""
+    curves = {role: getattr(each, name) for role, each in report.answer_curves.items()}
+    curves = {role: points for role, points in curves.items() if points}
+    if not curves:
+        return None
+    title, x, y = {
+        "roc": ("ROC curve", "false positive rate", "true positive rate"),
+        "precision_recall": ("Precision and recall", "recall", "precision"),
+    }[name]
+    key = {"roc": "roc_auc", "precision_recall": "pr_auc"}[name]
+
+    def paint(axes: Axes) -> None:
+        if name == "roc":
+            axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, dashes=(3, 2))
+        for role, points in curves.items():
+            style = look(report.models, role)
+            axes.plot(
+                *zip(*points, strict=True),
+                color=style.color,
+                linestyle=style.linestyle,
+                label=readable(role),
+            )
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+        axes.set(xlabel=x, ylabel=y, title=title)
+        legend(axes)
+
+    areas = ", ".join(
+        f"{role} {typeset(getattr(report.models[role], key), 'share')}" for role in curves
+    )
+    return draw(f"{name}-curve", f"{title}; area of {areas}.", paint, (230, 250))
+
+
+def predicted_values(report: Report, role: str) -> str | None:
+    """Values against labels; on the dashed line they are the same."""
+    points = report.answer_curves[role].values if role in report.answer_curves else []
+    if not points:
+        return None
+
+    def paint(axes: Axes) -> None:
+        ends = [end(value for point in points for value in point) for end in (min, max)]
+        axes.plot(ends, ends, color=MUTED, linewidth=0.8, dashes=(3, 2))
+        _scatter(axes, report, role, points)
+        axes.set(xlabel="actual value", ylabel="predicted value", title=role.capitalize())
+
+    description = f"Predicted against actual values of the {role}, {len(points)} examples."
+    return draw(f"values-{role}", description, paint, (230, 220))
+
+
+def residuals(report: Report, role: str) -> str | None:
+    """Errors by predicted value: what is left to explain should show no shape."""
+    points = report.answer_curves[role].values if role in report.answer_curves else []
+    if not points:
+        return None
+
+    def paint(axes: Axes) -> None:
+        axes.axhline(0, color=MUTED, linewidth=0.8, dashes=(3, 2))
+        left = [(value, value - label) for label, value in points]
+        _scatter(axes, report, role, left)
+        axes.set(
+            xlabel="predicted value",
+            ylabel="predicted \N{MINUS SIGN} actual",
+            title=role.capitalize(),
+        )
+
+    description = f"Residuals of the {role} by predicted value, {len(points)} examples."
+    return draw(f"residuals-{role}", description, paint, (230, 220))
+
+
 def curve(report: Report, role: str, metric: str) -> str | None:
     """One value over the epochs of a training, on its own data and on the validation part."""
     values = report.curves.get(role, {})
@@ -247,6 +322,18 @@ def curve(report: Report, role: str, metric: str) -> str | None:
 def curve_metrics(report: Report, role: str) -> list[str]:
     """Names of the values that were followed in a training, without those of validation."""
     return list(dict.fromkeys(key.removeprefix("val_") for key in report.curves.get(role, {})))
+
+
+def _scatter(axes: Axes, report: Report, role: str, points: Sequence[Point]) -> None:
+    style = look(report.models, role)
+    axes.plot(
+        *zip(*points, strict=True),
+        color=style.color,
+        marker=style.marker,
+        markersize=2.2,
+        alpha=0.55,
+        linestyle="none",
+    )
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:

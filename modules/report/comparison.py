@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from modules.judge.estimates import value_at
 from modules.judge.schema import Report, Speedup
+from modules.report.tasks import Better, Presentation, presentation
 
-Unit = Literal["%", "change in %", "x", "ms", "count", "bytes"]
-Better = Literal["high", "low"]
+Unit = Literal["%", "change in %", "value", "x", "ms", "count", "bytes"]
 # What decides on which examples a run is judged.
 _EVAL_EXAMPLES = ("data.source", "data.path", "data.eval_fraction", "data.split_seed")
 
@@ -116,7 +116,7 @@ def compare_runs(names: Sequence[str], reports: Sequence[Report]) -> RunComparis
     differing = {key: values for key, values in every.items() if _differ(values)}
     not_examples, not_machine = _other_examples(reports, differing), _other_machine(reports)
     unfair: dict[Unit, str] = {"%": not_examples, "change in %": not_examples}
-    unfair |= {"x": not_machine, "ms": not_machine}
+    unfair |= {"value": not_examples, "x": not_machine, "ms": not_machine}
     rows = []
     for number in _numbers(reports):
         values = tuple(_value(report, number) for report in reports)
@@ -132,19 +132,31 @@ def compare_runs(names: Sequence[str], reports: Sequence[Report]) -> RunComparis
 
 
 def _numbers(reports: Sequence[Report]) -> Iterator[Number]:
-    for role in ("teacher", "student", "control"):
-        yield Number(f"{role} accuracy", f"{role}.accuracy", "high", "%")
-    yield Number("accuracy change", "comparison.accuracy_change", "high", "change in %")
-    yield Number("distillation gain", "comparison.distillation_gain", "high", "change in %")
+    # One row for each task's main number, where runs of several tasks are compared.
+    shown = {presentation(report.task).main.key: presentation(report.task) for report in reports}
+    for each in shown.values():
+        for role in ("teacher", "student", "control"):
+            yield _main_number(each, f"{role} ", role)
+    if "accuracy" in shown:
+        yield Number("accuracy change", "comparison.accuracy_change", "high", "change in %")
+    unit: Unit = "change in %" if [*shown] == ["accuracy"] else "value"
+    yield Number("distillation gain", "comparison.distillation_gain", "high", unit)
     yield Number("agreement", "comparison.agreement", "high", "%")
     yield Number("speed-up", "comparison.speedup.median", "high", "x")
     yield Number("student parameters", "student.parameters", "low", "count")
     yield Number("student p50", "student.latency.p50_ms", "low", "ms")
     for variant in dict.fromkeys(name for report in reports for name in report.variants):
         path = f"variants.{variant}"
-        yield Number("accuracy", f"{path}.accuracy", "high", "%", variant)
+        for each in shown.values():
+            yield _main_number(each, "", path, variant)
         yield Number("size", f"{path}.size_bytes", "low", "bytes", variant)
         yield Number("p50", f"{path}.latency.p50_ms", "low", "ms", variant)
+
+
+def _main_number(shown: Presentation, prefix: str, path: str, variant: str | None = None) -> Number:
+    unit: Unit = "%" if shown.main.form == "share" else "value"
+    name = f"{prefix}{shown.main.title}"
+    return Number(name, f"{path}.{shown.main.key}", shown.better, unit, variant)
 
 
 def _value(report: Report, number: Number) -> Value | None:
@@ -196,6 +208,8 @@ def _other_examples(reports: Sequence[Report], differing: Mapping[str, Any]) -> 
     """A sentence unless all runs were judged on the same examples, as far as reports can tell."""
     reasons = [key for key in _EVAL_EXAMPLES if key in differing]
     counts = [report.examples.eval for report in reports]
+    if _differ([report.task for report in reports]):
+        reasons.append("different tasks")
     if _differ(counts):
         reasons.append(f"{_listed(dict.fromkeys(counts))} examples")
     elif _differ([[(each.label, each.count) for each in report.per_class] for report in reports]):
@@ -203,7 +217,8 @@ def _other_examples(reports: Sequence[Report], differing: Mapping[str, Any]) -> 
     if not reasons:
         return ""
     return (
-        f"Not judged on the same examples ({', '.join(reasons)}): no accuracy is marked as better."
+        f"Not judged on the same examples ({', '.join(reasons)}): no accuracy or error is marked "
+        "as better."
     )
 
 

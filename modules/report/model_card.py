@@ -17,6 +17,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from modules.judge.formats import slice_name, typeset
 from modules.judge.schema import Entry, Report
+from modules.report.tasks import presentation
 from modules.report.text import (
     day,
     essence,
@@ -25,9 +26,10 @@ from modules.report.text import (
     verdict_word,
 )
 
-TASK = "image-classification"
 TAGS = ["tensorflow", "tflite", "tfx", "knowledge-distillation"]
 WEAKEST = 3  # classes and slices that are named among the limitations
+_IMAGE_SOURCES = ("digits", "image_folder")
+_NOT_INPUTS = ("label", "class_name", "example_id", "example_weight")
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -58,7 +60,8 @@ def render(report: Report) -> str:
         distill=_distilled(report),
         timed={name: entry for name, entry in report.models.items() if entry.latency},
         limitations=list(_limitations(report)),
-        input=_input(report),
+        shown=presentation(report.task),
+        features=_features(report),
     )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n"))
 
@@ -67,24 +70,39 @@ def card_data(report: Report) -> ModelCardData:
     """The metadata: results of the student and of every variant that ships, on the eval split."""
     shown: list[tuple[str, Entry]] = [("SavedModel", report.student)]
     shown += [(report.title(name), report.variants[name]) for name in report.gate.tflite]
+    columns = [each for each in presentation(report.task).terminal if each.key != "loss"]
+    tag = pipeline_tag(report)
     return ModelCardData(
         model_name=report.name,
-        pipeline_tag=TASK,
+        pipeline_tag=tag,
         tags=TAGS,
-        metrics=["accuracy"],
+        metrics=[each.key for each in columns],
         eval_results=[
             EvalResult(
-                task_type=TASK,
+                task_type=tag,
                 dataset_type=dataset(report),
                 dataset_name=dataset(report),
                 dataset_split="eval",
-                metric_type="accuracy",
-                metric_name=f"Accuracy ({name})",
-                metric_value=entry.accuracy,
+                metric_type=each.key,
+                metric_name=f"{each.title[0].upper()}{each.title[1:]} ({name})",
+                metric_value=value,
             )
             for name, entry in shown
+            for each in columns
+            if (value := getattr(entry, each.key)) is not None
         ],
     )
+
+
+def pipeline_tag(report: Report) -> str:
+    """The Hub's name of the task: of images or texts where the inputs are nothing else."""
+    data = report.config.get("data", {})
+    kinds = {each.get("kind") for each in (data.get("features") or {}).values()}
+    if report.task == "regression":
+        return "tabular-regression"
+    if kinds == {"image"} or (not kinds and data.get("source") in _IMAGE_SOURCES):
+        return "image-classification"
+    return "text-classification" if kinds == {"text"} else "tabular-classification"
 
 
 def dataset(report: Report) -> str:
@@ -139,31 +157,36 @@ def _limitations(report: Report) -> Iterator[str]:
     for check in report.gate.checks:
         if check.verdict != "passed":
             yield f"{check.verdict.capitalize()}: {code(check.name)}: {plain(check.reason)}."
-    known = [each for each in report.per_class if each.student_accuracy is not None]
-    weakest = sorted(known, key=lambda each: each.student_accuracy or 0.0)[:WEAKEST]
-    weakest = [each for each in weakest if (each.student_accuracy or 0.0) < 1]
+    # Of labels F1 counts, since being right about what is rarely there is easy.
+    key, kind = ("f1", "labels") if report.task == "multilabel" else ("accuracy", "classes")
+    scored = [(getattr(each.student, key), each) for each in report.per_class]
+    known = [(value, each) for value, each in scored if value is not None and value < 1]
+    weakest = sorted(known, key=lambda each: each[0])[:WEAKEST]
     if weakest:
         named = (
-            f"{plain(each.label)} ({typeset(each.student_accuracy, 'share')} of {each.count:,})"
-            for each in weakest
+            f"{plain(each.label)} ({typeset(value, 'share')} of {each.count:,})"
+            for value, each in weakest
         )
-        yield f"Its weakest classes: {', '.join(named)}."
-    changed = [each for each in report.slices if (each.accuracy_change.value or 0.0) < 0]
-    changed.sort(key=lambda each: each.accuracy_change.value or 0.0)
-    if changed:
+        yield f"Its weakest {kind}{' by F1' if key == 'f1' else ''}: {', '.join(named)}."
+    shown = presentation(report.task)
+    changed = [each for each in report.slices if shown.loss_of(each.student) > 0]
+    changed.sort(key=lambda each: -shown.loss_of(each.student))
+    changes = [(each, shown.change(each.student)) for each in changed[:WEAKEST]]
+    if changes:
         named = (
-            f"{plain(slice_name(each.slice))} ({typeset(each.accuracy_change.value, 'change')}"
-            f"{interval_text(each.accuracy_change.interval, 'change')})"
-            for each in changed[:WEAKEST]
+            f"{plain(slice_name(each.slice))} ({typeset(change.value, shown.change_form)}"
+            f"{interval_text(change.interval, shown.change_form)})"
+            for each, change in changes
+            if change is not None
         )
-        yield f"It loses the most accuracy to its teacher on {'; '.join(named)}."
+        yield f"Its {shown.main.title} is furthest from its teacher's on {'; '.join(named)}."
     if report.data and report.data.anomalies:
         found = "; ".join(plain(each) for each in report.data.anomalies)
         yield f"The data had anomalies: {found}."
 
 
-def _input(report: Report) -> str:
-    """The shape of one transformed example, as far as the configuration tells."""
-    data = report.config.get("data", {})
-    size, channels = data.get("image_size"), data.get("channels")
-    return f"[1, {size}, {size}, {channels}]" if size and channels else "one example"
+def _features(report: Report) -> list[str]:
+    """Names of the raw features, as far as the statistics tell; as code."""
+    splits = report.data.splits.values() if report.data else ()
+    names = dict.fromkeys(feature.name for split in splits for feature in split.features)
+    return [code(name) for name in names if name not in _NOT_INPUTS]

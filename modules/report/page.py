@@ -17,9 +17,17 @@ import yaml
 from markupsafe import Markup
 
 from modules.judge.estimates import value_at
-from modules.judge.formats import Shown, show, slice_name
-from modules.judge.schema import ConfusionCell, Entry, Report, Slice, Speedup
+from modules.judge.formats import Shown, show, slice_name, typeset
+from modules.judge.schema import (
+    ClassNumbers,
+    ConfusionCell,
+    Entry,
+    Numbers,
+    Report,
+    Speedup,
+)
 from modules.report import charts
+from modules.report.tasks import Column, presentation, top_ks
 from modules.report.text import day, essence, runtime_name, verdict_word
 
 IMAGES_BYTES = 4_000_000  # of data URIs; the disagreements beyond are listed without an image
@@ -52,7 +60,10 @@ def render(report: Report, images: Mapping[str, bytes]) -> str:
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
         n=numbers.number,
         interval=numbers.interval,
-        label=lambda at: report.labels[at] if at < len(report.labels) else str(at),
+        label=lambda at: _label(report, at),
+        shown=presentation(report.task),
+        numbers_of=_only_known,
+        answer=lambda value: _answer(report, value),
         slice_name=slice_name,
         day=day,
         runtime_name=runtime_name,
@@ -124,10 +135,13 @@ def _arranged(report: Report) -> dict[str, Any]:
     roles = [role for role in ("teacher", "student", "control") if role in models]
     return {
         "paths": {name: [name] if name in roles else ["variants", name] for name in models},
-        "top_k": sorted({k for entry in models.values() for k in entry.top_k}, key=int),
+        "top_k": top_ks(list(models.values())),
         "ways": list(dict.fromkeys(way for each in models.values() for way in each.latencies)),
         "fresh": {name: _deployed(entry) for name, entry in models.items()},
-        "slices": sorted(enumerate(report.slices), key=lambda each: _by_change(each[1])),
+        "slices": sorted(
+            enumerate(report.slices),
+            key=lambda each: -presentation(report.task).loss_of(each[1].student),
+        ),
         "confusions": {role: list(_frequent(report, role)) for role in report.confusion},
         "class_names": list(
             dict.fromkeys(
@@ -151,10 +165,24 @@ def _deployed(entry: Entry) -> str | None:
     return "litert" if "litert" in entry.fresh else next(iter(entry.fresh), None)
 
 
-def _by_change(each: Slice) -> float:
-    """Worst first; what is unknown comes last."""
-    value = each.accuracy_change.value
-    return float("inf") if value is None else value
+def _only_known(columns: Sequence[Column], parts: Sequence[Numbers | ClassNumbers]) -> list[Column]:
+    """The columns for which at least one part has a number."""
+    return [
+        each for each in columns if any(getattr(part, each.key, None) is not None for part in parts)
+    ]
+
+
+def _answer(report: Report, value: Any) -> str:
+    """A class, the labels that are there, or a value, in words."""
+    if isinstance(value, list):
+        return ", ".join(_label(report, each) for each in value) or "none"
+    if report.task == "regression":
+        return typeset(value, "value")
+    return _label(report, value)
+
+
+def _label(report: Report, at: int) -> str:
+    return report.labels[at] if at < len(report.labels) else str(at)
 
 
 def _frequent(report: Report, role: str) -> Iterator[tuple[int, ConfusionCell]]:
@@ -190,7 +218,16 @@ def _charts(report: Report) -> dict[str, Any]:
             way: [charts.latency_distribution(report, way), charts.speedups(report, way)]
             for way in ways
         },
-        "accuracy_changes": [charts.accuracy_changes(report)],
+        "main_changes": [charts.main_changes(report)],
+        "ranking_charts": [
+            charts.answer_curve(report, "roc"),
+            charts.answer_curve(report, "precision_recall"),
+        ],
+        "value_charts": [
+            draw(report, role)
+            for draw in (charts.predicted_values, charts.residuals)
+            for role in report.answer_curves
+        ],
         "confusion_charts": [charts.confusion(report, role) for role in report.confusion],
         "reliability_charts": [charts.reliability(report, name) for name in report.models],
         "curve_charts": {

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
 from modules.judge.formats import Fixed, text
 from modules.judge.schema import Entry, GateResult, Latency, Report
+from modules.report.tasks import Column, presentation
 
 TEXT_WIDTH = 100  # columns of a terminal
-_HEADERS = ("model", "accuracy", "loss", "ECE", "params", "size", "p50 ms", "p99 ms", "speed-up")
+_COSTS = ("params", "size", "p50 ms", "p99 ms", "speed-up")
 _MS = Fixed(3)
 
 
@@ -22,13 +23,15 @@ def markdown_table(report: Report) -> str:
     printed in a terminal as it is. The speed-up in the table is the ratio of the two p50, shown
     only for the same runtime and threads; the one with an interval is the one that is judged.
     """
-    rows = [_row(name, entry, report.teacher) for name, entry in _models(report)]
+    numbers = presentation(report.task).terminal
+    headers = ("model", *(each.title for each in numbers), *_COSTS)
+    rows = [_row(name, entry, report.teacher, numbers) for name, entry in _models(report)]
     # As a row of their own, for tabulate makes columns with headers two wider than need be.
     rule, header, *body = tabulate(
-        [_HEADERS, *rows],
+        [headers, *rows],
         tablefmt="pipe",
         disable_numparse=True,
-        colalign=("left", *["right"] * (len(_HEADERS) - 1)),
+        colalign=("left", *["right"] * (len(headers) - 1)),
     ).splitlines()
     lines = [header, rule, *body, "", *verdict_lines(report.gate), "", *_comparison_lines(report)]
     return "\n".join(lines) + "\n"
@@ -76,18 +79,16 @@ def _models(report: Report) -> Iterator[tuple[str, Entry | None]]:
         yield report.title(name), models.get(name)
 
 
-def _row(name: str, entry: Entry | None, teacher: Entry) -> list[str]:
+def _row(name: str, entry: Entry | None, teacher: Entry, numbers: Sequence[Column]) -> list[str]:
     if entry is None:
-        return [name, *["-"] * (len(_HEADERS) - 1)]
+        return [name, *["-"] * (len(numbers) + len(_COSTS))]
     timing, reference = entry.latency, teacher.latency
     ratio = None
     if timing and reference and _conditions(timing) == _conditions(reference):
         ratio = reference.p50_ms / timing.p50_ms
     return [
         name,
-        text(entry.accuracy, "share"),
-        text(entry.loss, "share"),
-        text(entry.ece, "share"),
+        *(text(getattr(entry, each.key), each.form) for each in numbers),
         text(entry.parameters, "thousands"),
         text(entry.size_bytes, "bytes"),
         text(timing.p50_ms if timing else None, _MS),
@@ -101,7 +102,7 @@ def _conditions(latency: Latency) -> tuple[str, int]:
 
 
 def _comparison_lines(report: Report) -> list[str]:
-    comparison = report.comparison
+    comparison, form = report.comparison, presentation(report.task).change_form
     speedup = comparison.speedup
     speed = "-"
     if speedup:
@@ -111,7 +112,7 @@ def _comparison_lines(report: Report) -> list[str]:
         speed += f"({level} interval {low} to {high})"
     return textwrap.wrap(
         f"Agreement with the teacher: {text(comparison.agreement, 'share')}. Speed-up: {speed}. "
-        f"Distillation gain: {text(comparison.distillation_gain, 'change')}. "
+        f"Distillation gain: {text(comparison.distillation_gain, form)}. "
         f"Judged on {report.examples.eval:,} examples.",
         TEXT_WIDTH,
     )

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from modules.judge.formats import Form, typeset
 from modules.judge.schema import GateResult, MeasuredInterval, Report
+from modules.report.tasks import presentation
 
 _RUNTIMES = {"litert": "LiteRT", "saved_model": "SavedModel"}
 _WORDS = {"passed": "passed", "failed": "refused", "inconclusive": "inconclusive"}
@@ -19,14 +20,20 @@ def verdict_word(result: GateResult) -> str:
 
 def essence(report: Report) -> str:
     """The student against its teacher, in a few sentences."""
-    comparison = report.comparison
-    interval = interval_text(comparison.intervals.get("accuracy_change"), "change")
-    sentences = [
-        f"On {report.examples.eval:,} examples, the student's accuracy is "
-        f"{typeset(report.student.accuracy, 'share')} and the teacher's is "
-        f"{typeset(report.teacher.accuracy, 'share')} "
-        f"(change {typeset(comparison.accuracy_change, 'change')}{interval})."
+    comparison, shown = report.comparison, presentation(report.task)
+    values = [
+        typeset(shown.value(each), shown.main.form, "not defined")
+        for each in (report.student, report.teacher)
     ]
+    sentence = (
+        f"On {report.examples.eval:,} examples, the student's {shown.main.title} is {values[0]} "
+        f"and the teacher's is {values[1]}"
+    )
+    change = shown.change(report.student)
+    if change is not None and change.value is not None:
+        interval = interval_text(change.interval, shown.change_form)
+        sentence += f" (change {typeset(change.value, shown.change_form)}{interval})"
+    sentences = [f"{sentence}."]
     if comparison.speedup is not None:
         speedup = comparison.speedup
         sentences.append(

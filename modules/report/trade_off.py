@@ -1,4 +1,4 @@
-"""What can be deployed, by cost and accuracy: the teacher's float32 file and the variants."""
+"""What can be deployed, by cost and main number: the teacher's float32 file and the variants."""
 
 from __future__ import annotations
 
@@ -7,48 +7,50 @@ from dataclasses import dataclass
 from typing import Literal
 
 from modules.judge.schema import Report
+from modules.report.tasks import Better, presentation
 
 Cost = Literal["latency", "size"]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A model that can be deployed: its cost, and what it is worth."""
+    """A model that can be deployed: its cost, and its main number with the interval."""
 
     name: str
     cost: float
-    accuracy: float
+    value: float
     low: float
     high: float
 
 
 def deployable(report: Report, cost: Cost) -> list[Point]:
     """The teacher's float32 file and the student's variants, as far as their cost is known."""
-    points = []
+    points, shown = [], presentation(report.task)
     for name, entry in {"teacher": report.teacher, **report.variants}.items():
+        at = shown.value(entry)
         if cost == "latency":
-            value = entry.latency.p50_ms if entry.latency else None
+            paid = entry.latency.p50_ms if entry.latency else None
         else:
-            value = _teacher_file_bytes(report) if name == "teacher" else entry.size_bytes
-        if value is not None:
-            low, high = entry.intervals.get("accuracy", (None, None))
-            at = entry.accuracy
+            paid = _teacher_file_bytes(report) if name == "teacher" else entry.size_bytes
+        if paid is not None and at is not None:
+            low, high = entry.intervals.get(shown.main.key, (None, None))
             points.append(
-                Point(name, value, at, at if low is None else low, at if high is None else high)
+                Point(name, paid, at, at if low is None else low, at if high is None else high)
             )
     return points
 
 
-def pareto_front(points: Sequence[Point]) -> list[Point]:
+def pareto_front(points: Sequence[Point], better: Better = "high") -> list[Point]:
     """The points to which no other is preferable, by rising cost.
 
-    Another is preferable if it costs no more and is no less accurate, and better in one of both.
+    Another is preferable if it costs no more and its number is no worse, and one of both is better.
     """
+    sign = 1 if better == "high" else -1
     front: list[Point] = []
-    for point in sorted(points, key=lambda each: (each.cost, -each.accuracy)):
+    for point in sorted(points, key=lambda each: (each.cost, -sign * each.value)):
         best = front[-1] if front else None
-        alike = best and (best.cost, best.accuracy) == (point.cost, point.accuracy)
-        if best is None or alike or point.accuracy > best.accuracy:
+        alike = best and (best.cost, best.value) == (point.cost, point.value)
+        if best is None or alike or sign * point.value > sign * best.value:
             front.append(point)
     return front
 

@@ -27,6 +27,7 @@ def _examples(*arguments: str) -> str:
 @click.command(
     epilog=_examples(
         "predict --model runs/digits three.png",
+        "predict --model /srv/models customers.csv",
         "predict --model /srv/models --format tflite --json photos/ > answers.jsonl",
         "predict --model runs/digits/pushed/tflite/1790000000 --variant float32 *.jpg",
     )
@@ -46,14 +47,17 @@ def _examples(*arguments: str) -> str:
 )
 @click.option("--variant", metavar="NAME", help="TFLite variant.  [default: that of model.tflite]")
 @click.option("--top-k", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, image and model.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object per line, example and model."
+)
 @click.option("--debug", is_flag=True, help="Show all log messages.")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE…")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…")
 def predict(directory: str, paths: tuple[Path, ...], debug: bool, **options: Any) -> None:
-    """Ask a pushed model what is on images.
+    """Ask a pushed model.
 
-    IMAGE is a PNG or JPEG file of any size, or a directory of such files. The newest version at a
-    destination answers, as SavedModel and as TFLite.
+    FILE is a table (.csv with a header), JSON lines (.jsonl, .json), lines of text (.txt), an image
+    of any size, or a directory of images. The newest version at a destination answers, as
+    SavedModel and as TFLite.
     """
     from pipeline.terminal.predictions import show_predictions
 

@@ -23,6 +23,7 @@ _Scale = tuple[int, Form, str]
 _SCALES: dict[Unit, _Scale] = {
     "%": (100, Fixed(2), ", %"),
     "change in %": (100, Fixed(2, sign="+"), ", %"),
+    "value": (1, "value", ""),
     "x": (1, Fixed(2), ", times"),
     "ms": (1, "ms", ", ms"),
     "count": (1, "count", ""),

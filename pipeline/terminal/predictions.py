@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from tabulate import tabulate
 
-from modules.predict.prediction import (
-    AS_IN_THE_FILE,
-    Answer,
-    check_images,
-    find_images,
-    predict,
-)
+from modules.predict.prediction import Answer, check_files, predict
 from modules.predict.pushed_models import find_models
 from pipeline.terminal.printable import echo
 from pipeline.terminal.quiet import native_messages
-
-_HEADERS = ("image", "format", "class", "probability")
 
 
 def show_predictions(
@@ -42,11 +34,9 @@ def show_predictions(
       UserError: What the user can fix.
     """
     models = find_models(directory, wanted, variant)
-    images = find_images(paths)
     with native_messages(shown=debug):
-        shape = models[-1].input_shape
-        check_images(images, shape[-1] if shape else AS_IN_THE_FILE)
-        for at, answers in enumerate(predict(models, images, top_k)):
+        check_files(models, paths)
+        for at, answers in enumerate(predict(models, paths, top_k)):
             if not as_json and at == 0:
                 for model in models:
                     echo(f"{model.title}: {model.path}")
@@ -55,30 +45,34 @@ def show_predictions(
 
 def _table(answers: Sequence[Answer]) -> str:
     """One batch; what is the same as in the row above is left out."""
-    rows = []
-    image = None
+    rows: list[tuple[str, ...]] = []
+    example = None
     for answer in answers:
-        for rank, guess in enumerate(answer.top):
-            name = click.format_filename(answer.image) if answer.image != image else ""
-            title = answer.model.title if rank == 0 else ""
-            rows.append((name, title, guess.label, f"{guess.probability:.4f}"))
-            image = answer.image
-    return tabulate(rows, _HEADERS, disable_numparse=True, colalign=("left",) * 3 + ("right",))
+        found = [(guess.label, f"{guess.probability:.4f}") for guess in answer.top]
+        for rank, values in enumerate(found or [(f"{answer.value:.6g}",)]):
+            name = click.format_filename(answer.example) if answer.example != example else ""
+            rows.append((name, answer.model.title if rank == 0 else "", *values))
+            example = answer.example
+    headers = ("example", "format", *(("class", "probability") if answers[0].top else ("value",)))
+    align = ("left",) * (len(headers) - 1) + ("right",)
+    return tabulate(rows, headers, disable_numparse=True, colalign=align)
 
 
 def _json_lines(answers: Sequence[Answer]) -> str:
-    return "\n".join(
-        json.dumps(
-            {
-                "image": os.fspath(answer.image),
-                "format": answer.model.format,
-                "variant": answer.model.file.variant if answer.model.file else None,
-                "version": answer.model.version,
-                "top": [
-                    {"class": guess.label, "index": guess.index, "probability": guess.probability}
-                    for guess in answer.top
-                ],
-            }
-        )
-        for answer in answers
-    )
+    return "\n".join(json.dumps(_json(answer)) for answer in answers)
+
+
+def _json(answer: Answer) -> dict[str, Any]:
+    about = {
+        "example": answer.example,
+        "format": answer.model.format,
+        "variant": answer.model.variant,
+        "version": answer.model.version,
+    }
+    if not answer.top:
+        return about | {"value": answer.value}
+    top = [
+        {"class": guess.label, "index": guess.index, "probability": guess.probability}
+        for guess in answer.top
+    ]
+    return about | {"top": top}

@@ -18,6 +18,7 @@ from components.artifacts import TFLiteModels
 from components.evaluator.component import Evaluator, EvaluatorInputs
 from components.evaluator.executor import Executor
 from components.evaluator.tfma_config import slice_numbers, tfma_config
+from modules.data.spec import OutputSpec
 from modules.judge import evaluation
 from modules.report.files import read_report
 from modules.settings import EvaluateSettings
@@ -131,7 +132,7 @@ def test_comparison_is_of_these_answers(
         of_class = truth == int(entry["label"])
         assert entry["count"] == of_class.sum()
         share = (student[of_class] == truth[of_class]).mean()
-        assert entry["student_accuracy"] == pytest.approx(share)
+        assert entry["student"]["accuracy"] == pytest.approx(share)
 
 
 @pytest.mark.slow
@@ -174,7 +175,7 @@ def test_tfma_results_can_be_loaded_and_have_all_slices(
     for entry in report["per_class"]:
         metrics = by_slice[(("class_name", entry["label"]),)]
         assert metrics["example_count"] == entry["count"]
-        accuracy = entry[f"{role}_accuracy"]
+        accuracy = entry[role]["accuracy"]
         assert metrics["sparse_categorical_accuracy"] == pytest.approx(accuracy, abs=1e-6)
     overall = by_slice[()]
     assert overall["sparse_categorical_accuracy"] == pytest.approx(report[role]["accuracy"])
@@ -185,7 +186,7 @@ def test_tfma_results_can_be_loaded_and_have_all_slices(
     assert numbers[()] == {
         "accuracy": overall["sparse_categorical_accuracy"],
         "loss": overall["sparse_categorical_crossentropy"],
-        "top_3_accuracy": overall["top_3_accuracy"],
+        "top_k.3": overall["top_3_accuracy"],
     }
     assert set(numbers) == set(by_slice)
 
@@ -333,7 +334,8 @@ def test_report_files_lie_beside_the_tfma_results(evaluated: Path) -> None:
 def accuracies(student: float, teacher: float) -> Any:
     entries = {"student": student, "teacher": teacher}
     return SimpleNamespace(
-        **{role: SimpleNamespace(accuracy=value) for role, value in entries.items()}
+        main="accuracy",
+        **{role: SimpleNamespace(accuracy=value) for role, value in entries.items()},
     )
 
 
@@ -353,6 +355,18 @@ def test_another_number_by_tfma_is_an_error(role: str, theirs: dict[str, float])
     report = accuracies(student=0.8, teacher=0.9)
     with pytest.raises(RuntimeError, match=f"^{role} accuracy is 0.[89]00000 by our count but 0"):
         evaluation.check_against_tfma(report, overall(**theirs))
+
+
+def test_errors_are_compared_in_their_own_size() -> None:
+    entries = {role: SimpleNamespace(rmse=4321.0) for role in ("student", "teacher")}
+    report = SimpleNamespace(main="rmse", **entries)
+    close = {role: {(): {"rmse": 4321.02}} for role in entries}
+    evaluation.check_against_tfma(report, close)
+    with pytest.raises(RuntimeError, match="student rmse is 4321"):
+        evaluation.check_against_tfma(report, close | {"student": {(): {"rmse": 4321.1}}})
+    # What diverged is refused by the gate.
+    diverged = SimpleNamespace(main="rmse", **dict.fromkeys(entries, SimpleNamespace(rmse=None)))
+    evaluation.check_against_tfma(diverged, close)
 
 
 def make_component(**replaced: Any) -> Evaluator:
@@ -415,7 +429,8 @@ def test_tfma_compares_student_and_teacher_and_leaves_the_verdict_to_the_gate() 
 def test_an_answer_among_all_classes_is_not_asked_for(
     classes: int | None, wanted: set[int]
 ) -> None:
-    config = tfma_config(EvaluateSettings(top_k=(2, 5)), classes)
+    output = classes and OutputSpec(task="classification", size=classes)
+    config = tfma_config(EvaluateSettings(top_k=(2, 5)), output or None)
     found = {
         json.loads(each.config)["k"] for each in config.metrics_specs[0].metrics if each.config
     }

@@ -1,6 +1,7 @@
 """ExampleGen on real CSV, Parquet and TFRecord files, and on another pipeline's artifact."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,14 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from generated import Generated, generate
+from tfx.components.example_gen import driver
+from tfx.orchestration import data_types
 
+from components.example_gen.component import example_gen
 from components.example_gen.executor import Executor
-from modules.data.splits import in_eval_split
-from modules.settings import DataSettings
+from modules.data.splits import example_id, in_eval_split
+from modules.errors import DataError
+from modules.settings import CategoryFeature, DataSettings
 
 RANDOM = np.random.default_rng(0)
 ROWS = 60

@@ -151,6 +151,13 @@ def _losses(answers: np.ndarray) -> np.ndarray:
     return -np.log(answers[np.arange(EXAMPLES), _digits()[1]])
 
 
+def _of_class(answers: np.ndarray, at: int) -> dict[str, float]:
+    true, predicted = _digits()[1] == at, answers.argmax(1) == at
+    hits = (true & predicted).sum()
+    f1 = 2 * hits / (true.sum() + predicted.sum())
+    return {"accuracy": float(hits / true.sum()), "f1": float(f1)}
+
+
 def _bins(answers: np.ndarray) -> list[dict[str, Any]]:
     confidence, right = answers.max(1), _right(answers)
     edges = np.linspace(0, 1, 16)
@@ -214,6 +221,7 @@ def _entry(name: str, answers: dict[str, np.ndarray]) -> dict[str, Any]:
     ours, labels = answers[name], _digits()[1]
     top = (np.argsort(-ours, axis=1)[:, :3] == labels[:, None]).any(1).astype(float)
     losses, ece = _losses(ours), _ece(ours)
+    classes = [_of_class(ours, at) for at in range(CLASSES)]
     others = {"student": ("teacher", "control"), "teacher": (), "control": ("teacher",)}
     is_file, timed = name in VARIANTS, name != "control"
     ways = [way for way in RUNTIMES if timed and not (is_file and way.startswith("saved"))]
@@ -221,6 +229,8 @@ def _entry(name: str, answers: dict[str, np.ndarray]) -> dict[str, Any]:
     return {
         "accuracy": float(_right(ours).mean()),
         "loss": float(losses.mean()),
+        "balanced_accuracy": float(np.mean([each["accuracy"] for each in classes])),
+        "macro_f1": float(np.mean([each["f1"] for each in classes])),
         "ece": ece,
         "top_k": {"3": float(top.mean())},
         "parameters": SIZES["student"][1] if is_file else SIZES[name][1],
@@ -325,7 +335,8 @@ def _slices(answers: dict[str, np.ndarray]) -> list[dict[str, Any]]:
                 "intervals": {"accuracy": _share_interval(right), "loss": _mean_interval(losses)},
             }
         ours, theirs = _right(answers["student"])[inside], _right(answers["teacher"])[inside]
-        slices.append(part | {"accuracy_change": _change(ours, theirs)})
+        part["student"]["against"] = {"teacher": {"accuracy": _change(ours, theirs)}}
+        slices.append(part)
     return slices
 
 
@@ -477,8 +488,8 @@ def sample_content(**changes: Any) -> dict[str, Any]:
             {
                 "label": name,
                 "count": int((labels == at).sum()),
-                "teacher_accuracy": float(_right(answers["teacher"])[labels == at].mean()),
-                "student_accuracy": float(_right(answers["student"])[labels == at].mean()),
+                "teacher": _of_class(answers["teacher"], at),
+                "student": _of_class(answers["student"], at),
             }
             for at, name in enumerate(LABELS)
         ],

@@ -1,8 +1,5 @@
 """Shared by the tests of the modules: the real digits, and Transform run in memory on them."""
 
-from itertools import islice
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -37,28 +34,27 @@ def transformed_digits(digits_dataset, tmp_path_factory):
     """The first 200 digits as ExampleGen writes them, through Transform."""
     from transforming import transform
 
-    from modules.data.sources.digits import digits
+    from modules.data.sources.digits import Digits
     from modules.data.splits import example_id
 
-    rows = [
-        {
-            "image": image,
-            "label": label,
-            "class_name": str(label).encode(),
-            "example_id": example_id(image),
-        }
-        for image, label in islice(digits(), 200)
-    ]
+    source = Digits()
+    rows = []
+    for item in source.items()[:200]:
+        image = source.read(item.name)
+        rows.append(
+            {
+                "image": image,
+                "label": item.label,
+                "class_name": source.labels[item.label].encode(),
+                "example_id": example_id(image),
+            }
+        )
     return transform(rows, DataSettings(), digits_dataset, tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture(scope="session")
 def mixed_graph(tmp_path_factory):
     """A transform graph of features of every kind, of 60 rows, with its specification."""
-    from mixed_models import OUTPUTS
-    from transform_graphs import make_rows, write_graph
+    from pushed_models import make_graph
 
-    directory, rows = tmp_path_factory.mktemp("mixed") / "graph", make_rows(60)
-    directory.mkdir()
-    spec = write_graph(directory, rows, OUTPUTS["classification"])
-    return SimpleNamespace(rows=rows, spec=spec, directory=str(directory))
+    return make_graph(tmp_path_factory.mktemp("mixed") / "graph", "classification")

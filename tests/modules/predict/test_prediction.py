@@ -1,80 +1,59 @@
-"""Pushed models asked about image files, through the command line that users have.
+"""Pushed models asked about files of every kind, through the command line that users have.
 
-The models are built, exported and pushed by the functions that the pipeline calls.
+The models are exported and pushed by the functions that the pipeline calls. What a TFLite file is
+given is made by NumPy; the SavedModel beside it has Transform's own graph.
 """
 
+import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-import tensorflow_transform as tft
 from click.testing import CliRunner
 from PIL import Image
+from pushed_models import export, make_graph, push, write_json_lines
 from pushes import push_exported
-from scipy.special import softmax
+from scipy.special import expit, softmax
+from transform_graphs import FEATURES, example, make_rows
 
-from modules.errors import ConfigError, UserError
-from modules.export import saved_model
-from modules.export.tflite import export_models
-from modules.models import zoo
-from modules.predict.prediction import BATCH_SIZE, check_images, find_images, predict
+from modules.errors import UserError
+from modules.export import runtimes
+from modules.predict.prediction import BATCH_SIZE, predict
 from modules.predict.pushed_models import find_models
-from modules.settings import ModelSettings
 from pipeline.cli.main import main
 
-SETTINGS = ModelSettings(model="cnn_small", parameters={"filters": [8, 16]})
-LABELS = [f"digit {number}" for number in range(10)]
-COUNT = BATCH_SIZE + 8
-
-
-def change_manifest(version: Path, **changes: object) -> None:
-    file = version / "manifest.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+TABLE = ("age", "petal length (cm)", "income", "score", "city", "zip")
+# Others than the graph was made of: values that no vocabulary has, numbers beyond all boundaries.
+ROWS = [*make_rows(BATCH_SIZE + 4, seed=7)]
+ROWS[0] |= {"city": ["Genève".encode()], "zip": [7], "tags": [b"pink", b"red", b"pink", b"blue"]}
+ROWS[1] |= {"zip": [99999], "score": [50.0], "review": [b"Unheard-of WORDS: a!!b"]}
+ROWS[2] |= {"age": [], "income": [], "city": [], "tags": [], "review": [], "score": [-50.0]}
+ROWS[3] |= {"review": ["ÄÖÜ\u00a0good\tfilm".encode()], "code": [b"a"]}
 
 
 @pytest.fixture(scope="module")
-def run(digit_pixels, digit_labels, transformed_digits, tmp_path_factory):
-    """Two pushed versions, the older one with int8, the newest with float32 and int8."""
-    keras.utils.set_random_seed(0)
-    model = zoo.build_model(SETTINGS, (8, 8, 1), 10)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.01), loss=loss, jit_compile=False)
-    model.fit(digit_pixels[200:1200], digit_labels[200:1200], batch_size=50, epochs=4, verbose=0)
-    output = tmp_path_factory.mktemp("run")
-    serving_dir, tflite = str(output / "model" / "Format-Serving"), output / "tflite"
-    graph = tft.TFTransformOutput(transformed_digits.graph_dir)
-    saved_model.export(model, SETTINGS, graph, serving_dir)
-    models = {"student": (model, ("float32", "int8"))}
-    export_models(models, digit_pixels[200:300], LABELS, str(tflite))
-    older, newest = (
-        push_exported(serving_dir, tflite, variants, str(output / "pushed"))
-        for variants in (["int8"], ["float32", "int8"])
-    )
-    images = output / "images"
-    images.mkdir()
-    for index, row in enumerate(transformed_digits.raw[:COUNT]):
-        (images / f"{index:03}.png").write_bytes(row["image"])
-    logits = model.predict(digit_pixels[:COUNT], verbose=0).astype(float)
+def pushed(mixed_graph, image_graph, tmp_path_factory):
+    """Destinations: all features, a table, an image, a text; a task each."""
+    made = tmp_path_factory.mktemp("graphs")
+    graphs = {
+        "all": mixed_graph,
+        "table": make_graph(made / "table", "regression", TABLE),
+        "image": image_graph,
+        "text": make_graph(made / "text", "multilabel", ["review"]),
+    }
     return SimpleNamespace(
-        output=output,
-        pushed=output / "pushed",
-        images=images,
-        older=str(older.version),
-        newest=str(newest.version),
-        probabilities=softmax(logits, axis=1),
-        model=model,
+        **{name: push(graph, tmp_path_factory.mktemp(name)) for name, graph in graphs.items()}
     )
 
 
-@pytest.fixture
-def copied(run, tmp_path):
-    """A copy of the pushed directory, to be damaged."""
-    return Path(shutil.copytree(run.pushed, tmp_path / "pushed"))
+@pytest.fixture(scope="module")
+def image_graph(tmp_path_factory):
+    return make_graph(tmp_path_factory.mktemp("image") / "graph", "binary", ["photo"])
 
 
 def ask(*arguments):
@@ -88,42 +67,85 @@ def answers(result):
 
 def errors(result, code):
     """The lines of an error, of which nothing was answered before."""
-    assert (result.exit_code, result.stdout) == (code, "")
+    assert (result.exit_code, result.stdout) == (code, ""), result.stdout
     lines = result.stderr.splitlines()
     assert lines and all(line.startswith("error: ") for line in lines)
     return [line.removeprefix("error: ") for line in lines]
 
 
-def test_both_formats_answer_as_keras_does_on_the_same_pixels(run):
-    found = answers(ask(run.output, "--json", "--top-k", "10", run.images))
-    expected = run.probabilities
-    assert len(np.unique(expected.argmax(1))) == 10  # every class is chosen for some image
-    assert [(answer["format"], answer["variant"]) for answer in found] == [
+def served(destination, rows):
+    """What the pushed SavedModel itself answers to the raw examples."""
+    (version,) = (destination / "saved_model").iterdir()
+    return runtimes.load("saved_model", str(version)).answer([example(row) for row in rows])
+
+
+def assert_answered(found, probabilities, sources):
+    """Both formats have all classes of every example, the most probable one first."""
+    assert [(each["format"], each["variant"]) for each in found] == [
         ("saved_model", None),
         ("tflite", "float32"),
-    ] * COUNT
-    assert {answer["version"] for answer in found} == {run.newest}
-    names = [str(run.images / f"{index:03}.png") for index in range(COUNT)]
-    assert [answer["image"] for answer in found[::2]] == names
+    ] * len(sources)
     for place in (0, 1):
-        for answer, row in zip(found[place::2], expected, strict=True):
-            order = [guess["index"] for guess in answer["top"]]
-            given = [guess["probability"] for guess in answer["top"]]
-            assert order[0] == row.argmax()
+        assert [each["example"] for each in found[place::2]] == sources
+        for each, row in zip(found[place::2], probabilities, strict=True):
+            given = [guess["probability"] for guess in each["top"]]
             assert given == sorted(given, reverse=True)
-            np.testing.assert_allclose(given, row[order], atol=1e-5)
-            assert [guess["class"] for guess in answer["top"]] == [LABELS[at] for at in order]
+            np.testing.assert_allclose(
+                given, row[[guess["index"] for guess in each["top"]]], atol=1e-5
+            )
 
 
-def test_integers_are_turned_back_into_logits(run):
-    found = answers(
-        ask(run.output, "--json", "--format", "tflite", "--variant", "int8", run.images)
+def test_json_lines_of_every_kind(pushed, tmp_path):
+    file = write_json_lines(tmp_path / "rows.jsonl", ROWS, [*FEATURES])
+    found = answers(ask(pushed.all, "--json", "--top-k", "9", file))
+    probabilities = softmax(served(pushed.all, ROWS), axis=1)
+    assert probabilities.std(axis=0).min() > 0.01
+    assert_answered(found, probabilities, [f"{file}:{at}" for at in range(1, len(ROWS) + 1)])
+    assert {guess["class"] for each in found for guess in each["top"]} == {"a", "b", "c"}
+
+
+def test_a_table(pushed, tmp_path):
+    file = tmp_path / "rows.csv"
+    with open(file, "w", newline="", encoding="utf-8-sig") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(["ignored", *reversed(TABLE)])
+        for row in ROWS:
+            cells = [row[name][0] if row[name] else "" for name in reversed(TABLE)]
+            writer.writerow(["x", *(c.decode() if isinstance(c, bytes) else c for c in cells)])
+    found = answers(ask(pushed.table, "--json", file))
+    expected = np.repeat(served(pushed.table, ROWS)[:, 0], 2)
+    assert expected.std() > 0.2
+    np.testing.assert_allclose([each["value"] for each in found], expected, rtol=1e-6)
+    assert [each["example"] for each in found[::2]] == [
+        f"{file}:{at + 2}" for at in range(len(ROWS))
+    ]
+    assert set(found[0]) == {"example", "format", "variant", "version", "value"}
+
+
+def test_lines_of_text(pushed, tmp_path):
+    texts = ["Good film, and the plot!", "", "bad", "(and) café GRÖSSE"]
+    file = tmp_path / "reviews.txt"
+    file.write_text("\n".join(texts) + "\n")
+    found = answers(ask(pushed.text, "--json", "--top-k", "3", file))
+    rows = [{"review": [text.encode()]} for text in texts]
+    # Each label has a probability of its own.
+    assert_answered(
+        found, expit(served(pushed.text, rows)), [f"{file}:{at}" for at in (1, 2, 3, 4)]
     )
-    assert {answer["variant"] for answer in found} == {"int8"}
-    top = np.array([answer["top"][0]["probability"] for answer in found])
-    chosen = [answer["top"][0]["index"] for answer in found]
-    difference = np.abs(top - run.probabilities[np.arange(COUNT), chosen])
-    assert 1e-4 < difference.max() < 0.1  # quantized, but to the same logits
+
+
+def test_images_below_a_directory(pushed, tmp_path):
+    for name, row in zip(
+        ("b/2.PNG", "b/1.png", "a.png", ".hidden/3.png", "b/.4.png"), ROWS, strict=False
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(row["photo"][0])
+    (tmp_path / "b" / "notes.md").write_text("no image")
+    found = answers(ask(pushed.image, "--json", "--top-k", "2", tmp_path))
+    sources = [str(tmp_path / name) for name in ("a.png", "b/1.png", "b/2.PNG")]
+    logits = served(pushed.image, [ROWS[2], ROWS[1], ROWS[0]])
+    assert_answered(found, softmax(logits, axis=1), sources)
+    assert {guess["class"] for each in found for guess in each["top"]} == {"no", "yes"}
 
 
 @pytest.mark.parametrize(
@@ -133,22 +155,18 @@ def test_integers_are_turned_back_into_logits(run):
         ((8, 8), "RGBA", "png"),
         ((100, 50), "P", "png"),
         ((3, 5), "1", "png"),
-        ((16, 16), "I;16", "png"),
-        ((30, 30), "LA", "png"),
+        ((30, 30), "LA", "webp"),
+        ((30, 30), "CMYK", "jpg"),
     ],
     ids=str,
 )
 def test_any_size_and_mode_becomes_the_same_pixels_in_both_formats(
-    run, tmp_path, size, mode, suffix
+    pushed, tmp_path, size, mode, suffix
 ):
     pixels = np.random.default_rng(1).integers(0, 256, (*size[::-1], 3), np.uint8)
-    picture = Image.fromarray(pixels)
     file = tmp_path / f"picture.{suffix}"
-    if mode == "I;16":
-        Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(file)
-    else:
-        picture.convert(mode).save(file)
-    one, other = answers(ask(run.pushed, "--json", "--top-k", "10", file))
+    Image.fromarray(pixels).convert(mode).save(file)
+    one, other = answers(ask(pushed.image, "--json", "--top-k", "2", file))
     assert [guess["index"] for guess in one["top"]] == [guess["index"] for guess in other["top"]]
     np.testing.assert_allclose(
         [guess["probability"] for guess in one["top"]],
@@ -157,21 +175,205 @@ def test_any_size_and_mode_becomes_the_same_pixels_in_both_formats(
     )
 
 
-def test_table(run):
-    images = [run.images / "003.png", run.images / "001.png"]
-    result = ask(run.output, "--top-k", "2", *images)
+def test_an_image_inside_json(pushed, tmp_path):
+    import base64
+
+    image = tmp_path / "one.png"
+    image.write_bytes(ROWS[0]["photo"][0])
+    file = tmp_path / "one.jsonl"
+    encoded = base64.b64encode(ROWS[0]["photo"][0]).decode()
+    file.write_text(json.dumps({"photo": {"b64": encoded}}) + "\n" + '{"photo": "one.png"}\n')
+    found = answers(ask(pushed.image, "--json", "--format", "tflite", image, file))
+    assert len({json.dumps(each["top"]) for each in found}) == 1 and len(found) == 3
+
+
+def test_table_of_answers(pushed, tmp_path):
+    for at in (0, 1):
+        (tmp_path / f"{at}.png").write_bytes(ROWS[at]["photo"][0])
+    result = ask(pushed.image, "--top-k", "2", tmp_path / "1.png", tmp_path / "0.png")
     assert (result.exit_code, result.stderr) == (0, "")
     first, second, blank, *table = result.stdout.splitlines()
-    assert first == f"saved_model: {run.pushed / 'saved_model' / run.newest}"
-    assert second == f"tflite float32: {run.pushed / 'tflite' / run.newest / 'model.tflite'}"
+    (version,) = (path.name for path in (pushed.image / "tflite").iterdir())
+    assert first == f"saved_model: {pushed.image / 'saved_model' / version}"
+    assert second == f"tflite float32: {pushed.image / 'tflite' / version / 'model.tflite'}"
     assert blank == ""
-    assert table[0].split() == ["image", "format", "class", "probability"]
+    assert table[0].split() == ["example", "format", "class", "probability"]
     named = [line.split()[0] for line in table[2:] if not line.startswith(" ")]
-    assert named == [str(image) for image in images]
+    assert named == [str(tmp_path / "1.png"), str(tmp_path / "0.png")]
     assert len(table[2:]) == 2 * 2 * 2
-    guess = ["digit", str(run.probabilities[3].argmax()), f"{run.probabilities[3].max():.4f}"]
+    probabilities = softmax(served(pushed.image, [ROWS[1]]), axis=1)[0]
+    guess = [("no", "yes")[probabilities.argmax()], f"{probabilities.max():.4f}"]
     assert table[2].split()[1:] == ["saved_model", *guess]
     assert table[4].split() == ["tflite", "float32", *guess]
+
+
+def test_table_of_values(pushed, tmp_path):
+    file = write_json_lines(tmp_path / "rows.jsonl", ROWS[:1], TABLE)
+    result = ask(pushed.table, "--format", "tflite", file)
+    _, _, header, _, row = result.stdout.splitlines()
+    assert header.split() == ["example", "format", "value"]
+    value = f"{served(pushed.table, ROWS[:1])[0, 0]:.6g}"
+    assert row.split() == [f"{file}:1", "tflite", "float32", value]
+
+
+# -- what is wrong with the files --
+
+
+def bad_csv(tmp_path, text, **options):
+    file = tmp_path / "bad.csv"
+    file.write_text(text, **options)
+    return file
+
+
+HEADER = "score,petal length (cm),zip\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", ": must have a header with the names of the columns, but is empty"),
+        ("age,score\n1,2\n", " line 2, column petal length (cm): is missing; there are age, score"),
+        (f"{HEADER},1,2\n", " line 2, column score: is missing, and every example must have it"),
+        (
+            f"{HEADER}0,1,2\n0,two,2\n",
+            " line 3, column petal length (cm): must be a number, got 'two'",
+        ),
+        (f"{HEADER}0,1,2.5\n", " line 2, column zip: must be an integer, got '2.5'"),
+        (f"{HEADER}0,1\n", " line 2: must have 3 cells as the header, got 2"),
+        (f'{HEADER}0,1,"2\n', " line 2: unexpected end of data"),
+    ],
+)
+def test_a_bad_table(pushed, tmp_path, text, problem):
+    file = bad_csv(tmp_path, text)
+    line, *_ = errors(ask(pushed.table, file), 2)
+    assert line.startswith(f"FILE: {file}{problem}")
+
+
+def test_a_table_of_another_encoding(pushed, tmp_path):
+    file = bad_csv(tmp_path, "score,petal length (cm),zip,city\n0,1,2,Genève\n", encoding="latin-1")
+    (line,) = errors(ask(pushed.table, file), 2)
+    assert line == f"FILE: {file} is not UTF-8 (invalid continuation byte); save it as UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"review": "good"', " line 2: must be one JSON object (Expecting "),
+        ("[1, 2]", " line 2: must be one JSON object, got [1, 2]"),
+        ('{"review": 3}', " line 2, column review: must be a string, got 3"),
+        ('{"review": ["a", "b"]}', " line 2, column review: must be one value, got 2"),
+    ],
+)
+def test_bad_json_lines(pushed, tmp_path, text, problem):
+    file = tmp_path / "bad.jsonl"
+    file.write_text('{"review": "fine"}\n' + text + "\n")
+    (line,) = errors(ask(pushed.text, file), 2)
+    assert line.startswith(f"FILE: {file}{problem}")
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("1e30", "must be an integer, got 1e+30"),
+        ("true", "must be an integer, got True"),
+        ('"1_0"', "must be an integer, got '1_0'"),
+        ("2.5", "must be an integer, got 2.5"),
+        ("[1]", None),
+        ("12.0", None),
+    ],
+)
+def test_integers_in_json(pushed, tmp_path, value, problem):
+    file = tmp_path / "one.jsonl"
+    file.write_text('{"score": 1, "petal length (cm)": 3, "zip": ' + value + "}\n")
+    result = ask(pushed.table, "--format", "tflite", "--json", file)
+    if problem is None:
+        assert len(answers(result)) == 1
+    else:
+        assert errors(result, 2) == [f"FILE: {file} line 1, column zip: {problem}"]
+
+
+def test_every_bad_file_is_named_and_none_answered(pushed, tmp_path):
+    good, notes, cut = tmp_path / "good.png", tmp_path / "notes.md", tmp_path / "cut.png"
+    good.write_bytes(ROWS[0]["photo"][0])
+    notes.write_text("no image")
+    cut.write_bytes(good.read_bytes()[:90])
+    empty, none = tmp_path / "empty", tmp_path / "none.png"
+    empty.mkdir()
+    found = errors(ask(pushed.image, good, notes, cut, empty, none), 2)
+    assert found[0].startswith(f"FILE: {notes}: not a PNG, JPEG, WebP, BMP or GIF file (8 bytes)")
+    assert found[1].startswith(f"FILE: {empty} must have image files (.png, ")
+    assert found[2] == f"FILE: {none} cannot be read (No such file or directory)"
+
+
+def test_a_file_that_is_not_enough(pushed, tmp_path):
+    image, text = tmp_path / "one.png", tmp_path / "one.txt"
+    image.write_bytes(ROWS[0]["photo"][0])
+    text.write_text("good")
+    first, second = errors(ask(pushed.table, image, text), 2)
+    takes = "alone cannot be asked, for the model takes age, city, income, petal length (cm), "
+    assert first.startswith(f"FILE: {image}: an image {takes}")
+    assert second.startswith(f"FILE: {text}: lines of text {takes}")
+
+
+def test_an_image_that_goes_away_meanwhile(pushed, tmp_path):
+    """What was answered before it is kept; then one line says why it ends."""
+    for at in range(BATCH_SIZE + 3):
+        (tmp_path / f"{at:03}.png").write_bytes(ROWS[0]["photo"][0])
+    batches = predict(find_models(str(pushed.image), "tflite"), [tmp_path], 1)
+    assert len(next(batches)) == BATCH_SIZE
+    (tmp_path / f"{BATCH_SIZE + 2:03}.png").unlink()
+    with pytest.raises(UserError, match=rf"{BATCH_SIZE + 2:03}\.png cannot be read .* until all"):
+        list(batches)
+
+
+def test_a_table_is_answered_without_tensorflow(pushed, tmp_path):
+    file = write_json_lines(tmp_path / "rows.jsonl", ROWS[4:6], ["review"])
+    code = """
+import sys
+from pathlib import Path
+from modules.predict.prediction import predict
+from modules.predict.pushed_models import find_models
+models = find_models(sys.argv[1], "tflite")
+print(len(next(predict(models, [Path(sys.argv[2])], 1))))
+print(*{"tensorflow", "tfx", "keras", "apache_beam", "tensorflow_transform"} & set(sys.modules))
+"""
+    command = [sys.executable, "-c", code, str(pushed.text), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["2", ""]
+
+
+# -- which model is asked --
+
+
+@pytest.fixture(scope="module")
+def run(image_graph, tmp_path_factory):
+    """Two pushed versions, the older one with int8, the newest with float32 and int8."""
+    output = tmp_path_factory.mktemp("run")
+    serving_dir, exported = export(image_graph, output, ["float32", "int8"])
+    older, newest = (
+        push_exported(serving_dir, exported, variants, str(output / "pushed"))
+        for variants in (["int8"], ["float32", "int8"])
+    )
+    image = output / "one.png"
+    image.write_bytes(ROWS[0]["photo"][0])
+    return SimpleNamespace(
+        output=output,
+        pushed=output / "pushed",
+        older=str(older.version),
+        newest=str(newest.version),
+        image=image,
+    )
+
+
+@pytest.fixture
+def copied(run, tmp_path):
+    """A copy of the pushed directory, to be damaged."""
+    return Path(shutil.copytree(run.pushed, tmp_path / "pushed"))
+
+
+def change_manifest(version, **changes):
+    file = version / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def test_places_that_a_model_can_be_named_by(run, monkeypatch):
@@ -186,7 +388,7 @@ def test_places_that_a_model_can_be_named_by(run, monkeypatch):
     monkeypatch.chdir(run.pushed / "saved_model" / run.older)
     assert formats_and_versions(".") == [("saved_model", run.older)]
     (model,) = find_models("../../tflite/../tflite/" + run.older)
-    assert (model.version, model.file.variant) == (run.older, "int8")
+    assert (model.version, model.variant) == (run.older, "int8")
 
 
 def test_numbers_decide_which_version_is_the_newest(run, copied):
@@ -196,54 +398,39 @@ def test_numbers_decide_which_version_is_the_newest(run, copied):
     assert [model.version for model in find_models(str(copied))] == [run.newest] * 2
 
 
-def test_a_saved_model_without_a_manifest_answers_with_class_numbers(run, copied):
-    shutil.rmtree(copied / "tflite")
-    (answer,) = answers(ask(copied, "--json", "--top-k", "1", run.images / "004.png"))
-    (guess,) = answer["top"]
-    chosen = int(run.probabilities[4].argmax())
-    assert (guess["class"], guess["index"]) == (str(chosen), chosen)
-
-
-def test_an_image_that_only_the_graph_refuses(run, copied, tmp_path):
-    """Without a manifest nothing says beforehand that the model takes gray pixels."""
-    shutil.rmtree(copied / "tflite")
-    file = tmp_path / "print.jpg"
-    Image.new("CMYK", (8, 8), (10, 20, 30, 40)).save(file)
-    (line,) = errors(ask(copied, run.images / "000.png", file), 1)
-    start = f"one of the images from {run.images / '000.png'} to {file} cannot be answered (jpeg::"
-    assert line.startswith(start)
-
-
-def test_one_format_alone(run):
-    image = run.images / "000.png"
-    (answer,) = answers(ask(run.output, "--json", "--format", "saved_model", image))
+def test_one_format_or_variant_alone(run):
+    (answer,) = answers(ask(run.output, "--json", "--format", "saved_model", run.image))
     assert answer["format"] == "saved_model"
     version = run.pushed / "tflite" / run.newest
-    (line,) = errors(ask(version, "--format", "saved_model", image), 2)
+    (line,) = errors(ask(version, "--format", "saved_model", run.image), 2)
     assert line == f"--format saved_model: {version} has only tflite"
-
-
-def test_more_classes_than_there_are(run):
-    (answer, _) = answers(ask(run.output, "--json", "--top-k", "99", run.images / "000.png"))
-    assert len(answer["top"]) == 10
-
-
-def test_unknown_variant(run):
-    image = run.images / "000.png"
-    (line,) = errors(ask(run.output, "--variant", "float16", image), 2)
+    _, other = answers(ask(run.output, "--json", "--variant", "int8", run.image))
+    assert other["variant"] == "int8"
+    assert abs(other["top"][0]["probability"] - answer["top"][0]["probability"]) < 0.05
+    (line,) = errors(ask(run.output, "--variant", "float16", run.image), 2)
     assert line.startswith("--variant must be one of float32, int8 in ")
-    (line,) = errors(ask(run.output, "--variant", "int8", "--format", "saved_model", image), 2)
+    (line,) = errors(ask(run.output, "--variant", "int8", "--format", "saved_model", run.image), 2)
     assert line.startswith("--variant int8: only TFLite has variants")
 
 
 def test_a_changed_file_is_not_asked(run, copied):
     file = copied / "tflite" / run.newest / "model.tflite"
     file.write_bytes(file.read_bytes() + b"\0")
-    (line,) = errors(ask(copied, run.images), 1)
+    (line,) = errors(ask(copied, run.image), 1)
     assert line.startswith(
         f"{file} must be the file that its manifest describes, but its sha256 is"
     )
-    assert answers(ask(copied, "--json", "--variant", "int8", run.images / "000.png"))
+    assert answers(ask(copied, "--json", "--variant", "int8", run.image))
+
+
+def test_a_changed_vocabulary_is_not_used(pushed, tmp_path):
+    copied = Path(shutil.copytree(pushed.text, tmp_path / "pushed"))
+    (file,) = copied.glob("tflite/*/vocabulary_review.txt")
+    file.write_text("other\n")
+    lines = tmp_path / "one.txt"
+    lines.write_text("good\n")
+    (line,) = errors(ask(copied, "--format", "tflite", lines), 1)
+    assert line.startswith(f"{file} must be the file that its manifest describes")
 
 
 @pytest.mark.parametrize(
@@ -260,90 +447,49 @@ def test_a_changed_file_is_not_asked(run, copied):
 def test_a_damaged_manifest(run, copied, changes, reason):
     version = copied / "tflite" / run.newest
     change_manifest(version, **changes)
-    (line,) = errors(ask(copied, run.images), 1)
+    (line,) = errors(ask(copied, run.image), 1)
     assert line.startswith(f"{version / 'manifest.json'} is not a manifest ({reason}")
 
 
-def test_manifests_that_are_no_json_or_gone(run, copied):
-    manifest = copied / "tflite" / run.newest / "manifest.json"
-    manifest.write_text("{")
-    (line,) = errors(ask(manifest.parent, run.images), 1)
-    assert line.startswith(f"{manifest} is not a manifest (Invalid JSON: ")
-    manifest.unlink()
-    (line,) = errors(ask(manifest.parent, run.images), 1)
-    assert line == f"{manifest} is missing; push the model again"
-
-
-def test_labels_that_do_not_fit_the_model(run, copied):
+def test_manifests_that_say_too_little(run, copied):
     version = copied / "tflite" / run.newest
-    change_manifest(version, labels=["yes", "no"])
-    (line,) = errors(ask(version, run.images), 1)
-    assert "a logit for each of 2 labels out, but model.tflite has " in line
-    (line,) = errors(ask(copied / "saved_model" / run.newest, run.images), 1)
+    change_manifest(version, preprocessing=None, schema_version=2)
+    (line,) = errors(ask(version, run.image), 1)
+    assert line.startswith(f"{version} has a manifest of schema 2, which does not say what a raw")
+    change_manifest(version, preprocessing={"spec": {"a": 1}, "raw": {}, "vocabularies": {}})
+    (line,) = errors(ask(version, run.image), 1)
+    assert "has a specification that cannot be read (inputs: Field required)" in line
+    (version / "manifest.json").write_text("{")
+    (line,) = errors(ask(version, run.image), 1)
+    assert line.startswith(f"{version}/manifest.json is not a manifest (Invalid JSON: ")
+    shutil.rmtree(copied / "tflite")
+    (line,) = errors(ask(copied, run.image), 1)
+    assert line == f"{copied}/tflite/{run.newest}/manifest.json is missing; push the model again"
+
+
+def test_an_output_that_does_not_fit_the_manifest(run, copied):
+    version = copied / "tflite" / run.newest
+    preprocessing = json.loads((version / "manifest.json").read_text())["preprocessing"]
+    preprocessing["spec"]["output"] |= {"size": 3, "classes": ["a", "b", "c"]}
+    change_manifest(version, preprocessing=preprocessing)
+    (line,) = errors(ask(version, run.image), 1)
     assert line.endswith(
-        f"answers with 10 classes, but the manifest of version {run.newest} names 2; push the "
-        "model again"
+        f"answers 2 numbers, but the manifest of version {run.newest} says 3; push the model again"
     )
 
 
 def test_a_saved_model_that_cannot_be_loaded(run, copied):
     broken = copied / "saved_model" / run.newest
     (broken / "saved_model.pb").write_bytes(b"no protocol buffer")
-    (line,) = errors(ask(broken, run.images), 1)
+    (line,) = errors(ask(broken, run.image), 1)
     assert line.startswith(f"{broken / 'saved_model.pb'} must be the file that its manifest desc")
-    shutil.rmtree(copied / "tflite")  # with the manifest
-    (line,) = errors(ask(broken, run.images), 1)
-    assert line.startswith(f"{broken} cannot be loaded (") and line.endswith("push the model again")
 
 
-def test_every_bad_file_is_named_and_none_answered(run, tmp_path):
-    text, cut = tmp_path / "notes.txt", tmp_path / "cut.png"
-    text.write_text("no image")
-    cut.write_bytes((run.images / "000.png").read_bytes()[:90])
-    found = errors(ask(run.output, run.images, text, cut), 2)
-    assert [line.split(": ")[1] for line in found] == [str(text), str(cut)]
-    assert "not a PNG or JPEG file (8 bytes)" in found[0]
-    assert "the image cannot be decoded (Invalid PNG data, size 90)" in found[1]
-
-
-def test_an_image_that_goes_away_meanwhile(run, tmp_path):
-    """What was answered before it is kept; then one line says why it ends."""
-    folder = Path(shutil.copytree(run.images, tmp_path / "images"))
-    images = find_images([folder])
-    batches = predict(find_models(str(run.output), "tflite"), images, 1)
-    assert len(next(batches)) == BATCH_SIZE
-    images[-1].unlink()
-    with pytest.raises(UserError, match=r"No such file .*039\.png"):
-        next(batches)
-
-
-def test_pixels_for_tflite_are_those_of_transform(transformed_digits, run, tmp_path):
-    """The serving signature has Transform's own graph in it: it must see the same image."""
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8))
-    picture.save(tmp_path / "picture.png")
-    from modules.data.preprocessing import IMAGE, image_pixels
-
-    encoded = (tmp_path / "picture.png").read_bytes()
-    layer = tft.TFTransformOutput(transformed_digits.graph_dir).transform_features_layer()
-    raw = layer({IMAGE: tf.constant([[encoded]])})[IMAGE].numpy().item()
-    np.testing.assert_array_equal(
-        image_pixels(encoded, (8, 8, 1)).numpy(), np.frombuffer(raw, np.uint8).reshape(8, 8, 1)
-    )
-
-
-def test_directories_are_searched_at_any_depth(tmp_path):
-    for name in ("b/2.PNG", "b/1.jpeg", "a.jpg", "b/notes.txt", ".hidden/3.png", "b/.4.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in find_images([tmp_path])]
-    assert found == ["a.jpg", "b/1.jpeg", "b/2.PNG"]
-    named = [tmp_path / "b" / "notes.txt", tmp_path / "a.jpg"]
-    assert find_images(named) == named
-
-
-def test_color_is_what_the_model_takes_not_what_the_file_has(tmp_path):
-    cmyk = tmp_path / "print.jpg"
-    Image.new("CMYK", (8, 8), (10, 20, 30, 40)).save(cmyk)
-    check_images([cmyk], 3)
-    with pytest.raises(ConfigError, match=r"print\.jpg: the image cannot be decoded"):
-        check_images([cmyk], 1)
+def test_what_the_users_own_function_makes_is_asked_as_saved_model(run, copied):
+    for version in (copied / "tflite" / run.newest, copied / "tflite" / run.older):
+        preprocessing = json.loads((version / "manifest.json").read_text())["preprocessing"]
+        preprocessing["spec"]["features"] = {}
+        change_manifest(version, preprocessing=preprocessing)
+    assert {each["format"] for each in answers(ask(copied, "--json", run.image))} == {"saved_model"}
+    (line,) = errors(ask(copied, "--format", "tflite", run.image), 2)
+    assert "takes what the preprocessing_fn of the run makes of an example" in line

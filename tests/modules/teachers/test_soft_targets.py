@@ -8,7 +8,6 @@ from example_files import write_examples
 from image_data import image_spec
 from scipy.special import softmax
 from small_models import build
-from small_models import build
 
 from modules.data.augmentation import augment
 from modules.data.examples import ExampleData, Order, View
