@@ -1,5 +1,7 @@
 """Shared by the tests of the modules: the real digits, and Transform run in memory on them."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
@@ -34,21 +36,18 @@ def transformed_digits(digits_dataset, tmp_path_factory):
     """The first 200 digits as ExampleGen writes them, through Transform."""
     from transforming import transform
 
-    from modules.data.sources.digits import Digits
+    from modules.data.sources.digits import digits
     from modules.data.splits import example_id
 
-    source = Digits()
-    rows = []
-    for item in source.items()[:200]:
-        image = source.read(item.name)
-        rows.append(
-            {
-                "image": image,
-                "label": item.label,
-                "class_name": source.labels[item.label].encode(),
-                "example_id": example_id(image),
-            }
-        )
+    rows = [
+        {
+            "image": image,
+            "label": label,
+            "class_name": str(label).encode(),
+            "example_id": example_id(image),
+        }
+        for image, label in islice(digits(), 200)
+    ]
     return transform(rows, DataSettings(), digits_dataset, tmp_path_factory.mktemp("digits"))
 
 
