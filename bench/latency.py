@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from small_models import class_output, image_input
+from records import IMAGE, image_spec
 
 from modules.export import tflite
 from modules.export.runtimes import LITERT, Examples, ModelFile
@@ -39,7 +39,7 @@ from modules.settings import LatencySettings, ModelSettings
 
 ROOT = Path(__file__).parent
 PRESET = ROOT.parent / "pipeline" / "presets" / "digits.yaml"
-SHAPE, CLASSES = (8, 8, 1), 10
+SHAPE = (8, 8, 1)
 CONFIDENCE = 0.95
 WAY = "litert_batch_1"
 
@@ -75,14 +75,14 @@ def main() -> None:
 
 def export(directory: Path, pixels: np.ndarray) -> list[ModelFile]:
     """float32 TFLite files of the preset's two models."""
-    preset = yaml.safe_load(PRESET.read_text())
+    preset, spec = yaml.safe_load(PRESET.read_text()), image_spec(SHAPE, classes=10)
     files = []
     for role in ("teacher", "student"):
         chosen = preset[role]
         settings = ModelSettings(model=chosen["model"], parameters=chosen["parameters"])
-        model = zoo.build_model(settings, image_input(SHAPE), class_output(CLASSES))
+        model = zoo.build_model(settings, spec.by_name, spec.output)
         path = directory / f"{role}.tflite"
-        path.write_bytes(tflite.convert(model, "float32", pixels))
+        path.write_bytes(tflite.convert(model, "float32", {IMAGE: pixels}, spec.output))
         files.append(ModelFile(role, LITERT, str(path)))
     return files
 
@@ -110,7 +110,7 @@ def measure(
 ) -> dict[str, Any]:
     """One run: the speed-up by way, and the A/A control."""
     started = time.perf_counter()
-    with TimingProcesses(files, Examples(pixels), settings, seed, log_dir) as processes:
+    with TimingProcesses(files, Examples({IMAGE: pixels}), settings, seed, log_dir) as processes:
         found = processes.measure()
     seconds = time.perf_counter() - started
     return {

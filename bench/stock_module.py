@@ -13,6 +13,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx_bsl.public import tfxio
 
+from modules.data.spec import InputSpec, OutputSpec
 from modules.models import zoo
 from modules.settings import ModelSettings
 
@@ -41,10 +42,12 @@ def run_fn(fn_args: Any) -> None:
         )
         schema = transform.transformed_metadata.schema
         return fn_args.data_accessor.tf_dataset_factory(files, options, schema).map(
-            lambda features, labels: (tf.cast(features[IMAGE], tf.uint8), labels)
+            lambda features, labels: ({IMAGE: tf.cast(features[IMAGE], tf.uint8)}, labels)
         )
 
-    model = zoo.build_model(settings, tuple(config["shape"]), config["classes"])
+    image = InputSpec(name=IMAGE, kind="image", feature=IMAGE, shape=config["shape"], dtype="uint8")
+    output = OutputSpec(task="classification", size=config["classes"])
+    model = zoo.build_model(settings, {IMAGE: image}, output)
     train = settings.train
     model.compile(
         keras.optimizers.AdamW(train.learning_rate, weight_decay=train.weight_decay),
@@ -69,7 +72,7 @@ def run_fn(fn_args: Any) -> None:
     def serve(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         raw = tf.io.parse_example(examples, {IMAGE: tf.io.FixedLenFeature([1], tf.string)})
         pixels = tf.cast(module.transform(raw)[IMAGE], tf.uint8)
-        return {"probabilities": tf.nn.softmax(model(pixels, training=False))}
+        return {"probabilities": tf.nn.softmax(model({IMAGE: pixels}, training=False))}
 
     module.serve = serve
     tf.saved_model.save(module, fn_args.serving_model_dir, signatures={"serving_default": serve})

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from records import Record, write_records
+from records import IMAGE, Record, image_spec, write_records
 
 from modules.data.examples import ExampleData
 from modules.data.sources.digits import digits
@@ -25,7 +25,7 @@ from modules.teachers import cache, soft_targets
 
 # A larger validation part than usual: options are chosen on it.
 DATA = DataSettings(validation_fraction=0.25)
-CLASSES = 10
+SPEC = image_spec((8, 8, 1), 10)
 _EXAMPLES, _EVALUATION, _TEACHER, _SOFT_TARGETS = "train.gz", "eval.npz", "teacher", "soft_targets"
 
 
@@ -56,12 +56,14 @@ def prepare(directory: Path, teacher_settings: ModelSettings) -> dict[str, Any]:
             held_out.append((pixels, label))
         else:
             records.append((pixels.tobytes(), label, identity))
-    data = ExampleData([write_records(directory / _EXAMPLES, records)], DATA)
+    data = ExampleData([write_records(directory / _EXAMPLES, records)], SPEC, DATA)
     pixels, labels = zip(*held_out, strict=True)
     evaluation = np.stack(pixels), np.array(labels)
     np.savez(directory / _EVALUATION, *evaluation)
     teacher = _train(Task(teacher_settings, None, seed=7), data, [])
-    storage.save_model(teacher, teacher_settings, DATA.input_shape, str(directory / _TEACHER))
+    storage.save_model(
+        teacher, teacher_settings, SPEC.by_name, SPEC.output, str(directory / _TEACHER)
+    )
     soft_targets.compute(
         [teacher],
         data,
@@ -84,9 +86,9 @@ class _Bench:
 
     def __init__(self, directory: Path):
         files = [str(directory / _EXAMPLES)]
-        self.plain = ExampleData(files, DATA)
+        self.plain = ExampleData(files, SPEC, DATA)
         answers = cache.SoftTargetCache(str(directory / _SOFT_TARGETS))
-        self.cached = ExampleData(files, DATA, answers)
+        self.cached = ExampleData(files, SPEC, DATA, answers)
         self.teacher = storage.load_model(str(directory / _TEACHER))
         self.validation = _validation(self.plain)
         self.evaluation_file = directory / _EVALUATION
@@ -119,7 +121,7 @@ def run(task: Task) -> float:
 
 def _train(task: Task, data: ExampleData, teachers: list[keras.Model]) -> keras.Model:
     keras.utils.set_random_seed(task.seed)
-    model = zoo.build_model(task.model, DATA.input_shape, CLASSES)
+    model = zoo.build_model(task.model, SPEC.by_name, SPEC.output)
     if task.distill is None:
         distiller = Distiller(None, model, methods=())
     else:
@@ -131,7 +133,7 @@ def _train(task: Task, data: ExampleData, teachers: list[keras.Model]) -> keras.
 
 def _validation(data: ExampleData) -> tuple[np.ndarray, np.ndarray]:
     """Pixels and labels of the validation part."""
-    batches = [(pixels.numpy(), y["label"].numpy()) for pixels, y in data.validation(256)]
+    batches = [(inputs[IMAGE].numpy(), y["label"].numpy()) for inputs, y in data.validation(256)]
     pixels, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     return pixels, labels
 
@@ -139,5 +141,5 @@ def _validation(data: ExampleData) -> tuple[np.ndarray, np.ndarray]:
 def _accuracy(model: keras.Model, split: tuple[np.ndarray, np.ndarray]) -> float:
     """Share of a split that is classified rightly."""
     pixels, labels = split
-    logits = keras.ops.convert_to_numpy(model(pixels, training=False))
+    logits = keras.ops.convert_to_numpy(model({IMAGE: pixels}, training=False))
     return float((logits.argmax(-1) == labels).mean())

@@ -233,9 +233,8 @@ def _best(rows: list[Choice]) -> Choice:
 def measure(train: Trainer, chosen: dict[str, Choice], seeds: list[int]) -> dict[str, Any]:
     """The eval split's only use."""
     accuracies = train.accuracies(list(chosen.values()), seeds, evaluate=True)
-    student = zoo.build_model(
-        train.model(chosen[ALONE]), students.DATA.input_shape, students.CLASSES
-    )
+    spec = students.SPEC
+    student = zoo.build_model(train.model(chosen[ALONE]), spec.by_name, spec.output)
     return {
         "student_parameters": student.count_params(),
         "seeds": seeds,

@@ -30,9 +30,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from records import Record, write_records
+from records import Record, image_spec, write_records
 from sections import replace_section
-from small_models import class_output, image_input
 from tabulate import tabulate
 
 from modules.data.examples import ExampleData, Order
@@ -40,16 +39,12 @@ from modules.distill import training
 from modules.distill.distiller import Distiller
 from modules.judge import evidence
 from modules.models import zoo
-from modules.settings import (
-    AugmentSettings,
-    DataSettings,
-    ModelSettings,
-    TrainSettings,
-)
+from modules.settings import AugmentSettings, DataSettings, ModelSettings, TrainSettings
 from modules.teachers import cache, soft_targets
 
 ROOT = Path(__file__).parent
 SHAPE, CLASSES, BATCH = (32, 32, 3), 10, 64
+SPEC = image_spec(SHAPE, CLASSES)
 TEACHERS = {
     "resnet20": ModelSettings(
         model="resnet_small", parameters={"widths": [16, 32, 64], "blocks": 3}
@@ -110,15 +105,15 @@ def random_records(count: int) -> Iterator[Record]:
 
 def measure(settings: ModelSettings, files: list[str], directory: Path, rounds: int) -> Any:
     """Examples per second of every way with one teacher, and the ratios."""
-    data_settings = DataSettings(image_size=SHAPE[0], channels=3, validation_fraction=0.02)
-    teacher = zoo.build_model(settings, image_input(SHAPE), class_output(CLASSES))
-    plain = ExampleData(files, data_settings)
+    data_settings = DataSettings(validation_fraction=0.02)
+    teacher = zoo.build_model(settings, SPEC.by_name, SPEC.output)
+    plain = ExampleData(files, SPEC, data_settings)
     started = time.perf_counter()
     soft_targets.compute(
         [teacher], plain, soft_targets.Request(0, AugmentSettings(), 0), str(directory)
     )
     once = time.perf_counter() - started
-    cached = ExampleData(files, data_settings, cache.SoftTargetCache(str(directory)))
+    cached = ExampleData(files, SPEC, data_settings, cache.SoftTargetCache(str(directory)))
     ways = {
         "student_alone": student_alone(plain),
         "cached": ours(cached, []),
@@ -165,7 +160,7 @@ def ratio(values: np.ndarray) -> dict[str, float]:
 def student() -> keras.Model:
     """The same first weights in every way."""
     keras.utils.set_random_seed(0)
-    return zoo.build_model(STUDENT, image_input(SHAPE), class_output(CLASSES))
+    return zoo.build_model(STUDENT, SPEC.by_name, SPEC.output)
 
 
 def epochs_of(data: ExampleData) -> tf.data.Dataset:
@@ -182,7 +177,7 @@ def student_alone(data: ExampleData) -> Way:
         metrics=["accuracy"],
         **BEST,
     )
-    return model, epochs_of(data).map(lambda pixels, y: (pixels, y["label"]))
+    return model, epochs_of(data).map(lambda inputs, y: (inputs, y["label"]))
 
 
 def ours(data: ExampleData, teachers: list[keras.Model]) -> Way:
@@ -208,7 +203,7 @@ def keras_distillation(data: ExampleData, teacher: keras.Model, options: dict[st
         metrics=["accuracy"],
         **options,
     )
-    return distiller, epochs_of(data).map(lambda pixels, y: (pixels, y["label"]))
+    return distiller, epochs_of(data).map(lambda inputs, y: (inputs, y["label"]))
 
 
 def table(results: dict[str, Any]) -> str:

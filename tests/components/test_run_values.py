@@ -86,7 +86,8 @@ def test_images_are_read_where_the_run_says(tmp_path: Path) -> None:
     component = example_gen(settings, code_digest(), {"data_path": later})
     assert component.exec_properties["input_base"] is later
     given = {**component.exec_properties, "input_base": "gs://bucket/images"}
-    assert unpack_settings(given) == settings.model_copy(update={"path": "gs://bucket/images"})
+    moved = settings.model_copy(update={"path": "gs://bucket/images"})
+    assert unpack_settings(given) == (moved, None)
 
 
 def test_a_folder_that_a_run_will_name_is_not_looked_for_now() -> None:

@@ -1,6 +1,6 @@
 """Shared by the tests of the modules: the real digits, and Transform run in memory on them."""
 
-import itertools
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def transformed_digits(digits_dataset, tmp_path_factory):
             "class_name": str(label).encode(),
             "example_id": example_id(image),
         }
-        for image, label in itertools.islice(digits(), 200)
+        for image, label in islice(digits(), 200)
     ]
     return transform(rows, DataSettings(), digits_dataset, tmp_path_factory.mktemp("digits"))
 

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from image_data import image_spec
 
 from modules.data.eval_split import EvalSplit, common_order, texts
 from modules.errors import ConfigError
 from modules.settings import DataSettings
 
-DATA = DataSettings(image_size=2, channels=1)
+SPEC = image_spec(2, classes=3)
 # (id, label, light); the first two images are equal.
 ROWS = [("b", 1, "day"), ("b", 0, "night"), ("a", 2, "day"), ("c", 0, "dusk"), ("d", 1, "day")]
 TRANSFORMED_ORDER = [3, 1, 4, 2, 0]
@@ -59,7 +60,7 @@ def split(tmp_path_factory):
     raw_files = [write(directory / "raw-0", raw[:2]), write(directory / "raw-1", raw[2:])]
     write(directory / "transformed-0", transformed[:3])
     write(directory / "transformed-1", transformed[3:])
-    return EvalSplit(raw_files, [str(directory / "transformed-*")], DATA, ("x", "y", "z"))
+    return EvalSplit(raw_files, [str(directory / "transformed-*")], SPEC, DataSettings())
 
 
 def of_all(batches, name):
@@ -67,7 +68,7 @@ def of_all(batches, name):
 
 
 def test_both_orders_lead_to_the_same_one(split):
-    raw, transformed = list(split.serialized()), list(split.pixels())
+    raw, transformed = list(split.serialized()), list(split.tensors())
     labels, ids = of_all(raw, "labels"), of_all(raw, "ids")
     assert labels.tolist() == [label for _, label, _ in ROWS]
     order = common_order(ids, labels)
@@ -75,7 +76,8 @@ def test_both_orders_lead_to_the_same_one(split):
     assert b"".join(ids[order]).decode() == "abbcd"
     of_pixels = common_order(of_all(transformed, "ids"), of_all(transformed, "labels"))
     assert of_all(transformed, "labels")[of_pixels].tolist() == [2, 0, 1, 0, 1]
-    shown = of_all(transformed, "examples")[of_pixels][:, 0, 0, 0]
+    pixels = np.concatenate([batch.examples["image"] for batch in transformed])
+    shown = pixels[of_pixels][:, 0, 0, 0]
     assert bytes(shown.tolist()).decode() == "abbcd"
 
 
@@ -98,7 +100,7 @@ def test_first_examples(split):
         for each in serialized
     ]
     assert images == [b"png b", b"png b"]
-    first = split.first_pixels(2)
+    (first,) = split.first_tensors(2).values()
     assert first.shape == (2, 2, 2, 1) and first.dtype == np.uint8
     assert first.tobytes() == pixels_of("c") + pixels_of("b")
 
