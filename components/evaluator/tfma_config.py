@@ -69,7 +69,9 @@ def tfma_config(
             *(config_pb2.SlicingSpec(feature_keys=features) for features in settings.slices),
         ],
         metrics_specs=[
-            config_pb2.MetricsSpec(metrics=[*_metrics(task, settings, output and output.size)])
+            config_pb2.MetricsSpec(
+                metrics=[*_metrics(task, settings, output.size if output else None)]
+            )
         ],
     )
 
