@@ -269,7 +269,7 @@ def predicted_values(report: Report, role: str) -> str | None:
         axes.set(xlabel="actual value", ylabel="predicted value", title=role.capitalize())
 
     description = f"Predicted against actual values of the {role}, {len(points)} examples."
-    return draw(f"values-{role}", description, paint, (230, 220))
+    return draw(f"values-{role}", description, paint, PANEL)
 
 
 def residuals(report: Report, role: str) -> str | None:
@@ -289,7 +289,7 @@ def residuals(report: Report, role: str) -> str | None:
         )
 
     description = f"Residuals of the {role} by predicted value, {len(points)} examples."
-    return draw(f"residuals-{role}", description, paint, (230, 220))
+    return draw(f"residuals-{role}", description, paint, PANEL)
 
 
 def curve(report: Report, role: str, metric: str) -> str | None:

@@ -70,7 +70,9 @@ def card_data(report: Report) -> ModelCardData:
     """The metadata: results of the student and of every variant that ships, on the eval split."""
     shown: list[tuple[str, Entry]] = [("SavedModel", report.student)]
     shown += [(report.title(name), report.variants[name]) for name in report.gate.tflite]
-    columns = [each for each in presentation(report.task).terminal if each.key != "loss"]
+    columns = [
+        each for each in presentation(report.task).terminal if each.key not in ("loss", "ece")
+    ]
     tag = pipeline_tag(report)
     return ModelCardData(
         model_name=report.name,

@@ -225,8 +225,8 @@ def _charts(report: Report) -> dict[str, Any]:
         ],
         "value_charts": [
             draw(report, role)
-            for draw in (charts.predicted_values, charts.residuals)
             for role in report.answer_curves
+            for draw in (charts.predicted_values, charts.residuals)
         ],
         "confusion_charts": [charts.confusion(report, role) for role in report.confusion],
         "reliability_charts": [charts.reliability(report, name) for name in report.models],

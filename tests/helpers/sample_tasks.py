@@ -13,9 +13,10 @@ from sample_report import sample_content
 from scipy.special import expit
 
 from modules.judge.evidence import Statistics
+from modules.judge.gate import build_report
 from modules.judge.schema import Evidence, Report
 from modules.measure.registry import metrics_of
-from modules.settings import Task
+from modules.settings import GateSettings, Task
 
 COUNT = 400
 NAMES: dict[Task, list[str]] = {
@@ -25,6 +26,11 @@ NAMES: dict[Task, list[str]] = {
 }
 NOISE = {"teacher": 0.35, "student": 0.6, "control": 0.8}
 VARIANT_NOISE = {"float32": 0.0, "float16": 0.01, "dynamic_range": 0.1, "int8": 0.6}
+GATES: dict[Task, dict[str, Any]] = {
+    "binary": {"min_roc_auc": 0.8, "max_roc_auc_drop": 0.05, "max_accuracy_drop": 0.1},
+    "multilabel": {"min_roc_auc": 0.7, "max_tflite_accuracy_drop": 0.03},
+    "regression": {"max_rmse": 70, "max_rmse_increase": 0.4, "max_tflite_rmse_increase": 0.1},
+}
 COSTS = ("parameters", "size_bytes", "latency", "latencies", "fresh")
 
 
@@ -56,7 +62,7 @@ def _slices(statistics: Statistics, answers: dict[str, Any]) -> list[dict[str, A
     found = []
     for at, site in enumerate(("north", "east", "south")):
         chosen = {role: each.select(np.arange(at, COUNT, 3)) for role, each in both.items()}
-        part = statistics.describe_slice({"site": site}, dict.fromkeys(both, {}), chosen)
+        part = statistics.describe_slice({"site": site}, {role: {} for role in both}, chosen)
         found.append(part.model_dump())
     return found
 
@@ -71,8 +77,9 @@ def task_report(task: Task) -> Report:
         costs = {key: entry[key] for key in COSTS}
         described = statistics.describe(answers[name], references, **costs).model_dump()
         entry |= {key: described[key] for key in described if key not in COSTS}
+    del content["gate"]
     checked = Evidence.model_validate(
-        {key: value for key, value in content.items() if key != "gate"}
+        content
         | {"task": task, "slices": [], "per_class": [], "confusion": {}, "disagreements": []}
     )
     both = {role: answers[role] for role in ("teacher", "student")}
@@ -84,33 +91,31 @@ def task_report(task: Task) -> Report:
     )
     ids = [f"{at:032x}" for at in range(COUNT)]
     differing = statistics.disagreements(ids, both["teacher"], both["student"], 6)
-    return Report.model_validate(
-        content
-        | {
-            "task": task,
-            "labels": NAMES[task],
-            "examples": {"eval": COUNT},
-            "comparison": comparison.model_dump(),
-            "per_class": [
-                each.model_dump()
-                for each in statistics.per_class(NAMES[task], both["teacher"], both["student"])
-            ],
-            "slices": _slices(statistics, answers),
-            "confusion": {
-                role: [cell.model_dump() for cell in cells]
-                for role, cells in statistics.confusion(both).items()
-            },
-            "reliability": {
-                name: [each.model_dump() for each in bins]
-                for name, bins in statistics.reliability(answers).items()
-            },
-            "answer_curves": {
-                role: each.model_dump() for role, each in statistics.curves(both).items()
-            },
-            "disagreements": [
-                each.model_dump() | {"text": "age 61, site north, <b>note</b> a long text & more"}
-                for each in differing
-            ],
-            "config": content["config"] | {"data": {"source": "csv", "path": "data/scans.csv"}},
-        }
-    )
+    parts = content | {
+        "task": task,
+        "labels": NAMES[task],
+        "examples": {"eval": COUNT},
+        "comparison": comparison.model_dump(),
+        "per_class": [
+            each.model_dump()
+            for each in statistics.per_class(NAMES[task], both["teacher"], both["student"])
+        ],
+        "slices": _slices(statistics, answers),
+        "confusion": {
+            role: [cell.model_dump() for cell in cells]
+            for role, cells in statistics.confusion(both).items()
+        },
+        "reliability": {
+            name: [each.model_dump() for each in bins]
+            for name, bins in statistics.reliability(answers).items()
+        },
+        "answer_curves": {
+            role: each.model_dump() for role, each in statistics.curves(both).items()
+        },
+        "disagreements": [
+            each.model_dump() | {"text": "age 61, site north, <b>note</b> a long text & more"}
+            for each in differing
+        ],
+        "config": content["config"] | {"data": {"source": "csv", "path": "data/scans.csv"}},
+    }
+    return build_report(Evidence.model_validate(parts), GateSettings(**GATES[task]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+CERTAIN = {"accuracy": 1.0, "f1": 1.0, "roc_auc": None, "pr_auc": None}
+
 
 def latency(p50: float, **changes: Any) -> dict[str, Any]:
     return {
@@ -70,8 +72,7 @@ def evidence_content() -> dict[str, Any]:
         "control": entry(0.95, 3_000, 20_000, 1.0),
         "variants": {"int8": variant("int8", 0.955, 8_000, 0.5)},
         "per_class": [
-            {"label": name, "count": count}
-            | {role: {"accuracy": 1.0, "f1": 1.0} for role in ("teacher", "student")}
+            {"label": name, "count": count} | dict.fromkeys(("teacher", "student"), CERTAIN)
             for name, count in (("no", 145), ("yes", 200))
         ],
         "comparison": {

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from sample_report import bare_report, sample_content, sample_report
+from sample_tasks import task_report
 
 from modules.judge.schema import Report
 from modules.report import charts
@@ -60,12 +61,14 @@ def test_pareto_front_is_what_no_point_dominates() -> None:
             for point in points
             if not any(
                 other.cost <= point.cost
-                and other.accuracy >= point.accuracy
-                and (other.cost, other.accuracy) != (point.cost, point.accuracy)
+                and other.value >= point.value
+                and (other.cost, other.value) != (point.cost, point.value)
                 for other in points
             )
         }
         assert {point.name for point in pareto_front(points)} == undominated
+        errors = [_point(each.name, each.cost, -each.value) for each in points]
+        assert {point.name for point in pareto_front(errors, "low")} == undominated
 
 
 def test_deployable_are_the_teachers_file_and_the_variants(report: Report) -> None:
@@ -146,10 +149,30 @@ def test_what_is_missing_has_no_chart() -> None:
     assert [charts.trade_off(report, "latency"), charts.trade_off(report, "size")] == [None, None]
     assert charts.latency_distribution(report, "litert_batch_1") is None
     assert charts.speedups(report, "litert_batch_1") is None
-    assert charts.accuracy_changes(report) is None
+    assert charts.main_changes(report) is None
     assert charts.confusion(report, "student") is None
     assert charts.reliability(report, "student") is None
     assert charts.curve(report, "student", "loss") is None
+
+
+@pytest.mark.parametrize("name", ["roc", "precision_recall"])
+def test_curves_of_ranking_are_drawn_for_both(name: Any) -> None:
+    drawn = charts.answer_curve(task_report("binary"), name)
+    assert {"teacher", "student"} <= set(_texts(drawn))
+    assert charts.answer_curve(task_report("regression"), name) is None
+
+
+@pytest.mark.parametrize("draw", [charts.predicted_values, charts.residuals])
+def test_values_are_drawn_for_a_regression(draw: Any) -> None:
+    assert "Student" in _texts(draw(task_report("regression"), "student"))
+    assert draw(task_report("binary"), "student") is None
+
+
+def test_errors_are_better_when_low() -> None:
+    drawn = charts.trade_off(task_report("regression"), "size")
+    assert drawn is not None and "RMSE against size" in drawn
+    front = drawn.partition("rising size: ")[2].partition(".")[0].split(", ")
+    assert front[-1] == "teacher"  # the largest and the best
 
 
 def test_more_than_thirty_classes_have_no_matrix(report: Report) -> None:

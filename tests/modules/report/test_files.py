@@ -181,13 +181,13 @@ def _without(report: dict[str, Any], *path: str) -> dict[str, Any]:
     ("text", "message"),
     [
         ("{", "is not valid JSON"),
-        ("[]", "must have schema_version 2, but it is None"),
-        ("{}", "must have schema_version 2, but it is None"),
-        (json.dumps(_evidence(schema_version=1)), "must have schema_version 2, but it is 1"),
+        ("[]", "must have schema_version 3, but it is None"),
+        ("{}", "must have schema_version 3, but it is None"),
+        (json.dumps(_evidence(schema_version=1)), "must have schema_version 3, but it is 1"),
         (json.dumps(_evidence()), r"is damaged: gate: Field required \(1 such errors\)"),
         (
-            json.dumps(_without(_report().model_dump(mode="json"), "student", "ece")),
-            r"is damaged: student\.ece: Field required",
+            json.dumps(_without(_report().model_dump(mode="json"), "student", "parameters")),
+            r"is damaged: student\.parameters: Field required",
         ),
         (
             json.dumps(_report().model_dump(mode="json") | {"gate": {"blessed": True}}),

@@ -12,9 +12,12 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import eval_results_to_model_index
 from sample_report import bare_report, refused_report, sample_content, sample_report
+from sample_tasks import task_report
 
+from modules.judge.formats import typeset
 from modules.judge.schema import Report
 from modules.report import model_card
+from modules.report.tasks import presentation
 
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 
@@ -89,12 +92,12 @@ def test_the_numbers_are_those_of_the_report(report: Report, card: ModelCard) ->
     rows = {
         cells[1]: cells
         for cells in ([cell.strip() for cell in line.split("|")] for line in card.text.splitlines())
-        if len(cells) == 9
+        if len(cells) == 11
     }
     for name, entry in {"student": report.student, "TFLite int8": report.variants["int8"]}.items():
         low, high = entry.intervals["accuracy"]
         assert rows[name][2] == f"{entry.accuracy:.4f} [{low:.4f}, {high:.4f}]"
-        assert rows[name][6] == f"{entry.parameters:,}"
+        assert rows[name][8] == f"{entry.parameters:,}"
     comparison = report.comparison
     assert (
         f"gain (accuracy, student {MINUS} control): {comparison.distillation_gain:+.4f} ["
@@ -152,3 +155,36 @@ def test_the_code_for_use_is_python(card: ModelCard) -> None:
     assert len(blocks) == 2
     for block in blocks:
         compile(block, "card", "exec")
+
+
+# -- other tasks --
+
+
+@pytest.mark.parametrize(
+    ("task", "tag", "metrics"),
+    [
+        ("binary", "tabular-classification", ["accuracy", "roc_auc"]),
+        ("multilabel", "tabular-classification", ["accuracy", "macro_f1", "roc_auc"]),
+        ("regression", "tabular-regression", ["rmse", "mae", "r2"]),
+    ],
+)
+def test_a_card_of_every_task_has_its_own_numbers(task: Any, tag: str, metrics: list) -> None:
+    report = task_report(task)
+    card = ModelCard(model_card.render(report))
+    assert card.data.pipeline_tag == tag
+    assert list(dict.fromkeys(each.metric_type for each in card.data.eval_results)) == metrics
+    value = typeset(getattr(report.student, report.main), presentation(task).main.form)
+    assert f"| student | {value} [" in re.sub(" +", " ", card.text)
+    assert ("accuracy" in card.text) == (task != "regression")
+    assert not re.search(r"\b(None|nan)\b", card.text)
+    assert "is furthest from its teacher's on site=" in card.text
+
+
+@pytest.mark.parametrize(
+    ("kinds", "tag"),
+    [(["image"], "image"), (["text"], "text"), (["text", "numeric"], "tabular"), ([], "tabular")],
+)
+def test_the_hubs_task_follows_the_kinds_of_inputs(kinds: list[str], tag: str) -> None:
+    report = task_report("binary")
+    report.config["data"]["features"] = {kind: {"kind": kind} for kind in kinds}
+    assert model_card.pipeline_tag(report) == f"{tag}-classification"

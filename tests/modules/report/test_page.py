@@ -22,8 +22,10 @@ from sample_report import (
     sample_images,
     sample_report,
 )
+from sample_tasks import task_report
 
 from modules.judge.schema import Report
+from modules.judge.task_numbers import NUMBERS
 from modules.report.page import render as render_page
 
 if TYPE_CHECKING:
@@ -153,7 +155,8 @@ def test_the_numbers_shown_are_those_of_the_report(
         assert {f"comparison.speedups.{way}.{name}.ci_high" for name in models} <= paths
     for at, check in enumerate(report.gate.checks):
         assert {f"gate.checks.{at}.{key}" for key in ("value", "threshold", "low")} <= paths, check
-    assert {f"slices.{at}.accuracy_change.value" for at in range(len(report.slices))} <= paths
+    change = "student.against.teacher.accuracy.value"
+    assert {f"slices.{at}.{change}" for at in range(len(report.slices))} <= paths
     for at, _ in enumerate(report.disagreements):
         assert f"disagreements.{at}.teacher_confidence" in paths
 
@@ -199,7 +202,7 @@ def test_slices_are_sorted_by_change(
     shown = [
         value
         for path, value, _ in _numbers(open_page(html))
-        if re.fullmatch(r"slices\.\d+\.accuracy_change\.value", path)
+        if re.fullmatch(r"slices\.\d+\.student\.against\.teacher\.accuracy\.value", path)
     ]
     assert len(shown) == len(report.slices)
     assert shown == sorted(shown)
@@ -467,3 +470,56 @@ def test_importing_stays_light() -> None:
     script = f"import sys, modules.report.page; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# -- other tasks --
+
+TASKS: tuple[Any, ...] = ("binary", "multilabel", "regression")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_numbers_of_every_task_are_those_of_its_report(
+    task: Any, open_page: Callable[..., Page]
+) -> None:
+    report = task_report(task)
+    content = report.model_dump(mode="json")
+    page = open_page(render_page(report, {}))
+    shown = _numbers(page)
+    for path, value, tolerance in shown:
+        assert value == pytest.approx(number_at(content, path), abs=tolerance), path
+    paths, change = {path for path, *_ in shown}, f"against.teacher.{report.main}.value"
+    for name in NUMBERS[task]:
+        if name != "top_k":
+            assert {f"student.{name}", f"student.intervals.{name}.1"} <= paths
+    for name in set().union(*NUMBERS.values()) - set(NUMBERS[task]):
+        assert f"student.{name}" not in paths
+    assert {f"student.{change}", f"slices.0.student.{change}", "comparison.agreement"} <= paths
+    headings = set(page.locator("h2").all_inner_texts())
+    assert ("Ranking" in headings) == (task == "binary")
+    assert ("Values" in headings) == (task == "regression")
+    assert ("Calibration" in headings) == (task != "regression")
+    text = page.inner_text("body")
+    assert "<b>note</b> a long text" in text  # the examples are no images
+    for section in ("models", "against", "slices"):
+        said = page.inner_text(f"section[aria-labelledby={section}]")
+        assert ("accuracy" in said) == (task != "regression"), section
+    assert ("fog & <ice>" in text) == (task == "multilabel")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_page_of_every_task_is_wide_enough_for_a_phone(
+    task: Any, open_page: Callable[..., Page]
+) -> None:
+    html = render_page(task_report(task), {})
+    page = open_page(html, viewport={"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_differing_answers_are_told_as_the_task_has_them(open_page: Callable[..., Page]) -> None:
+    report = task_report("multilabel")
+    page = open_page(render_page(report, {}))
+    captions = page.locator("section[aria-labelledby=disagreements] figcaption").all_inner_texts()
+    first = report.disagreements[0]
+    assert isinstance(first.label, list) and isinstance(first.student, list)
+    assert captions[0].startswith(", ".join(report.labels[at] for at in first.label) or "none")
+    assert ", ".join(report.labels[at] for at in first.student) in captions[0]

@@ -131,7 +131,7 @@ def test_other_examples_are_noted_and_no_accuracy_marked(
     other["student"] = entry(0.7, 2_000, 20_000, 1.0)
     comparison = compared(content(), other)
     assert comparison.notes == (
-        f"Not judged on the same examples ({reason}): no accuracy is marked as better.",
+        f"Not judged on the same examples ({reason}): no accuracy or error is marked as better.",
     )
     assert best(content(), other) == {"student.parameters": 1}
 
@@ -252,4 +252,4 @@ def test_a_run_without_a_report(write: Any, tmp_path: Path) -> None:
 def test_a_report_of_an_older_schema(write: Any) -> None:
     result = compare(write("one"), write("two", schema_version=1))
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "must have schema_version 2, but it is 1" in result.stderr
+    assert "must have schema_version 3, but it is 1" in result.stderr
