@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tfx import types
 from tfx.types import standard_artifacts
 
@@ -26,6 +28,7 @@ INPUTS = {
     "model": standard_artifacts.Model,
     "teacher_model": standard_artifacts.Model,
     "examples": standard_artifacts.Examples,
+    "raw_examples": standard_artifacts.Examples,
     "transform_graph": standard_artifacts.TransformGraph,
 }
 
@@ -47,7 +50,22 @@ def pixels_of(examples: list[Any]) -> np.ndarray:
 @pytest.mark.slow
 def test_layout(exported: Path) -> None:
     found = {path.relative_to(exported).as_posix() for path in exported.rglob("*.*")}
-    assert found == {f"{name}/{file}" for name in FILES for file in ("model.tflite", "spec.json")}
+    models = {f"{name}/{file}" for name in FILES for file in ("model.tflite", "spec.json")}
+    assert found == models | {"preprocessing/preprocessing.json"}
+
+
+@pytest.mark.slow
+def test_a_server_is_warmed_up_with_training_examples(miniature_run: Any, exported: Path) -> None:
+    records = tf.data.TFRecordDataset(str(exported / "warmup" / "tf_serving_warmup_requests"))
+    logs = [PredictionLog.FromString(record) for record in records.as_numpy_iterator()]
+    requests = [log.predict_log.request for log in logs]
+    assert [each.model_spec.signature_name for each in requests] == [
+        *("serving_default", "serving_raw")
+    ] * 8
+    model = Path(miniature_run.uris["Distiller.model"], "Format-Serving")
+    assert not (model / "assets.extra").exists()
+    examples = [tf.make_ndarray(each.inputs["examples"])[0] for each in requests[::2]]
+    assert runtimes.load("saved_model", str(model)).answer(examples).shape == (8, 10)
 
 
 @pytest.mark.slow
@@ -55,23 +73,22 @@ def test_layout(exported: Path) -> None:
 def test_spec_describes_the_file_beside_it(exported: Path, name: str) -> None:
     content = (exported / name / "model.tflite").read_bytes()
     described = spec(exported, name)
-    assert set(described) == {"input", "output", "labels", "sha256", "size_bytes"}
+    keys = {"inputs", "output", "task", "labels"}
+    assert set(described) == keys | {"sha256", "size_bytes"}
     assert described["sha256"] == hashlib.sha256(content).hexdigest()
     assert described["size_bytes"] == len(content)
     assert described["labels"] == [str(digit) for digit in range(10)]
     inside = embedded_spec(str(exported / name / "model.tflite"))
-    assert inside == {key: described[key] for key in ("input", "output", "labels")}
+    assert inside == {key: described[key] for key in keys}
 
 
 @pytest.mark.slow
 def test_every_file_takes_raw_pixels_and_answers_logits(exported: Path) -> None:
     for name in FILES:
         described = spec(exported, name)
-        assert (described["input"]["shape"], described["output"]["shape"]) == (
-            [1, 8, 8, 1],
-            [1, 10],
-        )
-        assert described["input"]["dtype"] == "uint8"
+        (image,) = described["inputs"]
+        assert (image["shape"], described["output"]["shape"]) == ([1, 8, 8, 1], [1, 10])
+        assert (image["name"], image["dtype"]) == ("image", "uint8")
     for name in FILES - {"student/int8"}:
         assert spec(exported, name)["output"]["dtype"] == "float32"
         assert spec(exported, name)["output"]["quantization"] is None
@@ -96,10 +113,11 @@ def test_float32_files_are_the_trained_models(
     directory = Path(miniature_run.uris["Transform.transformed_examples"], "Split-eval")
     pixels = pixels_of(read_examples(str(directory)))[:40]
     model = storage.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
+    tensors = {"image": pixels}
     answers = runtimes.load("litert", str(exported / role / "float32" / "model.tflite")).answer(
-        pixels
+        tensors
     )
-    np.testing.assert_allclose(answers, model.predict(pixels, verbose=0), atol=1e-3)
+    np.testing.assert_allclose(answers, model.predict(tensors, verbose=0), atol=1e-3)
 
 
 def run_executor(miniature_run: Any, output: Path, **properties: Any) -> None:
@@ -108,6 +126,7 @@ def run_executor(miniature_run: Any, output: Path, **properties: Any) -> None:
         "model": uris["Distiller.model"],
         "teacher_model": uris["TeacherTrainer.model"],
         "examples": uris["Transform.transformed_examples"],
+        "raw_examples": uris["ExampleGen.examples"],
         "transform_graph": uris["Transform.transform_graph"],
     }
     artifacts = {}
@@ -115,7 +134,8 @@ def run_executor(miniature_run: Any, output: Path, **properties: Any) -> None:
         artifact = INPUTS[name]()
         artifact.uri = uri
         artifacts[name] = [artifact]
-    artifacts["examples"][0].split_names = '["train", "eval"]'
+    for name in ("examples", "raw_examples"):
+        artifacts[name][0].split_names = '["train", "eval"]'
     tflite = TFLiteModels()
     tflite.uri = str(output)
     config = miniature_run.config()
@@ -137,8 +157,8 @@ def test_calibration_reads_training_examples_of_all_classes_alike(
 ) -> None:
     seen = {}
 
-    def export_models(models: Any, pixels: np.ndarray, labels: Any, directory: str) -> None:
-        seen.update(models=models, pixels=pixels, labels=labels, directory=directory)
+    def export_models(models: Any, calibration: Any, spec: Any, directory: str) -> None:
+        seen.update(models=models, pixels=calibration["image"], spec=spec, directory=directory)
 
     monkeypatch.setattr("modules.export.tflite.export_models", export_models)
     run_executor(miniature_run, tmp_path, export=ExportSettings(calibration_examples=32))
@@ -158,7 +178,7 @@ def test_calibration_reads_training_examples_of_all_classes_alike(
     assert not set(chosen) & set(test)
     counts = Counter(train[image] for image in chosen)
     assert sorted(counts) == list(range(10)) and set(counts.values()) == {3, 4}
-    assert (seen["labels"], seen["directory"]) == (list("0123456789"), str(tmp_path))
+    assert (seen["spec"].output.classes, seen["directory"]) == (tuple("0123456789"), str(tmp_path))
     assert seen["models"]["student"][1] == ("float32", "int8")
     assert seen["models"]["teacher"][1] == ("float32",)
 
@@ -179,7 +199,7 @@ def make_component(**replaced: Any) -> Exporter:
     channels = {name: types.Channel(type=kind) for name, kind in INPUTS.items()}
     parameters = {
         "export": ExportSettings(tflite=("float32",)),
-        "data": DataSettings(image_size=16),
+        "data": DataSettings(validation_fraction=0.3),
         "seed": 7,
         "code_digest": "abc",
     }
@@ -196,7 +216,7 @@ def test_component_has_its_channels_and_properties() -> None:
     }
     properties = component.exec_properties
     assert ExportSettings.model_validate_json(properties["export"]).tflite == ("float32",)
-    assert DataSettings.model_validate_json(properties["data"]).image_size == 16
+    assert DataSettings.model_validate_json(properties["data"]).validation_fraction == 0.3
     assert (properties["seed"], properties["code_digest"]) == (7, "abc")
 
 

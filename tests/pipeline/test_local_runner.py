@@ -36,10 +36,10 @@ from pipeline.local_runner import (
     close_interrupted,
     collect_outcome,
     places,
-    preflight,
     teacher_first,
 )
 from pipeline.output_lock import exclusive
+from pipeline.preflight import check_places
 
 COMMAND = Path(sys.executable).with_name("tfx-distill")
 
@@ -255,7 +255,7 @@ def taught_by_two(miniature_run: Any) -> dict[str, Any]:
         "distill.generations=2",
         "student.train.epochs=2",
     )
-    preflight(config)
+    check_places(config)
     pipeline = create_pipeline(config, places(miniature_run.output))
     LocalRunner(config).run(pipeline, run_options=RunOptions(to_nodes=["Distiller"]))
     return {
@@ -386,8 +386,8 @@ def folder_config(root: Path, classes: dict[str, list[str]]) -> PipelineConfig:
 
 
 def test_preflight_accepts_what_can_be_run(tmp_path: Path) -> None:
-    preflight(load_config("digits"))
-    preflight(folder_config(tmp_path, {"a": ["1.png"], "b": ["1.jpg"]}))
+    check_places(load_config("digits"))
+    check_places(folder_config(tmp_path, {"a": ["1.png"], "b": ["1.jpg"]}))
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def test_preflight_accepts_what_can_be_run(tmp_path: Path) -> None:
 def test_preflight_refuses_data(tmp_path: Path, classes: Any, message: str) -> None:
     config = folder_config(tmp_path, classes)
     with pytest.raises(DataError) as caught:
-        preflight(config)
+        check_places(config)
     assert str(caught.value).startswith("data.path")
     assert str(caught.value).endswith(message)
 
@@ -414,44 +414,44 @@ def test_preflight_refuses_a_folder_that_is_gone(tmp_path: Path) -> None:
     config = folder_config(tmp_path / "gone", {"a": ["1.png"], "b": ["1.png"]})
     shutil.rmtree(tmp_path / "gone")
     with pytest.raises(ConfigError, match=r"data\.path must be an existing directory"):
-        preflight(config)
+        check_places(config)
 
 
 # A builder of the user's, with what is wrong with it.
 BUILDERS = """
 import keras
 
-def two_logits(input_shape, classes):
-    inputs = keras.Input(input_shape, dtype="uint8")
+def two_logits(inputs, output):
+    inputs = keras.Input(inputs["image"].shape, dtype="uint8", name="image")
     return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
 
-def other_input(input_shape, classes):
-    inputs = keras.Input((4, 4, 1), dtype="uint8")
-    return keras.Model(inputs, keras.layers.Dense(classes)(keras.layers.Flatten()(inputs)))
+def other_input(inputs, output):
+    inputs = keras.Input((4, 4, 1), dtype="uint8", name="image")
+    return keras.Model(inputs, keras.layers.Dense(output.size)(keras.layers.Flatten()(inputs)))
 """
 
 
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
-        ("{model: resnet50}", ModelError, "resnet50 needs images of at least 32x32"),
+        ("{model: resnet50}", ModelError, "ResNet50 needs images of at least 32x32"),
         (
             "{model: separable_cnn, parameters: {filters: [-1]}}",
             ModelError,
-            "model 'separable_cnn' with parameters {'filters': [-1]} cannot be built for input "
-            "(8, 8, 1) and 10 classes: ",
+            "model 'separable_cnn' with parameters {'filters': [-1]} cannot be built for image "
+            "(image [8, 8, 1]) and 10 outputs: ",
         ),
         (
             "{model: 'preflight_builders:two_logits'}",
             ModelError,
             "model 'preflight_builders:two_logits' must return logits of shape (None, 10), one "
-            "for each class of the data, but returns (None, 2); end it with Dense(classes)",
+            "for each class of the data, but returns (None, 2); end it with Dense(10)",
         ),
         (
             "{model: 'preflight_builders:other_input'}",
             ModelError,
-            "model 'preflight_builders:other_input' must take pixels of shape (None, 8, 8, 1), "
-            "but takes (None, 4, 4, 1); build its Input from input_shape",
+            "model 'preflight_builders:other_input' must take image as uint8 of shape "
+            "(None, 8, 8, 1), but takes uint8 of shape (None, 4, 4, 1); ",
         ),
         (
             "{model: 'preflight_builders:none_such'}",
@@ -478,7 +478,7 @@ def test_preflight_refuses_models(
     monkeypatch.syspath_prepend(tmp_path)
     config = load_config("digits", [f"{role}={model}"])
     with pytest.raises(error) as caught:
-        preflight(config)
+        check_places(config)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
@@ -492,8 +492,8 @@ HINT = "name: hint, student_layer: {}, teacher_layer: {}"
         (
             "feature",
             "features",
-            "distill.methods.0.student_layer must name a layer of separable_cnn, got 'feature'; its "
-            "layers: features, ",
+            "distill.methods.0.student_layer must name a layer of separable_cnn, got 'feature'; "
+            "its layers: features, ",
         ),
         (
             "features",
@@ -533,9 +533,9 @@ def test_the_next_generation_must_have_the_teachers_layers(tmp_path: Path) -> No
     """The student teaches then, and has no `stage1_block1`."""
     hint = HINT.format("block1", "stage1_block1")
     online = ["distill.soft_targets=online", f"distill.methods=[{{{hint}}}]"]
-    preflight(load_config("digits", online))
+    check_places(load_config("digits", online))
     with pytest.raises(ConfigError) as caught:
-        preflight(load_config("digits", [*online, "distill.generations=2"]))
+        check_places(load_config("digits", [*online, "distill.generations=2"]))
     assert str(caught.value).startswith(
         "distill.methods.0.teacher_layer must name a layer of separable_cnn, got 'stage1_block1'"
     )

@@ -8,26 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import keras
+import numpy as np
 import pytest
 import s3_server
-import tensorflow_transform as tft
 from click.testing import CliRunner, Result
+from pushed_models import export, make_graph
 from pushes import push_exported
+from transform_graphs import png
 
 from modules import files
-from modules.data.sources.digits import png
 from modules.errors import UserError
-from modules.export import saved_model
-from modules.export.tflite import export_models
-from modules.models import zoo
 from modules.push.publish import Pushed
-from modules.settings import ModelSettings
 from pipeline.cli.main import main
 
 pytestmark = pytest.mark.slow
-SETTINGS = ModelSettings(model="cnn_small", parameters={"filters": [4, 8]})
-LABELS = [f"digit {number}" for number in range(10)]
 URL = "s3://models/digits"
 
 
@@ -53,27 +47,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 
 @pytest.fixture(scope="module")
-def push(digit_pixels: Any, transformed_digits: Any, tmp_path_factory: Any) -> Callable[..., Any]:
+def push(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """A function that pushes an exported student with some of its TFLite variants."""
-    keras.utils.set_random_seed(0)
-    output = tmp_path_factory.mktemp("student")
-    model = zoo.build_model(SETTINGS, (8, 8, 1), 10)
-    graph = tft.TFTransformOutput(transformed_digits.graph_dir)
-    serving_dir = str(output / "model" / "Format-Serving")
-    saved_model.export(model, SETTINGS, graph, serving_dir)
-    models = {"student": (model, ("float32", "int8"))}
-    export_models(models, digit_pixels[200:300], LABELS, str(output / "tflite"))
+    directory = tmp_path_factory.mktemp("student")
+    graph = make_graph(directory / "graph", "binary", ["photo"])
+    serving_dir, exported = export(graph, directory, ["float32", "int8"])
 
     def run(variants: list[str], destination: str = URL, **options: Any) -> Pushed:
-        return push_exported(serving_dir, output / "tflite", variants, destination, **options)
+        return push_exported(serving_dir, exported, variants, destination, **options)
 
     return run
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    path = tmp_path / "digit.png"
-    path.write_bytes(png(3))
+    path = tmp_path / "photo.png"
+    path.write_bytes(png(np.random.default_rng(0), 8, 9))
     return path
 
 
