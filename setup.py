@@ -30,7 +30,11 @@ setup(
             for below in ("", ".*")
         ]
     ),
-    package_data={"pipeline": ["presets/*.yaml"], "modules.report": ["templates/*"]},
+    package_data={
+        "pipeline": ["presets/*.yaml"],
+        "modules.data": ["embedded/*"],
+        "modules.report": ["templates/*"],
+    },
     install_requires=install_requires(),
     entry_points={"console_scripts": ["tfx-distill = pipeline.cli.main:main"]},
 )

@@ -38,6 +38,8 @@ Interval = tuple[FiniteFloat, FiniteFloat]
 Strategy = Literal["auto", "mirrored", "multi_worker"]
 Task = Literal["classification", "binary", "multilabel", "regression"]
 MOST_TEACHERS = 8
+# What `data.path` begins with when the data are part of the project.
+EMBEDDED = "embedded:"
 
 
 class Settings(BaseModel):
@@ -181,7 +183,8 @@ class DataSettings(Settings):
         None,
         description="a file, a directory or a pattern such as `data/*.csv` or "
         "`days/{SPAN}/*.csv`; of `image_folder` a directory with one sub-folder per class; of "
-        "`examples` the artifact's directory",
+        "`examples` the artifact's directory; `embedded:segments.parquet` and the like come with "
+        "the project",
     )
     query: str | None = Field(None, min_length=1, description="SQL of the source `bigquery`")
     label: str | None = Field(
@@ -264,6 +267,11 @@ class DataSettings(Settings):
             if not content.get("preprocessing_fn"):
                 return {"features": {"image": image}} | content
         return content
+
+    @property
+    def external_path(self) -> str | None:
+        """`path`, unless it names data that are part of the project."""
+        return None if (self.path or "").startswith(EMBEDDED) else self.path
 
     @field_validator("preprocessing_fn")
     @classmethod

@@ -85,13 +85,23 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
         teacher, student = _image_models(spec.inputs[0].shape)
     elif kinds == {"text"} and len(spec.inputs) == 1:
         teacher = {"model": "text_transformer"}
-        student = {"model": "text_cnn", "parameters": {"width": 16, "filters": 32}}
+        student = {
+            "model": "text_cnn",
+            "parameters": {"width": 8, "filters": 16, "kernels": [1, 2]},
+        }
     elif kinds <= {"numeric", "category", "tensor"}:
         teacher = {"model": "resnet_tabular"}
         student = {"model": "mlp", "parameters": {"units": [32, 16]}}
     else:
-        teacher = {"model": "mixture", "parameters": {"table_units": [64], "units": [128]}}
-        student = {"model": "mixture", "parameters": {"table_units": [16], "units": [32]}}
+        large: dict[str, Any] = {"table_units": [64], "units": [128]}
+        small: dict[str, Any] = {"table_units": [16], "units": [32]}
+        if "text" in kinds:
+            small["text"] = {"width": 8, "filters": 8, "kernels": [1, 2]}
+        if "image" in kinds:
+            large["image"] = {"filters": [32, 64, 128]}
+            small["image"] = {"filters": [8, 16, 32]}
+        teacher = {"model": "mixture", "parameters": large}
+        student = {"model": "mixture", "parameters": small}
     return {"teacher": {**teacher, "train": train}, "student": {**student, "train": train}}
 
 

@@ -30,7 +30,7 @@ class FilesExampleGen(FileBasedExampleGen):
 
 
 class EmbeddedExampleGen(QueryBasedExampleGen):
-    """Reads a data set that ships with a package, or the rows of a query."""
+    """Reads a data set that is part of a package, or the rows of a query."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
@@ -71,7 +71,7 @@ def example_gen(
             custom_config=custom_config,
         )
     else:
-        parts = [Part("all", settings.query or settings.source)]
+        parts = [Part("all", settings.query or settings.path or settings.source)]
         component = EmbeddedExampleGen(
             input_config=_input_config(parts),
             output_config=output_config,

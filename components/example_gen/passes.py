@@ -25,7 +25,7 @@ from modules.data.values import values
 from modules.errors import UserError
 
 # Records in memory before they are packed.
-_CHUNK = 1 << 16
+_CHUNK = 1 << 13
 _FEATURES_SHOWN = 3
 
 

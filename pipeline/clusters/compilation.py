@@ -144,7 +144,7 @@ def _yaml_text(spec: pipeline_spec_pb2.PipelineSpec, config: PipelineConfig) -> 
 def _defaults(config: PipelineConfig, places: Places) -> dict[str, Any]:
     """The run parameters of this experiment, and what the configuration says of them."""
     values = {
-        "data_path": config.data.path,
+        "data_path": config.data.external_path,
         "temperature": config.distill.temperature,
         "alpha": config.distill.alpha,
         "epochs": config.student.train.epochs,
@@ -168,7 +168,7 @@ def _set_caching(
     spec: pipeline_spec_pb2.PipelineSpec, config: PipelineConfig, engine: Engine
 ) -> None:
     uncached = uncached_nodes(config)
-    if engine == "kubeflow" and config.data.path:
+    if engine == "kubeflow" and config.data.external_path:
         # There nothing looks at the files before the cache does; TFX's driver is not run.
         uncached.add("ExampleGen")
     for name in uncached:

@@ -63,7 +63,7 @@ def check_engine(
 def cautions(config: PipelineConfig, engine: Engine) -> list[str]:
     """What an engine accepts, but may not do as one might think; a sentence each."""
     found = []
-    path = config.data.path
+    path = config.data.external_path
     if path and not is_url(path):
         found.append(
             f"data.path {path} is a local path, which must exist in the image; on "
@@ -138,7 +138,7 @@ def _check_places(config: PipelineConfig, engine: Engine) -> None:
             f"push.destination must be {TFX_SCHEME}bucket/path on {_TITLES[engine]}, which TFX can "
             f"write and which outlives the container, got {config.push.destination!r}; set it"
         )
-    path = config.data.path
+    path = config.data.external_path
     if path and not is_url(path) and not os.path.isabs(path):
         raise ConfigError(
             f"data.path must be a URL such as gs://bucket/images on {_TITLES[engine]}, or an "

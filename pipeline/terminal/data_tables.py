@@ -12,7 +12,7 @@ from modules.data.features.protocol import FeatureStatistics
 from modules.data.spec import Dataset, DataSpec
 
 _MOST_ROWS = 30
-_LONGEST = 40
+_LONGEST = 60
 
 
 def data_tables(
@@ -106,7 +106,7 @@ def _about(found: FeatureStatistics) -> str:
     missing = f", {found.missing / max(found.examples, 1):.1%} missing" if found.missing else ""
     if found.type != "string":
         return f"{found.minimum:g} to {found.maximum:g}{missing}"
-    common = ", ".join(_short(each) for each in found.common[:3])
+    common = _short(", ".join(found.common[:3]))
     return f"{found.unique:,} values{missing}" + (f": {common}" if common else "")
 
 

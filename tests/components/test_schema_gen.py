@@ -134,10 +134,10 @@ def test_unlabeled_examples_need_no_label(statistics_of: Any, infer: Any, valida
 
 def test_labeled_examples_still_need_one(statistics_of: Any, infer: Any, validate: Any) -> None:
     schema, _ = infer(statistics_of("train", "eval", "unlabeled"))
+    # The unlabeled examples as if they were for training.
+    swapped = statistics_of("train")
+    swapped.uri = _swapped(swapped.uri)
     with pytest.raises(DataError, match=r"split train, feature 'label': .*") as caught:
-        # The unlabeled examples as if they were for training.
-        swapped = statistics_of("train")
-        swapped.uri = _swapped(swapped.uri)
         validate(swapped, schema)
     assert "split train, feature 'class_name'" in str(caught.value)
 

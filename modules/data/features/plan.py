@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from modules.settings import (
 _LOG = logging.getLogger("tfx_distill.data")
 # Texts of this many bytes on average, most of them different, are sentences rather than names.
 _TEXT_BYTES = 20
+# A word and what parts it from the next, in most languages with an alphabet.
+_WORD_BYTES, _LONGEST_TEXT = 6, 512
 _MOSTLY_DIFFERENT = 0.5
 # Texts of which nearly all differ are identifiers, unless they are long.
 _IDENTIFIERS = 0.9
@@ -141,7 +144,7 @@ def _of_strings(found: FeatureStatistics) -> FeatureSettings | None:
     if found.most_values > 1:
         return CategoryFeature(max_values=found.most_values)
     if found.average_length >= _TEXT_BYTES and found.unique >= _MOSTLY_DIFFERENT * present:
-        return TextFeature()
+        return TextFeature(length=_text_length(found))
     if found.unique >= _IDENTIFIERS * present and found.unique > 2:
         _LOG.warning(
             "%s is not used: nearly all of its values differ, as an identifier's do; name it in "
@@ -150,6 +153,12 @@ def _of_strings(found: FeatureStatistics) -> FeatureSettings | None:
         )
         return None
     return CategoryFeature()
+
+
+def _text_length(found: FeatureStatistics) -> int:
+    """Words of a text that is twice as long as the average one, in steps of 16."""
+    words = 2 * found.average_length / _WORD_BYTES
+    return min(_LONGEST_TEXT, 16 * max(1, math.ceil(words / 16)))
 
 
 def _class_weights(data: DataSettings, dataset: Dataset) -> tuple[float, ...]:

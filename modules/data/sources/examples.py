@@ -34,9 +34,9 @@ class Examples(TFRecordFiles):
             )
 
     @classmethod
-    def files(cls, settings: DataSettings) -> Files:
+    def _files(cls, settings: DataSettings) -> Files:
         """All splits together; whether to keep them is decided when they are seen."""
-        found = super().files(settings)
+        found = super()._files(settings)
         unlabeled = tuple(part for part in found.parts if part.name == UNLABELED)
         return Files(str(settings.path).rstrip("/"), (Part("all", "Split-*/*"), *unlabeled))
 

@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import ClassVar
 
 from modules import files
+from modules.data.sources.embedded import is_embedded, locate
 from modules.data.sources.protocol import Files, Part, Prepared, Summarize
 from modules.data.spec import Kind
 from modules.errors import ConfigError, DataError
@@ -38,7 +40,7 @@ class FileSource:
                 f"data.path must be set when data.source is {settings.source}; set it to a "
                 "directory, a file or a pattern"
             )
-        parts = cls.files(settings).parts
+        parts = cls._files(settings).parts
         if len({tuple(sorted(m.group() for m in _SPANS.finditer(p.pattern))) for p in parts}) > 1:
             raise ConfigError(
                 "data.path, data.splits and data.unlabeled must have the same of {SPAN}, "
@@ -46,9 +48,14 @@ class FileSource:
             )
 
     @classmethod
-    def files(cls, settings: DataSettings) -> Files:
+    def files(cls, settings: DataSettings) -> Files | None:
+        """None where the data are part of the project, which never change."""
+        return None if is_embedded(settings.path) else cls._files(settings)
+
+    @classmethod
+    def _files(cls, settings: DataSettings) -> Files:
         """One part, or one for each of the user's own splits."""
-        path = str(settings.path)
+        path = locate(str(settings.path))
         if settings.splits:
             base = path.rstrip("/")
             parts = tuple(Part(name, pattern) for name, pattern in settings.splits.items())
@@ -62,7 +69,9 @@ class FileSource:
 
     @classmethod
     def unwatched(cls, settings: DataSettings) -> bytes:
-        """Names and exact times of local files."""
+        """Names and exact times of local files; the content of what is part of the project."""
+        if is_embedded(settings.path):
+            return Path(locate(str(settings.path))).read_bytes()
         lines = []
         for part in cls.absolute(settings):
             for path in cls.local_files(_SPANS.sub("*", part.pattern)):
@@ -97,7 +106,7 @@ class FileSource:
         """
         from apache_beam.io.filesystems import FileSystems
 
-        (found,) = FileSystems.match([part.pattern])
+        (found,) = FileSystems.match([locate(part.pattern)])
         paths = sorted(each.path for each in found.metadata_list)
         paths = [path for path in paths if not path.rpartition("/")[2].startswith((".", "_"))]
         if not paths:
@@ -107,7 +116,7 @@ class FileSource:
     @classmethod
     def absolute(cls, settings: DataSettings) -> list[Part]:
         """The parts with absolute patterns, in which `{SPAN}` is still open."""
-        found = cls.files(settings)
+        found = cls._files(settings)
         return [Part(part.name, join(found.base, part.pattern)) for part in found.parts]
 
     @classmethod

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from modules.data.sources.bigquery import BigQuery
 from modules.data.sources.csv_files import CsvFiles
 from modules.data.sources.digits import Digits
+from modules.data.sources.embedded import embedded_problems
 from modules.data.sources.examples import Examples
 from modules.data.sources.image_folder import ImageFolder
 from modules.data.sources.parquet import ParquetFiles
@@ -48,7 +49,7 @@ def check_source(settings: DataSettings) -> None:
             f"data.source must be one of {', '.join(SOURCES)}, got {settings.source!r}"
             f"{did_you_mean(settings.source, SOURCES)}"
         )
-    raise_problems(_contradictions(settings))
+    raise_problems([*_contradictions(settings), *embedded_problems(settings)])
     check_eval_from(settings)
     SOURCES[settings.source].check(settings)
 

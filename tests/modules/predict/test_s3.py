@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from pushes import push_exported
 
 from modules import files
-from modules.data.sources.digits import Digits
+from modules.data.sources.digits import png
 from modules.errors import UserError
 from modules.export import saved_model
 from modules.export.tflite import export_models
@@ -73,7 +73,7 @@ def push(digit_pixels: Any, transformed_digits: Any, tmp_path_factory: Any) -> C
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     path = tmp_path / "digit.png"
-    path.write_bytes(Digits().read("digits/3"))
+    path.write_bytes(png(3))
     return path
 
 

@@ -55,7 +55,11 @@ def refused(*features: FeatureStatistics, **data: Any) -> str:
         ),
         (strings("x"), {"kind": "category", "max_values": 1}),
         (strings("x", most_values=5), {"kind": "category", "max_values": 5}),
-        (strings("x", unique=90, average_length=60.0), {"kind": "text", "tokens": "words"}),
+        (
+            strings("x", unique=90, average_length=60.0),
+            {"kind": "text", "tokens": "words", "length": 32},
+        ),
+        (strings("x", unique=90, average_length=9000.0), {"kind": "text", "length": 512}),
         # Long but few: names of things.
         (strings("x", average_length=60.0), {"kind": "category"}),
     ],
