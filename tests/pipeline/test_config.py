@@ -208,8 +208,9 @@ WRONG_VALUES = {
     ),
     "gate={}": (
         "gate: must set at least one limit, or no student could be judged; set one of "
-        "min_accuracy, max_accuracy_drop, max_tflite_accuracy_drop, min_speedup, max_size_bytes, "
-        "limits"
+        "min_accuracy, max_accuracy_drop, max_tflite_accuracy_drop, min_roc_auc, "
+        "max_roc_auc_drop, max_rmse, max_rmse_increase, max_tflite_rmse_increase, min_speedup, "
+        "max_size_bytes, limits"
     ),
     "export.tflite=[int8]": (
         "export.tflite: must include float32, on which teacher and student are timed, got "
@@ -623,8 +624,8 @@ def test_every_number_of_the_configuration_has_an_upper_bound() -> None:
         if each.get("type") in ("integer", "number")
         and not {"maximum", "exclusiveMaximum", "enum", "const"} & set(each)
     }
-    # A limit is held against a number of any size.
-    assert unbounded == {"Limit.min", "Limit.max"}
+    # Limits are held against numbers of any size.
+    assert unbounded == {"Limit.min", "Limit.max", "GateSettings.max_rmse"}
 
 
 @pytest.mark.parametrize(
@@ -756,7 +757,7 @@ def test_images_of_a_folder_have_a_size(file: Path) -> None:
 def test_a_task_without_classes_has_no_weights_of_classes(file: Path, task: str) -> None:
     weights = "data.class_weights=auto"
     assert load_config(str(file), [weights, "task=binary"]).data.class_weights == "auto"
-    assert error_of(file, weights, f"task={task}") == (
+    assert error_of(file, weights, f"task={task}", "gate={max_size_bytes: 9}") == (
         f"--set task={task}: data.class_weights must not be set with task: {task}, which has no "
         "classes to weight; remove it"
     )
