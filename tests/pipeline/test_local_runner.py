@@ -382,7 +382,14 @@ def folder_config(root: Path, classes: dict[str, list[str]]) -> PipelineConfig:
         (root / name).mkdir(parents=True)
         for file in files:
             (root / name / file).write_bytes(b"not looked at yet")
-    return load_config("digits", [f"data={{source: image_folder, path: {root}}}"])
+    return load_config(
+        "digits",
+        [
+            "data={source: image_folder, path: "
+            + str(root)
+            + ", features: {image: {kind: image, size: 8}}}"
+        ],
+    )
 
 
 def test_preflight_accepts_what_can_be_run(tmp_path: Path) -> None:
