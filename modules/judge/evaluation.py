@@ -141,7 +141,7 @@ def evaluate(
         features = sorted({name for names in settings.slices for name in names})
         answers = ask(models, split, features, canaries, statistics.metrics.answers)
         repeated = fresh.compare(answers.canaries)
-        measured = _Measured(models, answers, timing.measure(), repeated)
+        measured = _Measured(models, answers, statistics, timing.measure(), repeated)
     parts = _evidence(measured, split, rules, record, tfma)
     judged = build_report(parts, rules.gate)
     check_against_tfma(judged, tfma)
@@ -200,18 +200,18 @@ class _Measured:
     Attributes:
       models: Which they are.
       answers: To the eval split.
+      statistics: How answers become numbers.
       timed: How long they take for one.
       fresh: Of the files in fresh processes, by role and runtime.
     """
 
     models: JudgedModels
     answers: SplitAnswers
+    statistics: Statistics
     timed: Measurements
     fresh: Mapping[str, Mapping[str, Any]]
 
-    def entries(
-        self, statistics: Statistics, latencies: Mapping[str, Any]
-    ) -> tuple[dict[str, Entry], dict[str, Variant]]:
+    def entries(self, latencies: Mapping[str, Any]) -> tuple[dict[str, Entry], dict[str, Variant]]:
         """The entries of the models by role, and of the student's TFLite files by variant."""
         saved_models = self.models.saved_models
         parameters = {
@@ -219,7 +219,7 @@ class _Measured:
             for role, path in saved_models.items()
         }
         entries = {
-            role: statistics.describe(
+            role: self.statistics.describe(
                 self.answers.saved_models[role],
                 self._references(role),
                 parameters=parameters[role],
@@ -233,7 +233,7 @@ class _Measured:
         teacher_bytes = os.path.getsize(self.models.tflite_file("teacher", REFERENCE))
         for name, path in self.models.variants.items():
             ways = latencies.get(_timed_as(name), {}).items()
-            entry = statistics.describe(
+            entry = self.statistics.describe(
                 self.answers.variants[name],
                 self._references(name),
                 parameters=parameters["student"],
@@ -259,9 +259,8 @@ def _evidence(
 ) -> Evidence:
     """All parts of the report but the verdict."""
     settings, confidence, answers = rules.evaluate, rules.evaluate.confidence, measured.answers
-    statistics = _statistics(split, rules)
-    timed = measured.timed
-    entries, variants = measured.entries(statistics, timed.summaries(confidence))
+    statistics, timed = measured.statistics, measured.timed
+    entries, variants = measured.entries(timed.summaries(confidence))
     both = {role: answers.saved_models[role] for role in ("teacher", "student")}
     return Evidence(
         task=split.output.task,

@@ -75,8 +75,13 @@ def summarize_data(
 def _split(path: str, labels: list[str]) -> SplitSummary:
     (dataset,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(_read(path)).datasets
     features = {feature.path.step[0]: feature for feature in dataset.features}
-    buckets = features[CLASS_NAME].string_stats.rank_histogram.buckets
-    counts = {bucket.label: int(bucket.sample_count) for bucket in buckets}
+    # A regression has no classes, and examples without label have none.
+    named = [features[CLASS_NAME]] if CLASS_NAME in features else []
+    counts = {
+        bucket.label: int(bucket.sample_count)
+        for feature in named
+        for bucket in feature.string_stats.rank_histogram.buckets
+    }
     return SplitSummary(
         examples=int(dataset.num_examples),
         # Of very many classes TFDV keeps the most frequent ones alone.

@@ -6,6 +6,7 @@ own against scikit-learn; here it is about what is shown of them.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ def _slices(statistics: Statistics, answers: dict[str, Any]) -> list[dict[str, A
     return found
 
 
+@lru_cache
 def task_report(task: Task) -> Report:
     """The report of a passed student."""
     statistics, answers = Statistics(metrics_of(task, 0.95, seed=0)), _answers(task)

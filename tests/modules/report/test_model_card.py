@@ -185,6 +185,7 @@ def test_a_card_of_every_task_has_its_own_numbers(task: Any, tag: str, metrics: 
     [(["image"], "image"), (["text"], "text"), (["text", "numeric"], "tabular"), ([], "tabular")],
 )
 def test_the_hubs_task_follows_the_kinds_of_inputs(kinds: list[str], tag: str) -> None:
-    report = task_report("binary")
-    report.config["data"]["features"] = {kind: {"kind": kind} for kind in kinds}
+    features = {kind: {"kind": kind} for kind in kinds}
+    config = {"data": {"source": "csv", "features": features}}
+    report = task_report("binary").model_copy(update={"config": config})
     assert model_card.pipeline_tag(report) == f"{tag}-classification"
