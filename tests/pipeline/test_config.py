@@ -194,8 +194,8 @@ WRONG_VALUES = {
     ),
     "gate={}": (
         "gate: must set at least one limit, or no student could be judged; set one of "
-        "min_accuracy, max_accuracy_drop, max_tflite_accuracy_drop, min_speedup, max_size_bytes, "
-        "limits"
+        "min_accuracy, max_accuracy_drop, max_tflite_accuracy_drop, min_roc_auc, max_roc_auc_drop, "
+        "max_rmse, max_rmse_increase, max_tflite_rmse_increase, min_speedup, max_size_bytes, limits"
     ),
     "export.tflite=[int8]": (
         "export.tflite: must include float32, on which teacher and student are timed, got "
