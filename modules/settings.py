@@ -694,7 +694,10 @@ class GateSettings(Settings):
         None, ge=0, le=1, description="largest teacher ROC AUC - student ROC AUC"
     )
     max_rmse: float | None = Field(
-        None, gt=0, description="largest root mean square error of the student, in the label's unit"
+        None,
+        gt=0,
+        le=1e300,
+        description="largest root mean square error of the student, in the label's unit",
     )
     max_rmse_increase: float | None = Field(
         None,
