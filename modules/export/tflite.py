@@ -342,8 +342,10 @@ def _to_convert(model: keras.Model, float_images: bool) -> keras.Model:
             scaled.update(id(each) for each in keras.tree.flatten(answer))
         return answer
 
+    # Not compiled: a loss of one's own cannot be cloned.
+    plain = keras.Model(model.input, model.output, name=model.name)
     return keras.models.clone_model(
-        model, inputs, clone_function=lambda layer: layer, call_function=call
+        plain, inputs, clone_function=lambda layer: layer, call_function=call
     )
 
 
