@@ -558,7 +558,8 @@ class EvaluateSettings(Settings):
     )
     slices: tuple[tuple[str, ...], ...] = Field(
         (("class_name",),),
-        description="features to slice by, alone or crossed: `[class_name, [site, camera]]`",
+        description="features to slice by, alone or crossed: `[class_name, [site, camera]]`; by "
+        "class only where an example has one",
     )
     disagreements: int = Field(
         24, ge=0, le=10_000, description="examples to show on which teacher and student differ"
