@@ -25,9 +25,9 @@ def code_digest() -> str:
         spec = importlib.util.find_spec(package)
         assert spec is not None and spec.submodule_search_locations
         root = next(iter(spec.submodule_search_locations))
-        for directory, folders, files in os.walk(root):
+        for directory, folders, names in os.walk(root):
             folders.sort()
-            for name in sorted(name for name in files if name.endswith(_SUFFIXES)):
+            for name in sorted(name for name in names if name.endswith(_SUFFIXES)):
                 path = os.path.join(directory, name)
                 _add(digest, os.path.join(package, os.path.relpath(path, root)), path)
     return digest.hexdigest()
