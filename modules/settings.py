@@ -558,7 +558,8 @@ class EvaluateSettings(Settings):
     )
     slices: tuple[tuple[str, ...], ...] = Field(
         (("class_name",),),
-        description="features to slice by, alone or crossed: `[class_name, [site, camera]]`",
+        description="features to slice by, alone or crossed: `[class_name, [site, camera]]`; by "
+        "class only where an example has one",
     )
     disagreements: int = Field(
         24, ge=0, le=10_000, description="examples to show on which teacher and student differ"
@@ -694,7 +695,10 @@ class GateSettings(Settings):
         None, ge=0, le=1, description="largest teacher ROC AUC - student ROC AUC"
     )
     max_rmse: float | None = Field(
-        None, gt=0, description="largest root mean square error of the student, in the label's unit"
+        None,
+        gt=0,
+        le=1e300,
+        description="largest root mean square error of the student, in the label's unit",
     )
     max_rmse_increase: float | None = Field(
         None,

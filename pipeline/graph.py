@@ -24,7 +24,7 @@ from components.soft_targets.component import SoftTargets
 from components.teacher_trainer import TeacherTrainer
 from components.transform import Transform
 from components.tuner import Tuner
-from modules.code_digest import code_digest
+from modules.code_digest import code_digest, data_digest
 from modules.distill.training_config import TrainingConfig
 from modules.settings import GateSettings, ModelSettings
 from pipeline.beam_arguments import IN_MEMORY
@@ -107,7 +107,7 @@ def _data_nodes(
         schema=schema.outputs["schema"],
         statistics=statistics.outputs["statistics"],
         data=config.data,
-        code_digest=digest,
+        code_digest=digest + data_digest(config.data),
     )
     # Nothing is trained on data that the validator refuses.
     transform.add_upstream_node(validator)

@@ -13,6 +13,7 @@ from modules.data.spec import DataSpec, InputSpec, OutputSpec
 from modules.distill.distiller import Distiller
 from modules.distill.methods import check_methods
 from modules.errors import ConfigError
+from modules.judge.limits import check_task
 from modules.models import zoo
 from modules.push.publish import open_destination
 from modules.search.space import choices
@@ -51,6 +52,7 @@ def check_spec(config: PipelineConfig, spec: DataSpec) -> None:
     """
     check_augmentation(config.augment, spec)
     check_methods(config.distill, task=spec.output.task)
+    check_task(config.gate, spec.output.task)
     _check_models(config, spec.by_name, spec.output)
 
 

@@ -44,6 +44,7 @@ class Executor(tfx_executor.Executor):
         config = overlay(json.loads(exec_properties["config"]), exec_properties)
         rules = evaluation.Rules.model_validate(config)
         split = _eval_split(input_dict, rules.data)
+        rules = rules.for_task(split.output.task)
         directory = artifact_utils.get_single_uri(output_dict[constants.EVALUATION_KEY])
 
         def run_tfma() -> dict[str, evaluation.SliceNumbers]:

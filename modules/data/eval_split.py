@@ -70,7 +70,7 @@ class EvalSplit:
     @property
     def weighted(self) -> bool:
         """Whether the examples have weights."""
-        return False
+        return self.spec.weighted
 
     def serialized(self) -> Iterator[EvalBatch]:
         """The raw examples, in the order of their files."""

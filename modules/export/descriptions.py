@@ -1,15 +1,48 @@
-"""What the inputs of a TFLite file are, each in one sentence for whoever feeds the file."""
+"""What a TFLite file takes and answers, with a sentence per input for whoever feeds the file."""
 
 from __future__ import annotations
 
-from modules.data.spec import DataSpec, InputSpec
+from typing import Any
+
+import numpy as np
+
+from modules.data.spec import DataSpec, InputSpec, OutputSpec
+from modules.export.runtimes.litert import signature_tensors
 from modules.settings import CategoryFeature, ImageFeature, NumericFeature, TextFeature
 
+LOGITS, VALUES = "logits", "values"
 _RESIZED = {
     "stretch": "stretched to this size",
     "pad": "resized in proportion, with black borders",
     "crop": "resized in proportion and cut from the center",
 }
+
+
+def output_name(output: OutputSpec) -> str:
+    """Of the one output of every file: `logits`, or `values` for regression."""
+    return VALUES if output.task == "regression" else LOGITS
+
+
+def describe(content: bytes, spec: DataSpec) -> dict[str, Any]:
+    """What a file takes and answers, as the manifest has it.
+
+    Returns:
+      `inputs`, in the order of their names, and `output`, each with name, shape, dtype and
+      quantization; an input has a `description` too, a sentence. `task` and `labels`.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    inputs, output = signature_tensors(Interpreter(model_content=content))
+    return {
+        "inputs": [
+            _tensor_spec(name, inputs[name])
+            | {"description": describe_input(spec.by_name[name], spec)}
+            for name in sorted(inputs)
+        ],
+        "output": _tensor_spec(output_name(spec.output), output),
+        "task": spec.output.task,
+        "labels": list(spec.output.classes),
+    }
 
 
 def describe_input(each: InputSpec, spec: DataSpec) -> str:
@@ -62,3 +95,14 @@ def _text(each: InputSpec, settings: TextFeature) -> str:
 def _ids(buckets: int, zero: str) -> str:
     unknown = "1" if buckets == 1 else f"1 to {buckets}"
     return f"0 is {zero}, {unknown} unknown, and the vocabulary's lines follow in their order."
+
+
+def _tensor_spec(name: str, details: dict[str, Any]) -> dict[str, Any]:
+    scale, zero_point = details["quantization"]
+    quantization = {"scale": float(scale), "zero_point": int(zero_point)} if scale else None
+    return {
+        "name": name,
+        "shape": [int(size) for size in details["shape"]],
+        "dtype": np.dtype(details["dtype"]).name,
+        "quantization": quantization,
+    }

@@ -16,9 +16,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from modules.errors import ModelError
 from modules.export import flatbuffer
+from modules.export.descriptions import LOGITS
 from modules.export.runtimes import Tensors, count_examples, select
 from modules.export.runtimes.litert import dequantize
-from modules.export.tflite import LOGITS
 
 
 @dataclass(frozen=True)

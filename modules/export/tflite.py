@@ -1,4 +1,4 @@
-"""TFLite files: conversion, quantization, and the check against the Keras original.
+"""TFLite files: conversion and quantization.
 
 Every file has the signature `serving_default` with one input for each of the model's, by its name
 (`uint8` raw pixels, `int32` ids, `float32` numbers as they are), and one output, `logits`
@@ -16,7 +16,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -26,35 +25,15 @@ from tensorflow.lite.python.convert import mlir_quantize
 from modules.data.spec import DataSpec, OutputSpec
 from modules.errors import ModelError
 from modules.export import flatbuffer, runtimes
-from modules.export.descriptions import describe_input
+from modules.export.descriptions import describe, output_name
+from modules.export.fidelity import check_against_keras
 from modules.export.layout import SPEC_FILE, TFLITE_FILE
 from modules.export.runtimes import Tensors
-from modules.export.runtimes.litert import SIGNATURE, signature_tensors
+from modules.export.runtimes.litert import SIGNATURE
+from modules.export.tflite_graph import is_image, serving_module, to_convert
 from modules.settings import TFLiteVariant
 
 _LOG = logging.getLogger("tfx_distill.export")
-LOGITS, VALUES = "logits", "values"
-# Of a regression the answer in deviations of the label. No file keeps this output.
-_STANDARD = "standard"
-# No number is larger, but the converter does not know; it folds nothing across a minimum.
-_HUGE = 3e38
-# Largest difference of a file's answers from Keras', in units of the largest logit or, of a
-# regression, of the label's deviation. float16
-# weights have 11 bits: 2e-5 to 7e-4 was measured over the model zoo.
-_TOLERANCES = {"float32": 1e-3, "float16": 1e-2}
-# Share of training examples on which a file with int8 weights must still choose Keras' class.
-# Whether it is good enough to ship is the gate's business; below this the conversion has gone
-# wrong.
-_QUANTIZED_AGREEMENT = 0.8
-# Where no class is chosen: the root of the mean squared difference, of regression in deviations
-# of the label, of multilabel in units of the logits' root mean square.
-_QUANTIZED_ERROR = 0.25
-_RAW = {"scale": 1.0, "zero_point": 0}
-
-
-def output_name(output: OutputSpec) -> str:
-    """Of the one output of every file: `logits`, or `values` for regression."""
-    return VALUES if output.task == "regression" else LOGITS
 
 
 def convert(
@@ -77,7 +56,7 @@ def convert(
       ModelError: An operation has no TFLite builtin, or none for integers; it is named.
     """
     names = {f"input_{at}": name for at, name in enumerate(sorted(model.input))}
-    module = _module(_to_convert(model, float_images=variant == "int8"), names, output)
+    module = serving_module(to_convert(model, float_images=variant == "int8"), names, output)
     with tempfile.TemporaryDirectory() as directory:
         tf.saved_model.save(module, directory, signatures={SIGNATURE: module.serve})
         try:
@@ -115,7 +94,7 @@ def _integers(
     output: OutputSpec,
 ) -> bytes:
     """The variant int8: calibrated, then quantized but for its border."""
-    images = [key for key, name in names.items() if _is_image(model.input[name])]
+    images = [key for key, name in names.items() if is_image(model.input[name])]
     numbers = [key for key, name in names.items() if model.input[name].dtype == "float32"]
     converter = _converter(directory)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -173,184 +152,10 @@ def export_models(
             _LOG.info("%s %s: %s bytes, checked", role, variant, f"{len(content):,}")
 
 
-def describe(content: bytes, spec: DataSpec) -> dict[str, Any]:
-    """What a file takes and answers, as the manifest has it.
-
-    Returns:
-      `inputs`, in the order of their names, and `output`, each with name, shape, dtype and
-      quantization; an input has a `description` too, a sentence. `task` and `labels`.
-    """
-    from ai_edge_litert.interpreter import Interpreter
-
-    inputs, output = signature_tensors(Interpreter(model_content=content))
-    return {
-        "inputs": [
-            _tensor_spec(name, inputs[name])
-            | {"description": describe_input(spec.by_name[name], spec)}
-            for name in sorted(inputs)
-        ],
-        "output": _tensor_spec(output_name(spec.output), output),
-        "task": spec.output.task,
-        "labels": list(spec.output.classes),
-    }
-
-
-def check_against_keras(
-    path: str, model: keras.Model, variant: TFLiteVariant, examples: Tensors, spec: DataSpec
-) -> None:
-    """Hold a file to its original on real examples.
-
-    Args:
-      path: The converted model.
-      model: The original.
-      variant: Decides what may differ.
-      examples: Inputs, each `[n, ...]`.
-      spec: What the model takes and answers.
-
-    Raises:
-      ModelError: Other inputs, values that are not finite, or answers that differ.
-    """
-    with open(path, "rb") as file:
-        _check_inputs(
-            describe(file.read(), spec)["inputs"], f"{variant} file of {model.name}", spec
-        )
-    expected = np.asarray(model.predict(dict(examples), verbose=0))
-    actual = runtimes.load(runtimes.LITERT, path).answer(examples)
-    if not np.isfinite(actual).all():
-        raise ModelError(f"the {variant} file of {model.name} answers values that are not finite")
-    if variant in _TOLERANCES:
-        largest = float(np.abs(expected).max())
-        # Of values far from 0, float32 itself rounds off some of a deviation.
-        regression = spec.output.task == "regression"
-        unit = max(spec.output.deviation, 1e-3 * largest) if regression else max(1.0, largest)
-        error = float(np.abs(actual - expected).max()) / unit
-        if error > _TOLERANCES[variant]:
-            raise ModelError(
-                f"the {variant} file of {model.name} differs from its original by {error:.2e} of "
-                f"{_unit(spec.output)}, at most {_TOLERANCES[variant]:.0e} is right"
-            )
-    elif problem := _quantization_problem(actual, expected, spec.output):
-        raise ModelError(
-            f"the {variant} file of {model.name} {problem}; "
-            f"raise export.calibration_examples or leave {variant} out of export.tflite"
-        )
-
-
-def _check_inputs(inputs: Sequence[Mapping[str, Any]], file: str, spec: DataSpec) -> None:
-    """What is not scaled outside must not be quantized outside either."""
-    for each in inputs:
-        wanted, quantization = spec.by_name[each["name"]], each["quantization"]
-        if each["dtype"] != wanted.dtype or quantization not in (None, _RAW):
-            raise ModelError(
-                f"the {file} must take {wanted.name} as raw {wanted.dtype}, but its input is "
-                f"{each['dtype']} with quantization {quantization}"
-            )
-
-
-def _quantization_problem(actual: np.ndarray, expected: np.ndarray, output: OutputSpec) -> str:
-    """How far the answers of a file with int8 weights are off, if that is too far; or ""."""
-    count = len(expected)
-    if output.task in ("classification", "binary"):
-        same = float((actual.argmax(-1) == expected.argmax(-1)).mean())
-        if same >= _QUANTIZED_AGREEMENT:
-            return ""
-        return (
-            f"chooses its original's class on {same:.1%} of {count} training examples, at least "
-            f"{_QUANTIZED_AGREEMENT:.0%} are needed"
-        )
-    regression = output.task == "regression"
-    unit = output.deviation if regression else max(float(np.sqrt(np.mean(expected**2))), 1e-6)
-    error = float(np.sqrt(np.mean((actual - expected) ** 2))) / unit
-    if error <= _QUANTIZED_ERROR:
-        return ""
-    of = _unit(output) if regression else "the logits' root mean square"
-    return (
-        f"differs from its original by {error:.0%} of {of} on {count} training examples, at most "
-        f"{_QUANTIZED_ERROR:.0%} is right"
-    )
-
-
-def _unit(output: OutputSpec) -> str:
-    return "the label's deviation" if output.task == "regression" else "the largest logit"
-
-
 def sha256(path: str) -> str:
     """Hexadecimal SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _module(model: Any, names: Mapping[str, str], output: OutputSpec) -> tf.Module:
-    """A `tf.Module` with the signature; Keras 3's own SavedModels lose their variables here."""
-    module = tf.Module()
-    module.variables_of_model = [variable.value for variable in model.variables]
-    # With a batch of 1 the converter would rewrite operations in ways that hold for 1 alone.
-    specs = {
-        key: tf.TensorSpec([None, *model.input[name].shape[1:]], model.input[name].dtype, name=key)
-        for key, name in names.items()
-    }
-
-    def serve(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        answer = model({name: inputs[key] for key, name in names.items()}, training=False)
-        answer = tf.cast(answer, tf.float32)
-        if output.task != "regression":
-            return {LOGITS: answer}
-        # The label's scale is taken out of the last layer, into which the converter folds sums and
-        # products, and put behind it: what is an output itself is not folded.
-        standard = (answer + -output.mean) * (1 / output.deviation)
-        return {_STANDARD: standard, VALUES: standard * output.deviation + output.mean}
-
-    module.serve = tf.function(serve, input_signature=[specs])
-    return module
-
-
-def _is_image(tensor: Any) -> bool:
-    return bool(tensor.dtype == "uint8")
-
-
-def _to_convert(model: keras.Model, float_images: bool) -> keras.Model:
-    """The same layers in another graph, which the converter leaves as it is.
-
-    Args:
-      model: A functional model.
-      float_images: Whether images come in as floats, so that no cast from uint8 stays in the
-        graph; what comes in is quantized then, with scale 1.
-    """
-    inputs = {
-        name: keras.Input(
-            each.shape[1:],
-            dtype="float32" if float_images and _is_image(each) else each.dtype,
-            name=name,
-        )
-        for name, each in model.input.items()
-    }
-    given = {id(inputs[name]) for name, each in model.input.items() if each.dtype == "float32"}
-    scaled = set(given)
-
-    def keep_apart(tensor: Any) -> Any:
-        # Or its scale would be folded into the layer, and its raw size be quantized.
-        return keras.ops.minimum(tensor, _HUGE) if id(tensor) in scaled - given else tensor
-
-    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        taken = [
-            each for each in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(each)
-        ]
-        if not _only_scales(operation):
-            args, kwargs = keras.tree.map_structure(keep_apart, (args, kwargs))
-        answer = operation(*args, **kwargs)
-        if _only_scales(operation) and {id(each) for each in taken} <= scaled:
-            scaled.update(id(each) for each in keras.tree.flatten(answer))
-        return answer
-
-    return keras.models.clone_model(
-        model, inputs, clone_function=lambda layer: layer, call_function=call
-    )
-
-
-def _only_scales(operation: Any) -> bool:
-    """Whether numbers are still numbers after it, each with its own meaning."""
-    normalizations = keras.layers.Normalization | keras.layers.BatchNormalization
-    return isinstance(operation, normalizations) or not getattr(operation, "weights", ())
 
 
 def _representative(
@@ -367,17 +172,6 @@ def _representative(
             if index == 0:
                 example[key][0, 0, 0, 0], example[key][0, -1, -1, -1] = 0.0, 255.0
         yield example
-
-
-def _tensor_spec(name: str, details: dict[str, Any]) -> dict[str, Any]:
-    scale, zero_point = details["quantization"]
-    quantization = {"scale": float(scale), "zero_point": int(zero_point)} if scale else None
-    return {
-        "name": name,
-        "shape": [int(size) for size in details["shape"]],
-        "dtype": np.dtype(details["dtype"]).name,
-        "quantization": quantization,
-    }
 
 
 def _write(path: str, content: bytes) -> None:

@@ -46,6 +46,7 @@ from modules.settings import (
     GateSettings,
     LatencySettings,
     PushSettings,
+    Task,
 )
 
 _LOG = logging.getLogger("tfx_distill.evaluation")
@@ -68,6 +69,13 @@ class Rules(BaseModel, frozen=True):
     latency: LatencySettings
     gate: GateSettings
     push: PushSettings
+
+    def for_task(self, task: Task) -> Rules:
+        """The same without the default slices, by class, where an example has not one class."""
+        by_class = self.evaluate.slices == EvaluateSettings().slices
+        if task in ("classification", "binary") or not by_class:
+            return self
+        return self.model_copy(update={"evaluate": self.evaluate.model_copy(update={"slices": ()})})
 
     @property
     def times_saved_models(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from modules.code_digest import builder_digest
+from modules.code_digest import builder_digest, data_digest
 from modules.errors import ConfigError, UserError
 from pipeline.cli import data, results, servers
 from pipeline.cli.compiling import compile_command
@@ -128,11 +128,12 @@ def _not_here(config: PipelineConfig) -> Iterator[str]:
     checks: list[Callable[[], object]] = [lambda: check_local_paths(config)]
     models = (config.teacher, *config.more_teachers, config.student)
     checks += [functools.partial(builder_digest, each.model) for each in models]
+    checks.append(lambda: data_digest(config.data))
     sys.path.append(os.getcwd())
     for check in checks:
         try:
             check()
-        except ConfigError as error:
+        except UserError as error:
             yield str(error)
 
 

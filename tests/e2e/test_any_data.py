@@ -130,7 +130,8 @@ def write_table_and_function(root: Path) -> None:
         "import tensorflow_transform as tft\n\n"
         "def preprocessing_fn(inputs):\n"
         "    city = tft.compute_and_apply_vocabulary(inputs['city'], vocab_filename='towns')\n"
-        "    return {'z': tft.scale_to_z_score(inputs['size'])[:, 0], 'town': city[:, 0]}\n"
+        "    town = tf.one_hot(city[:, 0], 3)\n"
+        "    return {'z': tft.scale_to_z_score(inputs['size'])[:, 0], 'town': town}\n"
     )
 
 

@@ -86,7 +86,13 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
         (root / name).write_bytes(tf.io.encode_png(image).numpy())
         rows.append(f"{name},{'old' if number % 2 else 'new'}")
     (root / "metadata.csv").write_text("\n".join(rows))
-    data = {"source": "image_folder", "path": str(root), "image_size": 8, "eval_fraction": 0.4}
+    features = {"image": {"kind": "image", "size": 8, "channels": 1}}
+    data = {
+        "source": "image_folder",
+        "path": str(root),
+        "features": features,
+        "eval_fraction": 0.4,
+    }
     return load_config(
         "digits",
         [f"data={json.dumps(data)}", "evaluate={slices: [class_name, camera], top_k: [2]}"],

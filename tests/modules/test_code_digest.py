@@ -10,7 +10,9 @@ import pytest
 
 import components
 import modules
-from modules.code_digest import builder_digest, code_digest
+from modules.code_digest import builder_digest, code_digest, data_digest
+from modules.errors import ConfigError
+from modules.settings import DataSettings
 
 
 @pytest.fixture
@@ -124,3 +126,25 @@ def test_same_text_in_another_module_is_another_builder(
     for name in ("users_first", "users_second"):
         (tmp_path / f"{name}.py").write_text("def build(input_shape, classes): ...\n")
     assert builder_digest("users_first:build") != builder_digest("users_second:build")
+
+
+def test_digest_of_what_transform_reads_follows_its_files(tmp_path: Path) -> None:
+    function, words = tmp_path / "own.py", tmp_path / "words.txt"
+
+    def digest() -> str:
+        own = DataSettings(source="csv", preprocessing_fn=f"{function}:fn")
+        text = {"kind": "text", "vocabulary_file": str(words)}
+        return data_digest(own) + data_digest(DataSettings(source="csv", features={"t": text}))
+
+    function.write_text("def fn(inputs): ...\n")
+    words.write_text("a\nb\n")
+    first = digest()
+    assert len(first) == 128 and digest() == first
+    for file in (function, words):
+        before = digest()
+        file.write_text(file.read_text() + "\n")
+        assert digest() != before
+    words.unlink()
+    with pytest.raises(ConfigError, match=r"^data.features.t.vocabulary_file must be a file"):
+        digest()
+    assert not data_digest(DataSettings())

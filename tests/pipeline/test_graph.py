@@ -22,13 +22,18 @@ EDGES = {
         "statistics": ("StatisticsGen", "statistics"),
         "schema": ("SchemaGen", "schema"),
     },
-    "Transform": {"examples": ("ExampleGen", "examples"), "schema": ("SchemaGen", "schema")},
+    "Transform": {
+        "examples": ("ExampleGen", "examples"),
+        "schema": ("SchemaGen", "schema"),
+        "statistics": ("StatisticsGen", "statistics"),
+    },
     "TeacherTrainer": {
         "examples": ("Transform", "transformed_examples"),
         "transform_graph": ("Transform", "transform_graph"),
     },
     "SoftTargets": {
         "examples": ("Transform", "transformed_examples"),
+        "transform_graph": ("Transform", "transform_graph"),
         "teachers": ("TeacherTrainer", "model"),
     },
     "Control": {
@@ -44,6 +49,7 @@ EDGES = {
     "Exporter": {
         "model": ("Distiller", "model"),
         "teacher_model": ("TeacherTrainer", "model"),
+        "raw_examples": ("ExampleGen", "examples"),
         "examples": ("Transform", "transformed_examples"),
         "transform_graph": ("Transform", "transform_graph"),
     },

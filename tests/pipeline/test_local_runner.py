@@ -404,7 +404,8 @@ def test_preflight_accepts_what_can_be_run(tmp_path: Path) -> None:
         ({"a": ["1.png"]}, "has only the class 'a'; add a sub-folder of images per class"),
         (
             {"a": ["1.png"], "b": ["1.txt"]},
-            "/b' holds no .png, .jpg, .jpeg, .webp, .bmp, .gif file; add images or remove the folder",
+            "/b' holds no .png, .jpg, .jpeg, .webp, .bmp, .gif file; add images or remove the "
+            "folder",
         ),
     ],
     ids=["no class", "one class", "empty class"],

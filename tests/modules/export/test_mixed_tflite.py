@@ -9,8 +9,9 @@ from mixed_models import INPUTS, LENGTH, OUTPUTS, PHOTO, YEAR, build, data_spec,
 from modules.data.spec import DataSpec
 from modules.errors import ModelError
 from modules.export import flatbuffer, runtimes
-from modules.export.descriptions import describe_input
-from modules.export.tflite import check_against_keras, convert, describe
+from modules.export.descriptions import describe, describe_input
+from modules.export.fidelity import check_against_keras
+from modules.export.tflite import convert
 from modules.settings import CategoryFeature, NumericFeature
 
 VARIANTS = ("float32", "float16", "dynamic_range", "int8")

@@ -15,7 +15,8 @@ from ai_edge_litert.interpreter import Interpreter
 from modules.data.spec import DataSpec, InputSpec, OutputSpec
 from modules.errors import ModelError
 from modules.export import flatbuffer, runtimes, tflite
-from modules.export.tflite import check_against_keras, describe
+from modules.export.descriptions import describe
+from modules.export.fidelity import check_against_keras
 from modules.settings import ImageFeature
 
 VARIANTS = ("float32", "float16", "dynamic_range", "int8")

@@ -107,3 +107,11 @@ def test_statistics_and_anomalies(files):
     label = features["label"]
     assert (label.minimum, label.maximum, label.mean) == (0, 3, 1.25)
     assert features["image"].minimum is None and features["image"].unique == 4
+
+
+def test_a_split_without_classes(tmp_path):
+    statistics = text_format.Parse(STATISTICS, statistics_pb2.DatasetFeatureStatisticsList())
+    del statistics.datasets[0].features[0]
+    (tmp_path / "FeatureStats.pb").write_bytes(statistics.SerializeToString())
+    split = summarize_data({"eval": f"{tmp_path}/FeatureStats.pb"}, {}, []).splits["eval"]
+    assert (split.examples, split.classes) == (4, {})

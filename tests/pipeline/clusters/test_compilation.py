@@ -36,7 +36,8 @@ from pipeline.graph import Places, create_pipeline
 ENGINES = ("kubeflow", "vertex")
 MORE_TEACHERS = "more_teachers=[{model: separable_cnn}, {model: cnn_tutorial}]"
 SEARCH = "tune={alpha: [0.1, 0.5]}"
-FOLDER = "data={source: image_folder, path: gs://bucket/images, image_size: 8}"
+IMAGE_FEATURE = "features: {image: {kind: image, size: 8}}"
+FOLDER = f"data={{source: image_folder, path: gs://bucket/images, {IMAGE_FEATURE}}}"
 
 
 @pytest.fixture(scope="session")
