@@ -197,6 +197,20 @@ def test_setup_script_declares_the_requirements_and_the_packages(declared):
     assert set(declared["packages"]) == packages
 
 
+def test_setup_script_ships_what_is_no_code(declared):
+    shipped = {
+        path.relative_to(ROOT)
+        for package, patterns in declared["package_data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    assert shipped == {
+        path.relative_to(ROOT)
+        for folder in ("pipeline/presets", "modules/data/embedded", "modules/report/templates")
+        for path in (ROOT / folder).iterdir()
+    }
+
+
 def test_setup_script_and_check_accept_the_same_pythons(check, declared):
     first, last = check.FIRST_PYTHON, check.LAST_PYTHON
     assert declared["python_requires"] == f">=3.{first[1]},<3.{last[1] + 1}"

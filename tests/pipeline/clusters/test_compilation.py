@@ -30,6 +30,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from modules.code_digest import code_digest
 from pipeline.clusters.compilation import compile_pipeline
+from pipeline.clusters.engines import cautions
 from pipeline.config import load_config
 from pipeline.graph import Places, create_pipeline
 
@@ -228,6 +229,20 @@ def test_files_are_looked_at_before_the_cache_on_vertex_alone() -> None:
     container = containers_of(spec, deployment)["ExampleGen"]
     assert "{{$}}" in container.lifecycle.pre_cache_check.args
     assert uncached(compiled("kubeflow", FOLDER)[0]) == {"Pusher", "ExampleGen"}
+
+
+def test_embedded_data_are_found_in_the_image(engine: str) -> None:
+    changes = "data={source: parquet, path: 'embedded:segments.parquet', label: category}"
+    content = text(engine, changes)
+    spec, _ = parsed(engine, content)
+    assert uncached(spec) == {"Pusher"}
+    assert "data_path" not in spec.root.input_definitions.parameters
+    example_gen = str(spec.root.dag.tasks["ExampleGen"])
+    assert "embedded:segments.parquet" in example_gen
+    assert os.getcwd() not in content
+    assert not any(
+        "data.path" in each for each in cautions(load_config("digits", [changes]), engine)
+    )
 
 
 def test_every_task_is_tried_again(spec: Any) -> None:
