@@ -143,7 +143,9 @@ class Reader:
         features, images = raw.features, raw.images
         digest = hashlib.sha256()
         for name in images:
-            pixels = decode_image(raw.name or name, features[name][0])
+            (content,) = features[name]
+            assert isinstance(content, bytes)
+            pixels = decode_image(raw.name or name, content)
             digest.update(f"{name} {pixels.shape}".encode() + pixels.tobytes())
         if not images and not self.settings.id:
             return int(raw.example_id[:16], 16)

@@ -63,7 +63,7 @@ def as_values(name: str, value: Any) -> list[Value]:
 def float32(numbers: Iterable[Any]) -> list[float]:
     """Numbers as examples hold them; those that are too large become infinite."""
     with np.errstate(over="ignore"):
-        return np.array(list(numbers), np.float64).astype(np.float32).tolist()  # type: ignore[no-any-return]
+        return np.array(list(numbers), np.float64).astype(np.float32).tolist()
 
 
 def _plain(name: str, value: Any) -> Any:
