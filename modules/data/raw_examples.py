@@ -143,9 +143,9 @@ class Reader:
         features, images = raw.features, raw.images
         digest = hashlib.sha256()
         for name in images:
-            (content,) = features[name]
-            assert isinstance(content, bytes)
-            pixels = decode_image(raw.name or name, content)
+            (image,) = features[name]
+            assert isinstance(image, bytes)
+            pixels = decode_image(raw.name or name, image)
             digest.update(f"{name} {pixels.shape}".encode() + pixels.tobytes())
         if not images and not self.settings.id:
             return int(raw.example_id[:16], 16)
