@@ -20,6 +20,7 @@ from pipeline.cli.main import main
 from pipeline.config import PRESETS_DIR, load_config
 
 COMMAND = Path(sys.executable).with_name("tfx-distill")
+IMAGES = "source: image_folder, features: {image: {kind: image, size: 8}}"
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -35,7 +36,7 @@ def one_class(tmp_path: Path) -> str:
     """A value of data that passes every check but one of the run's own."""
     folder = tmp_path / "pictures" / "cat"
     folder.mkdir(parents=True)
-    return f"data={{source: image_folder, path: {folder.parent}}}"
+    return f"data={{{IMAGES}, path: {folder.parent}}}"
 
 
 def test_the_installed_command_shows_its_commands() -> None:
@@ -119,7 +120,7 @@ def test_every_line_of_an_error_is_on_stderr() -> None:
 @pytest.mark.parametrize(
     ("change", "absent"),
     [
-        ("data={source: image_folder, path: /not/here}", "data.path must be an existing directory"),
+        (f"data={{{IMAGES}, path: /not/here}}", "data.path must be an existing directory"),
         ("student={model: 'not_here.models:build'}", "there is no module 'not_here.models'"),
     ],
 )
@@ -133,7 +134,7 @@ def test_validate_notes_what_this_machine_does_not_have(change: str, absent: str
 
 def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    changes = ["data={source: image_folder, path: ~/images}", "push.destination=~/models"]
+    changes = [f"data={{{IMAGES}, path: ~/images}}", "push.destination=~/models"]
     config = load_config("digits", changes)
     assert (config.data.path, config.push.destination) == (
         f"{tmp_path}/images",
@@ -173,7 +174,7 @@ def test_run_with_a_bad_configuration_leaves_nothing_behind(tmp_path: Path) -> N
 
 
 def test_run_without_its_data(tmp_path: Path) -> None:
-    data = f"data={{source: image_folder, path: {tmp_path / 'none'}}}"
+    data = f"data={{{IMAGES}, path: {tmp_path / 'none'}}}"
     result = invoke("run", "digits", "--set", data, "--output", tmp_path / "out")
     assert result.exit_code == 2
     assert result.stderr.startswith("error: data.path must be an existing directory, got ")
