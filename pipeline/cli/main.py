@@ -132,7 +132,7 @@ def _not_here(config: PipelineConfig) -> Iterator[str]:
     for check in checks:
         try:
             check()
-        except ConfigError as error:
+        except UserError as error:
             yield str(error)
 
 

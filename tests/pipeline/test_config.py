@@ -395,12 +395,12 @@ def test_missing_section(file: Path, key: str) -> None:
         (
             "student.model=separable_cn",
             f"student.model must be one of {MODELS} or package.module:function, got "
-            " 'separable_cn'; did you mean 'separable_cnn'?",
+            "'separable_cn'; did you mean 'separable_cnn'?",
         ),
         (
             "more_teachers=[{model: resnet_smal}]",
             f"more_teachers.0.model must be one of {MODELS} or package.module:function, got "
-            " 'resnet_smal'; did you mean 'resnet_small'?",
+            "'resnet_smal'; did you mean 'resnet_small'?",
         ),
         (
             "more_teachers=[{model: mlp}, {model: separable_cnn, parameters: {filter: [2]}}]",
@@ -647,8 +647,10 @@ def test_aliases_that_explode_are_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_data_path_must_exist_where_the_run_is(file: Path, tmp_path: Path) -> None:
-    here = load_config(str(file), [f"data={{{IMAGES}, path: {tmp_path}}}"])
-    check_local_paths(here)
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "1.png").touch()
+    check_local_paths(load_config(str(file), [f"data={{{IMAGES}, path: {tmp_path / 'images'}}}"]))
     check_local_paths(load_config(str(file)))
     check_local_paths(load_config(str(file), [f"data={{{IMAGES}, path: 'gs://b/x'}}"]))
     missing = tmp_path / "none"

@@ -32,11 +32,14 @@ def names_of(presets: list[Path]) -> list[str]:
 
 
 @pytest.fixture
-def one_class(tmp_path: Path) -> str:
-    """A value of data that passes every check but one of the run's own."""
+def one_class(tmp_path: Path) -> tuple[str, str]:
+    """A setting whose data cannot be used, and what is said of them."""
     folder = tmp_path / "pictures" / "cat"
     folder.mkdir(parents=True)
-    return f"data={{{IMAGES}, path: {folder.parent}}}"
+    return f"data={{{IMAGES}, path: {folder.parent}}}", (
+        f"data.path must hold at least two class sub-folders, but {str(folder.parent)!r} has only "
+        "the class 'cat'; add a sub-folder of images per class"
+    )
 
 
 def test_the_installed_command_shows_its_commands() -> None:
@@ -132,6 +135,13 @@ def test_validate_notes_what_this_machine_does_not_have(change: str, absent: str
     assert line.startswith("note: a run on this machine would end at once: ") and absent in line
 
 
+def test_validate_notes_data_that_cannot_be_used(one_class: tuple[str, str]) -> None:
+    setting, message = one_class
+    result = invoke("validate", "digits", "--set", setting)
+    note = f"note: a run on this machine would end at once: {message}\n"
+    assert (result.exit_code, result.stderr) == (0, note)
+
+
 def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     changes = [f"data={{{IMAGES}, path: ~/images}}", "push.destination=~/models"]
@@ -210,15 +220,19 @@ def test_second_run_in_the_same_directory(tmp_path: Path) -> None:
     assert not (tmp_path / "metadata.sqlite").exists()
 
 
+def test_data_error_is_one_line_and_exit_code_1(tmp_path: Path, one_class: tuple[str, str]) -> None:
+    setting, message = one_class
+    result = invoke("run", "digits", "--set", setting, "--output", tmp_path / "out")
+    assert (result.exit_code, result.stderr) == (1, f"error: {message}\n")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.usefixtures("run_in_process")
-def test_data_error_is_one_line_and_exit_code_1(tmp_path: Path, one_class: str) -> None:
-    result = invoke("run", "digits", "--set", one_class, "--output", tmp_path / "out")
+def test_an_error_of_the_run_is_one_line_and_its_traceback_in_the_log(tmp_path: Path) -> None:
+    student = "student={model: resnet50}"
+    result = invoke("run", "digits", "--set", student, "--output", tmp_path / "out")
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == (
-        "error: data.path must hold at least two class sub-folders, but "
-        f"{str(tmp_path / 'pictures')!r} has only the class 'cat'; add a sub-folder of images per "
-        "class"
-    )
+    assert result.stderr.splitlines()[-1].startswith("error: ResNet50 needs images of at least ")
     assert "Traceback" not in result.stderr
     assert "Traceback" in (tmp_path / "out" / "run.log").read_text()
 
