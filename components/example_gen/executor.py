@@ -194,7 +194,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         back = {theirs: ours for ours, theirs in settings.rename.items()}
         not_features = {reading.reader.label, settings.id, settings.group, settings.time}
         not_features |= {settings.weight, *OURS}
-        features = {back.get(name, name) for name in scan.columns} - not_features
+        features = {back.get(name, name) for name in scan.names} - not_features
         tally: Tally = self._summarize(write_all(reading, labels, features, directories))
         if tally.dropped:
             _LOG.warning("%d unlabeled example(s) are left out: they are in eval", tally.dropped)

@@ -85,7 +85,7 @@ class Reader:
         images = [self.content] if self.content else image_names(features)
         for name in images:
             place = row.name or f"the feature {name!r}"
-            features[name] = [plain_image(place, features[name][0])]
+            features[name] = (plain_image(place, features[name][0]),)
         own = row.split or part
         label = None
         if own != UNLABELED:
@@ -155,9 +155,11 @@ class Reader:
 def image_names(features: Features) -> list[str]:
     """The features that are one encoded image, sorted."""
     return sorted(
-        name
-        for name, items in features.items()
-        if len(items) == 1 and isinstance(items[0], bytes) and is_image(items[0])
+        [
+            name
+            for name, items in features.items()
+            if len(items) == 1 and type(items[0]) is bytes and is_image(items[0])
+        ]
     )
 
 
@@ -167,11 +169,11 @@ def _text(value: Any) -> bytes:
 
 def written(raw: RawExample, labels: Labels) -> bytes:
     """The raw example with label, class names, id and weight, serialized."""
-    ours: Features = {EXAMPLE_ID: [raw.example_id]}
+    ours: Features = {EXAMPLE_ID: (raw.example_id,)}
     if raw.label is not None:
-        ours[LABEL] = labels.written(raw.label)
+        ours[LABEL] = tuple(labels.written(raw.label))
         if labels.task != "regression":
-            ours[CLASS_NAME] = [name.encode() for name in labels.classes_of(raw.label)]
+            ours[CLASS_NAME] = tuple(name.encode() for name in labels.classes_of(raw.label))
     if raw.weight is not None:
-        ours[EXAMPLE_WEIGHT] = [raw.weight]
+        ours[EXAMPLE_WEIGHT] = (raw.weight,)
     return serialize(raw.features | ours)
