@@ -136,6 +136,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         reading = Reading(source, reader, prepared)
         found = self._summarize(scan_all(reading))
         check_scan(found["scan"], settings, label)
+        reader.images = bool(found["scan"].images)
         labels = decide_labels(found["scan"].labels, settings, task)
         self._decide_splits(reading, labels, **found)
         self._write(artifact, reading, labels, found["scan"])

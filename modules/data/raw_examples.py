@@ -60,6 +60,7 @@ class Reader:
       replaces: Whether the data may have features of our names, which are left out.
       task: As configured.
       splitter: Decides the split.
+      images: Whether any feature may be an encoded image.
     """
 
     settings: DataSettings
@@ -68,6 +69,7 @@ class Reader:
     replaces: bool
     task: Task | None
     splitter: Splitter
+    images: bool = True
 
     def read(self, row: Row, part: str) -> RawExample:
         """The example of a row.
@@ -82,7 +84,7 @@ class Reader:
         features = row.features
         theirs = [(name, features.pop(old, None)) for name, old in self.settings.rename.items()]
         features |= {name: items for name, items in theirs if items is not None}
-        images = [self.content] if self.content else image_names(features)
+        images = [self.content] if self.content else self._images(features)
         for name in images:
             place = row.name or f"the feature {name!r}"
             features[name] = (plain_image(place, features[name][0]),)
@@ -105,6 +107,16 @@ class Reader:
             split = self.splitter.split(own, unit, time)
         is_own = own in (TRAIN, EVAL)
         return RawExample(row.name, features, images, label, identity, unit, split, weight, is_own)
+
+    def _images(self, features: Features) -> list[str]:
+        """The features that are one encoded image, sorted."""
+        if not self.images:
+            return []
+        return sorted(
+            name
+            for name, items in features.items()
+            if len(items) == 1 and type(items[0]) is bytes and is_image(items[0])
+        )
 
     def _weight(self, features: Features) -> float | None:
         name = self.settings.weight
@@ -150,17 +162,6 @@ class Reader:
         if not self.content:
             digest.update(content(features, {self.settings.weight, self.settings.id, *images}))
         return int.from_bytes(digest.digest()[:8], "big")
-
-
-def image_names(features: Features) -> list[str]:
-    """The features that are one encoded image, sorted."""
-    return sorted(
-        [
-            name
-            for name, items in features.items()
-            if len(items) == 1 and type(items[0]) is bytes and is_image(items[0])
-        ]
-    )
 
 
 def _text(value: Any) -> bytes:

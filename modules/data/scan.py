@@ -11,7 +11,7 @@ from typing import Any
 from modules.data.duplicates import SIDES
 from modules.data.labels import MOST_CLASSES, LabelStatistics, class_name, split_names
 from modules.data.names import wrong_names
-from modules.data.raw_examples import RawExample, Reader, image_names
+from modules.data.raw_examples import RawExample, Reader
 from modules.data.sources.protocol import Row
 from modules.data.splits import Ends, position, short
 from modules.data.values import Features
@@ -32,7 +32,7 @@ class Scan:
       examples: Number of examples by split.
       features: How many examples have each feature, by its name in the data and the kind of value:
         bytes, int64, float, or "" for an empty list.
-      images: In how many examples a feature is an encoded image.
+      images: In how many examples that can be used a feature is an encoded image.
       labels: What the labels have in common.
       own_splits: Whether any of them was in a split of the user's own.
       ends: By class, what `modules.data.splits.stratify` needs.
@@ -72,7 +72,6 @@ class Scan:
         """Count the features of an example."""
         kinds = [_KINDS[type(items[0])] if items else "" for items in features.values()]
         self.features.update(zip(features, kinds, strict=True))
-        self.images.update(image_names(features))
 
     @property
     def names(self) -> set[str]:
@@ -82,6 +81,7 @@ class Scan:
     def add(self, raw: RawExample, reader: Reader) -> None:
         """Count an example that can be used."""
         self.examples[raw.split] += 1
+        self.images.update(reader.settings.rename.get(name, name) for name in raw.images)
         self.own_splits = self.own_splits or raw.own
         if raw.label is None:
             return
