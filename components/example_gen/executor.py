@@ -136,6 +136,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         reading = Reading(source, reader, prepared)
         found = self._summarize(scan_all(reading))
         check_scan(found["scan"], settings, label)
+        reader.images = bool(found["scan"].images)
         labels = decide_labels(found["scan"].labels, settings, task)
         self._decide_splits(reading, labels, **found)
         self._write(artifact, reading, labels, found["scan"])
@@ -194,7 +195,7 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         back = {theirs: ours for ours, theirs in settings.rename.items()}
         not_features = {reading.reader.label, settings.id, settings.group, settings.time}
         not_features |= {settings.weight, *OURS}
-        features = {back.get(name, name) for name in scan.columns} - not_features
+        features = {back.get(name, name) for name in scan.names} - not_features
         tally: Tally = self._summarize(write_all(reading, labels, features, directories))
         if tally.dropped:
             _LOG.warning("%d unlabeled example(s) are left out: they are in eval", tally.dropped)

@@ -17,6 +17,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 MAX_PIXELS = 100_000_000
 # The first bytes of the two formats that can be decoded; the suffix alone proves nothing.
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_STARTS = (_PNG, _JPEG, b"RIFF", b"GIF8", b"BM")
 _ORIENTATION = 0x0112
 _JPEG_QUALITY = 95
 _FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF"]
@@ -24,11 +25,11 @@ _FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "GIF"]
 
 def is_image(content: bytes) -> bool:
     """Whether the first bytes are those of a PNG, JPEG, WebP, BMP or GIF file."""
-    if content.startswith((_PNG, _JPEG)):
-        return True
+    if not content.startswith(_STARTS):
+        return False
     if content[:4] == b"RIFF":
         return content[8:12] == b"WEBP"
-    return content.startswith(b"GIF8") or (content[:2] == b"BM" and content[6:10] == bytes(4))
+    return content[:2] != b"BM" or content[6:10] == bytes(4)
 
 
 def plain_image(name: str, image: bytes) -> bytes:

@@ -45,7 +45,7 @@ class Leaks:
             self.labels, self.equal = {name: {} for name in names}, set(names)
         self.examples += len(raws)
         for name in self.equal.copy():
-            if any(raw.features.get(name) != [*raw.label] for raw in raws):
+            if any(raw.features.get(name) != tuple(raw.label) for raw in raws):
                 self.equal.remove(name)
         labels = [tuple(raw.label) for raw in raws]
         for name, known in self.labels.items():

@@ -60,6 +60,7 @@ class Reader:
       replaces: Whether the data may have features of our names, which are left out.
       task: As configured.
       splitter: Decides the split.
+      images: Whether any feature may be an encoded image.
     """
 
     settings: DataSettings
@@ -68,6 +69,7 @@ class Reader:
     replaces: bool
     task: Task | None
     splitter: Splitter
+    images: bool = True
 
     def read(self, row: Row, part: str) -> RawExample:
         """The example of a row.
@@ -82,10 +84,10 @@ class Reader:
         features = row.features
         theirs = [(name, features.pop(old, None)) for name, old in self.settings.rename.items()]
         features |= {name: items for name, items in theirs if items is not None}
-        images = [self.content] if self.content else image_names(features)
+        images = [self.content] if self.content else self._images(features)
         for name in images:
             place = row.name or f"the feature {name!r}"
-            features[name] = [plain_image(place, features[name][0])]
+            features[name] = (plain_image(place, features[name][0]),)
         own = row.split or part
         label = None
         if own != UNLABELED:
@@ -105,6 +107,16 @@ class Reader:
             split = self.splitter.split(own, unit, time)
         is_own = own in (TRAIN, EVAL)
         return RawExample(row.name, features, images, label, identity, unit, split, weight, is_own)
+
+    def _images(self, features: Features) -> list[str]:
+        """The features that are one encoded image, sorted."""
+        if not self.images:
+            return []
+        return sorted(
+            name
+            for name, items in features.items()
+            if len(items) == 1 and type(items[0]) is bytes and is_image(items[0])
+        )
 
     def _weight(self, features: Features) -> float | None:
         name = self.settings.weight
@@ -154,26 +166,17 @@ class Reader:
         return int.from_bytes(digest.digest()[:8], "big")
 
 
-def image_names(features: Features) -> list[str]:
-    """The features that are one encoded image, sorted."""
-    return sorted(
-        name
-        for name, items in features.items()
-        if len(items) == 1 and isinstance(items[0], bytes) and is_image(items[0])
-    )
-
-
 def _text(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
 def written(raw: RawExample, labels: Labels) -> bytes:
     """The raw example with label, class names, id and weight, serialized."""
-    ours: Features = {EXAMPLE_ID: [raw.example_id]}
+    ours: Features = {EXAMPLE_ID: (raw.example_id,)}
     if raw.label is not None:
-        ours[LABEL] = labels.written(raw.label)
+        ours[LABEL] = tuple(labels.written(raw.label))
         if labels.task != "regression":
-            ours[CLASS_NAME] = [name.encode() for name in labels.classes_of(raw.label)]
+            ours[CLASS_NAME] = tuple(name.encode() for name in labels.classes_of(raw.label))
     if raw.weight is not None:
-        ours[EXAMPLE_WEIGHT] = [raw.weight]
+        ours[EXAMPLE_WEIGHT] = (raw.weight,)
     return serialize(raw.features | ours)

@@ -11,7 +11,7 @@ from typing import Any
 from modules.data.duplicates import SIDES
 from modules.data.labels import MOST_CLASSES, LabelStatistics, class_name, split_names
 from modules.data.names import wrong_names
-from modules.data.raw_examples import RawExample, Reader, image_names
+from modules.data.raw_examples import RawExample, Reader
 from modules.data.sources.protocol import Row
 from modules.data.splits import Ends, position, short
 from modules.data.values import Features
@@ -30,8 +30,9 @@ class Scan:
 
     Attributes:
       examples: Number of examples by split.
-      columns: How many examples have each feature, by its name in the data and the kind of value:
-        bytes, image, int64, float, or "" for an empty list.
+      features: How many examples have each feature, by its name in the data and the kind of value:
+        bytes, int64, float, or "" for an empty list.
+      images: In how many examples that can be used a feature is an encoded image.
       labels: What the labels have in common.
       own_splits: Whether any of them was in a split of the user's own.
       ends: By class, what `modules.data.splits.stratify` needs.
@@ -40,7 +41,8 @@ class Scan:
     """
 
     examples: Counter[str] = field(default_factory=Counter)
-    columns: dict[str, Counter[str]] = field(default_factory=dict)
+    features: Counter[tuple[str, str]] = field(default_factory=Counter)
+    images: Counter[str] = field(default_factory=Counter)
     labels: LabelStatistics = field(default_factory=LabelStatistics)
     own_splits: bool = False
     ends: dict[str, Ends] = field(default_factory=dict)
@@ -48,13 +50,11 @@ class Scan:
     problem_count: int = 0
 
     def __add__(self, other: Scan) -> Scan:
-        columns = {
-            name: self.columns.get(name, Counter()) + kinds for name, kinds in other.columns.items()
-        }
         ends = {name: self.ends.get(name, Ends()) + end for name, end in other.ends.items()}
         return Scan(
             self.examples + other.examples,
-            self.columns | columns,
+            self.features + other.features,
+            self.images + other.images,
             self.labels + other.labels,
             self.own_splits or other.own_splits,
             self.ends | ends,
@@ -68,18 +68,20 @@ class Scan:
         text = f"{name}: {problem}" if name and not problem.startswith(name) else problem
         self.problems = sorted([*self.problems, text])[:PROBLEMS_SHOWN]
 
-    def add_columns(self, features: Features) -> None:
+    def add_features(self, features: Features) -> None:
         """Count the features of an example."""
-        images = image_names(features)
-        for name, items in features.items():
-            kind = "image" if name in images else _KINDS[type(items[0])] if items else ""
-            if name not in self.columns:
-                self.columns[name] = Counter()
-            self.columns[name][kind] += 1
+        kinds = [_KINDS[type(items[0])] if items else "" for items in features.values()]
+        self.features.update(zip(features, kinds, strict=True))
+
+    @property
+    def names(self) -> set[str]:
+        """Of all features."""
+        return {name for name, _ in self.features}
 
     def add(self, raw: RawExample, reader: Reader) -> None:
         """Count an example that can be used."""
         self.examples[raw.split] += 1
+        self.images.update(reader.settings.rename.get(name, name) for name in raw.images)
         self.own_splits = self.own_splits or raw.own
         if raw.label is None:
             return
@@ -104,7 +106,7 @@ def scan_row(scan: Scan, reader: Reader, row: Row, part: str) -> Any:
     if row.problem:
         scan.add_problem(row.name, row.problem)
         return None
-    scan.add_columns(row.features)
+    scan.add_features(row.features)
     try:
         raw = reader.read(row, part)
         content = reader.content_digest(raw)
@@ -124,7 +126,10 @@ def _label_digest(label: Any) -> int:
 
 def image_features(scan: Scan) -> list[str]:
     """The names in the data of features that are images in all examples."""
-    return [name for name, kinds in scan.columns.items() if set(kinds) - {""} == {"image"}]
+    counts = {
+        name: sum(scan.features[name, kind] for kind in _KINDS.values()) for name in scan.names
+    }
+    return [name for name, count in counts.items() if count == scan.images[name] > 0]
 
 
 def check_scan(scan: Scan, settings: DataSettings, label: str) -> None:
@@ -138,12 +143,12 @@ def check_scan(scan: Scan, settings: DataSettings, label: str) -> None:
     Raises:
       DataError: Every wrong name, or what is wrong with the first few examples.
     """
-    if not scan.columns and not scan.problem_count:
+    if not scan.features and not scan.problem_count:
         raise DataError(
             f"data.path: {settings.path or settings.query!r} has no examples; add some or fix it"
         )
-    problems = [*wrong_names(scan.columns, settings, label), *_mixed(scan)]
-    if scan.columns and problems:
+    problems = [*wrong_names(scan.names, settings, label), *_mixed(scan)]
+    if scan.features and problems:
         raise DataError("; ".join(problems))
     if scan.problem_count:
         more = scan.problem_count - len(scan.problems)
@@ -157,11 +162,9 @@ def check_scan(scan: Scan, settings: DataSettings, label: str) -> None:
 
 
 def _mixed(scan: Scan) -> Iterator[str]:
-    for name, counts in sorted(scan.columns.items()):
-        found = Counter({kind: counts[kind] for kind in _KINDS.values() if counts[kind]})
-        images, others = counts["image"], counts["bytes"]
-        if images:
-            found["bytes"] += images
+    for name in sorted(scan.names):
+        found = {kind: count for kind in _KINDS.values() if (count := scan.features[name, kind])}
+        images, others = scan.images[name], found.get("bytes", 0) - scan.images[name]
         # A source of images has named the others as problems.
         if not scan.problem_count and images and others and images >= _MOSTLY * (images + others):
             yield (

@@ -1,6 +1,6 @@
 """Features as plain Python values, and as a `tf.train.Example`.
 
-`{"x": [1.5], "color": [b"red"]}`: a missing value has no feature, an empty list has no values.
+`{"x": (1.5,), "color": (b"red",)}`: a missing value has no feature, an empty list is `()`.
 Floats are rounded to 32 bits, as examples hold them, so that a value is the same before it is
 written and after.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from modules.errors import DataError
 
 Value = int | float | bytes
-Features = dict[str, list[Value]]
+Features = dict[str, tuple[Any, ...]]
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -37,7 +37,7 @@ def features_of(row: Mapping[str, Any]) -> Features:
     return {name: as_values(name, value) for name, value in row.items() if value is not None}
 
 
-def as_values(name: str, value: Any) -> list[Value]:
+def as_values(name: str, value: Any) -> tuple[Value, ...]:
     """The values of one feature.
 
     Args:
@@ -54,10 +54,10 @@ def as_values(name: str, value: Any) -> list[Value]:
     if kinds == {int} and any(item not in _INT64 for item in items):
         raise DataError(f"the feature {name!r} must fit into 64 bits, got {value!r}")
     if kinds in ({float}, {int, float}):
-        return [*float32(items)]
+        return tuple(float32(items))
     if len(kinds) > 1:
         raise DataError(f"the feature {name!r} must be of one type, got {value!r}; fix it")
-    return items
+    return tuple(items)
 
 
 def float32(numbers: Iterable[Any]) -> list[float]:
@@ -96,13 +96,13 @@ def parse(record: bytes) -> Features:
     features = tf.train.Example.FromString(record).features.feature
     # What other programs write for a missing value has no kind.
     return {
-        name: list(getattr(feature, kind).value)
+        name: tuple(getattr(feature, kind).value)
         for name, feature in features.items()
         if (kind := feature.WhichOneof("kind"))
     }
 
 
-def serialize(features: Mapping[str, Sequence[Value]]) -> bytes:
+def serialize(features: Features) -> bytes:
     """A `tf.train.Example` with these features; equal ones give equal bytes."""
     import tensorflow as tf
 

@@ -268,13 +268,13 @@ def _rows(
     return found
 
 
-def _convert(kind: type, cells: Sequence[str]) -> list[list[Any] | None]:
+def _convert(kind: type, cells: Sequence[str]) -> list[tuple[Any] | None]:
     """The values of every cell of a column; None where it is empty."""
     if kind is str:
-        return [[cell.encode()] if cell else None for cell in cells]
+        return [(cell.encode(),) if cell else None for cell in cells]
     present = [cell for cell in cells if cell]
     numbers = [*map(int, present)] if kind is int else float32(map(float, present))
     if len(present) == len(cells):
-        return [[value] for value in numbers]
-    found = iter(numbers)
-    return [[next(found)] if cell else None for cell in cells]
+        return [*zip(numbers, strict=True)]
+    found = zip(numbers, strict=True)
+    return [next(found) if cell else None for cell in cells]

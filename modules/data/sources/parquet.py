@@ -101,7 +101,7 @@ def _column(name: str, column: Any) -> list[Any]:
         column = column.cast(pa.binary())
     elif not (pa.types.is_signed_integer(column.type) or pa.types.is_binary(column.type)):
         return [None if cell is None else as_values(name, cell) for cell in column.to_pylist()]
-    return [None if cell is None else [cell] for cell in column.to_pylist()]
+    return [None if cell is None else (cell,) for cell in column.to_pylist()]
 
 
 def _row(name: str, row: dict[str, Any]) -> Row:

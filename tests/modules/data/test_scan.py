@@ -36,11 +36,7 @@ def test_good_rows_are_counted():
     found = scan([*GOOD, {"x": 9}])
     assert found.examples.total() == 9
     assert found.examples["unlabeled"] == 1
-    assert found.columns == {
-        "x": {"int64": 9},
-        "y": {"bytes": 8},
-        "when": {"bytes": 8},
-    }
+    assert found.features == {("x", "int64"): 9, ("y", "bytes"): 8, ("when", "bytes"): 8}
     assert found.labels.names == {"a", "b"}
     assert {name: end.train + end.eval for name, end in found.ends.items()} == {"a": 4, "b": 4}
     assert not found.own_splits

@@ -23,15 +23,15 @@ def test_a_column_has_the_type_of_all_its_cells(tmp_path):
     second = "a,b,c,d\n3,,2,2\n"
     found = rows_of(settings(tmp_path, first, second))
     assert {row.name: row.features for row in found} == {
-        f"{tmp_path}/0.csv:2": {"a": [1], "b": [1.0], "c": [b"x"], "d": [b"1"]},
-        f"{tmp_path}/0.csv:3": {"a": [-2], "b": [2.5], "c": [b"y, z"], "d": [b"1_000"]},
-        f"{tmp_path}/1.csv:2": {"a": [3], "c": [b"2"], "d": [b"2"]},
+        f"{tmp_path}/0.csv:2": {"a": (1,), "b": (1.0,), "c": (b"x",), "d": (b"1",)},
+        f"{tmp_path}/0.csv:3": {"a": (-2,), "b": (2.5,), "c": (b"y, z",), "d": (b"1_000",)},
+        f"{tmp_path}/1.csv:2": {"a": (3,), "c": (b"2",), "d": (b"2",)},
     }
 
 
 def test_text_stays_text_if_it_is_said(tmp_path):
     found = rows_of(settings(tmp_path, "zip\n01234\n99999\n", features={"zip": TextFeature()}))
-    assert [row.features["zip"] for row in found] == [[b"01234"], [b"99999"]]
+    assert [row.features["zip"] for row in found] == [(b"01234",), (b"99999",)]
 
 
 def test_lines_in_quotes_and_byte_order_mark_and_gzip(tmp_path):
