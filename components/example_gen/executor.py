@@ -25,7 +25,7 @@ from modules.data.scan import Scan, check_scan, image_features
 from modules.data.sources.file_source import join
 from modules.data.sources.protocol import Part
 from modules.data.sources.registry import SOURCES, find_source
-from modules.data.spec import DATASET_FILE, Kind, write_json
+from modules.data.spec import DATASET_FILE, OURS, Kind, write_json
 from modules.data.splits import EVAL, TRAIN, UNLABELED, Splitter, stratify
 from modules.data.tally import Tally, check_tally
 from modules.errors import DataError
@@ -191,11 +191,14 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         splits = [TRAIN, EVAL, *([UNLABELED] if unlabeled else [])]
         artifact.split_names = artifact_utils.encode_split_names(splits)
         directories = {split: artifact_utils.get_split_uri([artifact], split) for split in splits}
-        tally: Tally = self._summarize(write_all(reading, labels, directories))
+        back = {theirs: ours for ours, theirs in settings.rename.items()}
+        not_features = {reading.reader.label, settings.id, settings.group, settings.time}
+        not_features |= {settings.weight, *OURS}
+        features = {back.get(name, name) for name in scan.columns} - not_features
+        tally: Tally = self._summarize(write_all(reading, labels, features, directories))
         if tally.dropped:
             _LOG.warning("%d unlabeled example(s) are left out: they are in eval", tally.dropped)
         check_tally(tally, labels, settings, unlabeled=unlabeled)
-        back = {theirs: ours for ours, theirs in settings.rename.items()}
         kinds: dict[str, Kind] = dict(reading.source.kinds)
         kinds |= {back.get(name, name): "image" for name in image_features(scan)}
         dataset = tally.dataset(labels, weighted=bool(settings.weight), kinds=kinds)

@@ -6,7 +6,7 @@ the stage that read it, except to its file; what is grouped are digests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,6 @@ from modules.data.scan import Scan, scan_row
 from modules.data.sources.protocol import Prepared, Row, Source
 from modules.data.splits import EVAL, TRAIN, UNLABELED, short
 from modules.data.tally import Tally
-from modules.data.values import values
 from modules.errors import UserError
 
 # Records in memory before they are packed.
@@ -84,7 +83,7 @@ def scan_all(pipeline: beam.Pipeline, reading: Reading) -> Any:
 
 
 class _ScanRows(beam.DoFn):
-    """`Row` -> a few `Scan`s, and packed records by bucket."""
+    """Lists of `Row` -> a few `Scan`s, and packed records by bucket."""
 
     def __init__(self, reader: Reader, part: str):
         self._reader = reader
@@ -94,10 +93,11 @@ class _ScanRows(beam.DoFn):
         self._scan = Scan()
         self._records: list[Any] = []
 
-    def process(self, row: Row) -> Iterator[Any]:
-        record = scan_row(self._scan, self._reader, row, self._part)
-        if record:
-            self._records.append(record)
+    def process(self, rows: list[Row]) -> Iterator[Any]:
+        for row in rows:
+            record = scan_row(self._scan, self._reader, row, self._part)
+            if record:
+                self._records.append(record)
         if len(self._records) >= _CHUNK:
             for packed in self._packed():
                 yield beam.pvalue.TaggedOutput("records", packed)
@@ -114,13 +114,25 @@ class _ScanRows(beam.DoFn):
 
 @beam.ptransform_fn
 def write_all(
-    pipeline: beam.Pipeline, reading: Reading, labels: Labels, directories: dict[str, str]
+    pipeline: beam.Pipeline,
+    reading: Reading,
+    labels: Labels,
+    features: Collection[str],
+    directories: dict[str, str],
 ) -> Any:
-    """Writes every split that has a directory; one `Tally` of all."""
+    """Writes every split that has a directory; one `Tally` of all.
+
+    Args:
+      pipeline: Beam's.
+      reading: How the source is read.
+      labels: Decided by the first reading.
+      features: Those that must not give the label away.
+      directories: By split.
+    """
     parts = reading.each_part(
         pipeline,
         "Write",
-        lambda part: beam.ParDo(_WriteRows(reading.reader, labels, part)).with_outputs(
+        lambda part: beam.ParDo(_WriteRows(reading.reader, labels, features, part)).with_outputs(
             TRAIN, EVAL, UNLABELED, main="tallies"
         ),
     )
@@ -143,31 +155,37 @@ def write_all(
 
 
 class _WriteRows(beam.DoFn):
-    """`Row` -> a serialized example in the output of its split, and a few `Tally`s."""
+    """Lists of `Row` -> serialized examples in the outputs of their splits, and a few `Tally`s."""
 
-    def __init__(self, reader: Reader, labels: Labels, part: str):
+    def __init__(self, reader: Reader, labels: Labels, features: Collection[str], part: str):
         self._reader = reader
         self._labels = labels
+        self._features = features
         self._part = part
 
     def start_bundle(self) -> None:
         self._tally = Tally()
 
-    def process(self, row: Row) -> Iterator[Any]:
-        try:
-            if row.problem:
-                raise UserError(f"{row.name}: {row.problem}")
-            raw = self._reader.read(row, self._part)
-            example = written(raw, self._labels)
-        except (UserError, KeyError) as error:
-            self._tally.problem = str(error)
-            return
+    def process(self, rows: list[Row]) -> Iterator[Any]:
         dropped = self._reader.splitter.dropped
-        if raw.split == UNLABELED and short(raw.example_id) in dropped:
-            self._tally.dropped += 1
-            return
-        self._tally.add(raw, self._labels)
-        yield beam.pvalue.TaggedOutput(raw.split, example)
+        train = []
+        for row in rows:
+            try:
+                if row.problem:
+                    raise UserError(f"{row.name}: {row.problem}")
+                raw = self._reader.read(row, self._part)
+                example = written(raw, self._labels)
+            except (UserError, KeyError) as error:
+                self._tally.problem = str(error)
+                continue
+            if raw.split == UNLABELED and short(raw.example_id) in dropped:
+                self._tally.dropped += 1
+                continue
+            self._tally.add(raw, self._labels)
+            if raw.split == TRAIN:
+                train.append(raw)
+            yield beam.pvalue.TaggedOutput(raw.split, example)
+        self._tally.leaks.add(self._features, train)
 
     def finish_bundle(self) -> Iterator[Any]:
         yield GlobalWindows.windowed_value(self._tally)
@@ -194,19 +212,20 @@ def describe_all(
 
 
 def _describe(
-    row: Row, reader: Reader, part: str, contents: set[int], by: str
+    rows: list[Row], reader: Reader, part: str, contents: set[int], by: str
 ) -> Iterator[dict[int, dict[str, str]]]:
-    raw = reader.read(row, part)
-    if raw.label is not None and (content := reader.content_digest(raw)) in contents:
-        value = raw.split if by == "split" else ", ".join(map(str, raw.label))
-        yield {content: {value: raw.name or _first_features(raw)}}
+    for row in rows:
+        raw = reader.read(row, part)
+        if raw.label is not None and (content := reader.content_digest(raw)) in contents:
+            value = raw.split if by == "split" else ", ".join(map(str, raw.label))
+            yield {content: {value: raw.name or _first_features(raw)}}
 
 
 def _first_features(raw: RawExample) -> str:
-    features = raw.features.features.feature
+    features = raw.features
     shown = []
     for name in sorted(features)[:_FEATURES_SHOWN]:
-        first = next(iter(values(features[name]) or []), "")
+        first = next(iter(features[name]), b"")
         text = first[:20].decode(errors="replace") if isinstance(first, bytes) else f"{first:g}"
         shown.append(f"{name}={text}")
     return "(" + ", ".join(shown) + (", …" if len(features) > _FEATURES_SHOWN else "") + ")"

@@ -10,16 +10,18 @@ from typing import Any
 
 from modules.data.duplicates import SIDES
 from modules.data.labels import MOST_CLASSES, LabelStatistics, class_name, split_names
-from modules.data.raw_examples import RawExample, Reader, holds_image
+from modules.data.names import wrong_names
+from modules.data.raw_examples import RawExample, Reader, image_names
 from modules.data.sources.protocol import Row
-from modules.data.spec import OURS
 from modules.data.splits import Ends, position, short
-from modules.errors import DataError, UserError, did_you_mean
+from modules.data.values import Features
+from modules.errors import DataError, UserError
 from modules.settings import DataSettings
 
 PROBLEMS_SHOWN = 5
 # A feature with at least this share of images, and some that are none, has mistakes in it.
 _MOSTLY = 0.9
+_KINDS = {bytes: "bytes", int: "int64", float: "float"}
 
 
 @dataclass
@@ -28,7 +30,8 @@ class Scan:
 
     Attributes:
       examples: Number of examples by split.
-      columns: How many examples have a value of each feature, by its name in the data and kind.
+      columns: How many examples have each feature, by its name in the data and the kind of value:
+        bytes, image, int64, float, or "" for an empty list.
       labels: What the labels have in common.
       own_splits: Whether any of them was in a split of the user's own.
       ends: By class, what `modules.data.splits.stratify` needs.
@@ -65,11 +68,11 @@ class Scan:
         text = f"{name}: {problem}" if name and not problem.startswith(name) else problem
         self.problems = sorted([*self.problems, text])[:PROBLEMS_SHOWN]
 
-    def add_columns(self, example: Any) -> None:
+    def add_columns(self, features: Features) -> None:
         """Count the features of an example."""
-        for name, feature in example.features.feature.items():
-            kind = feature.WhichOneof("kind")
-            kind = "image" if kind == "bytes_list" and holds_image(feature) else kind
+        images = image_names(features)
+        for name, items in features.items():
+            kind = "image" if name in images else _KINDS[type(items[0])] if items else ""
             if name not in self.columns:
                 self.columns[name] = Counter()
             self.columns[name][kind] += 1
@@ -101,7 +104,7 @@ def scan_row(scan: Scan, reader: Reader, row: Row, part: str) -> Any:
     if row.problem:
         scan.add_problem(row.name, row.problem)
         return None
-    scan.add_columns(row.example)
+    scan.add_columns(row.features)
     try:
         raw = reader.read(row, part)
         content = reader.content_digest(raw)
@@ -121,7 +124,7 @@ def _label_digest(label: Any) -> int:
 
 def image_features(scan: Scan) -> list[str]:
     """The names in the data of features that are images in all examples."""
-    return [name for name, kinds in scan.columns.items() if set(kinds) - {None} == {"image"}]
+    return [name for name, kinds in scan.columns.items() if set(kinds) - {""} == {"image"}]
 
 
 def check_scan(scan: Scan, settings: DataSettings, label: str) -> None:
@@ -139,7 +142,7 @@ def check_scan(scan: Scan, settings: DataSettings, label: str) -> None:
         raise DataError(
             f"data.path: {settings.path or settings.query!r} has no examples; add some or fix it"
         )
-    problems = [*_unknown(scan, settings, label), *_mixed(scan)]
+    problems = [*wrong_names(scan.columns, settings, label), *_mixed(scan)]
     if scan.columns and problems:
         raise DataError("; ".join(problems))
     if scan.problem_count:
@@ -153,41 +156,12 @@ def check_scan(scan: Scan, settings: DataSettings, label: str) -> None:
         raise DataError(f"data.label: no example has a value of {label!r}; name another feature")
 
 
-def _unknown(scan: Scan, settings: DataSettings, label: str) -> Iterator[str]:
-    """Names that are not in the data, and names that are ours."""
-    for ours, theirs in settings.rename.items():
-        if theirs not in scan.columns:
-            yield _no_feature(f"data.rename.{ours}", theirs, scan.columns)
-        elif ours in scan.columns and ours not in settings.rename.values():
-            yield f"data.rename.{ours}: there is a feature of this name already; choose another"
-    back = {theirs: ours for ours, theirs in settings.rename.items()}
-    known = [back.get(name, name) for name in scan.columns]
-    asked = {"data.label": label}
-    asked |= {f"data.{key}": getattr(settings, key) for key in ("id", "group", "weight", "time")}
-    for key, name in asked.items():
-        if name and name not in known:
-            yield _no_feature(key, name, known)
-    if settings.source != "examples":
-        for name in sorted(set(OURS) & set(known) - {label}):
-            yield (
-                f"the feature {name!r} has a name that the pipeline needs; choose another with "
-                f"data.rename, for example {{my_{name}: {name}}}"
-            )
-
-
-def _no_feature(key: str, name: str, known: Any) -> str:
-    shown = ", ".join(sorted(known)[:20]) + (", …" if len(known) > 20 else "")
-    return f"{key}: there is no feature {name!r}{did_you_mean(name, known)}; there are {shown}"
-
-
 def _mixed(scan: Scan) -> Iterator[str]:
-    kinds = {"bytes_list": "bytes", "image": "bytes", "int64_list": "int64", "float_list": "float"}
     for name, counts in sorted(scan.columns.items()):
-        found: Counter[str] = Counter()
-        for kind, count in counts.items():
-            if kind in kinds:
-                found[kinds[kind]] += count
-        images, others = counts["image"], counts["bytes_list"]
+        found = Counter({kind: counts[kind] for kind in _KINDS.values() if counts[kind]})
+        images, others = counts["image"], counts["bytes"]
+        if images:
+            found["bytes"] += images
         # A source of images has named the others as problems.
         if not scan.problem_count and images and others and images >= _MOSTLY * (images + others):
             yield (

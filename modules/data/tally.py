@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from modules.data.labels import Labels
+from modules.data.leaks import Leaks
 from modules.data.raw_examples import RawExample
 from modules.data.spec import Dataset, Kind, OutputSpec
 from modules.data.splits import EVAL, TRAIN, UNLABELED
@@ -22,6 +23,7 @@ class Tally:
       classes: Labeled examples by split and class name.
       mean: Of the training labels of a regression.
       squares: Sum of the squared distances from the mean.
+      leaks: Of the training examples.
       dropped: Unlabeled examples that are judged on as well.
       problem: That an example could be read before, but not any more.
     """
@@ -30,6 +32,7 @@ class Tally:
     classes: dict[str, Counter[str]] = field(default_factory=dict)
     mean: float = 0.0
     squares: float = 0.0
+    leaks: Leaks = field(default_factory=Leaks)
     dropped: int = 0
     problem: str = ""
 
@@ -56,6 +59,7 @@ class Tally:
             },
             self.mean + distance * theirs / count,
             self.squares + other.squares + distance**2 * ours * theirs / count,
+            self.leaks + other.leaks,
             self.dropped + other.dropped,
             self.problem or other.problem,
         )
@@ -75,6 +79,7 @@ class Tally:
             output=output,
             weighted=weighted,
             kinds=kinds,
+            leaks=tuple(self.leaks.named(regression=regression)),
             examples=dict(self.examples),
             class_counts={
                 split: {name: counts[name] for name in labels.classes}

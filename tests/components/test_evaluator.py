@@ -236,7 +236,7 @@ def test_slices_are_tfmas_with_our_intervals(
             assert found[role]["accuracy"] == pytest.approx(each.mean(), abs=1e-6)
             low, high = found[role]["intervals"]["accuracy"]
             assert low <= found[role]["accuracy"] + 1e-6 and found[role]["accuracy"] <= high + 1e-6
-        change = found["accuracy_change"]
+        change = found["student"]["against"]["teacher"]["accuracy"]
         expected = right["student"].mean() - right["teacher"].mean()
         assert change["value"] == pytest.approx(expected)
         assert change["low"] <= change["value"] <= change["high"]

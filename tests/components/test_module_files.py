@@ -14,6 +14,7 @@ import modules.distill_trainer
 import modules.preprocessing
 import modules.teacher_trainer
 import modules.tuner
+from modules.data.spec import read_spec
 from modules.distill.training_config import TrainingConfig
 from modules.settings import DistillSettings, ModelSettings, TrainSettings, TuneSettings
 
@@ -57,6 +58,7 @@ def configs(miniature_run: Any) -> dict[str, TrainingConfig]:
 @pytest.fixture(scope="module")
 def outputs(miniature_run: Any, configs: Any, tmp_path_factory: Any) -> dict[str, Path]:
     """Directories of the outputs of a run, by node."""
+    from tfx.components import Transform
     from tfx.dsl.components.common.importer import Importer
     from tfx.orchestration import metadata
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -77,9 +79,22 @@ def outputs(miniature_run: Any, configs: Any, tmp_path_factory: Any) -> dict[str
         "raw": imported("ExampleGen.examples", standard_artifacts.Examples, split_names=splits),
         "schema": imported("SchemaGen.schema", standard_artifacts.Schema),
         "teacher": imported("TeacherTrainer.model", standard_artifacts.Model),
+        "examples": imported(
+            "Transform.transformed_examples", standard_artifacts.Examples, split_names=splits
+        ),
+        # The stock Transform's has no data_spec.json.
+        "transform_graph": imported("Transform.transform_graph", standard_artifacts.TransformGraph),
     }
     channels = {name: node.outputs["result"] for name, node in given.items()}
-    nodes = make_nodes(channels, configs, directory)
+    spec = read_spec(miniature_run.uris["Transform.transform_graph"])
+    transform = Transform(
+        examples=channels["raw"],
+        schema=channels["schema"],
+        module_file=file_of(modules.preprocessing),
+        custom_config={"spec": spec.model_dump_json(), "preprocessing_fn": None},
+        disable_statistics=True,
+    )
+    nodes = [transform, *make_nodes(channels, configs, directory)]
     LocalDagRunner().run(
         Pipeline(
             pipeline_name="module_files",
@@ -96,24 +111,13 @@ def outputs(miniature_run: Any, configs: Any, tmp_path_factory: Any) -> dict[str
 
 
 def make_nodes(channels: Any, configs: dict[str, TrainingConfig], directory: Path) -> list[Any]:
-    from tfx.components import Trainer, Transform, Tuner
+    from tfx.components import Trainer, Tuner
     from tfx.proto import trainer_pb2
 
     from components.distiller import Distiller
     from components.teacher_trainer import TeacherTrainer
 
-    data = configs["labels"].data
-    transform = Transform(
-        examples=channels["raw"],
-        schema=channels["schema"],
-        module_file=file_of(modules.preprocessing),
-        custom_config={"image_size": data.image_size, "channels": data.channels},
-        disable_statistics=True,
-    )
-    transformed = {
-        "examples": transform.outputs["transformed_examples"],
-        "transform_graph": transform.outputs["transform_graph"],
-    }
+    transformed = {name: channels[name] for name in ("examples", "transform_graph")}
 
     def told(name: str) -> dict[str, Any]:
         """What TFX's Trainer and Tuner ask for."""
@@ -132,7 +136,6 @@ def make_nodes(channels: Any, configs: dict[str, TrainingConfig], directory: Pat
     tuner = Tuner(**told("search"), module_file=file_of(modules.tuner))
     own = {**transformed, "module_file": str(users)}
     return [
-        transform,
         by_path.with_id("ByPath"),
         by_file.with_id("ByFile"),
         student.with_id("Student"),

@@ -13,7 +13,7 @@ from tfx.utils import io_utils
 
 from components.example_validator import Executor as Validator
 from components.schema_gen import Executor, SchemaGen
-from modules.data.values import example_of
+from modules.data.values import features_of, serialize
 from modules.errors import ConfigError, DataError
 
 
@@ -28,7 +28,7 @@ def examples(start: int, count: int, **changes: Any) -> list[bytes]:
             "class_name": ["cat", "dog"][index % 2],
             "example_id": f"{index:064x}",
         }
-        found.append(example_of(row | changes).SerializeToString())
+        found.append(serialize(features_of(row | changes)))
     return found
 
 

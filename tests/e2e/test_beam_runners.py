@@ -106,6 +106,7 @@ def nodes(config: Any) -> dict[str, Any]:
     from tfx.utils import proto_utils
 
     from components.evaluator.tfma_config import tfma_config
+    from modules.data.spec import OutputSpec
     from pipeline.graph import Places, create_pipeline
 
     found = {}
@@ -117,7 +118,7 @@ def nodes(config: Any) -> dict[str, Any]:
     # All that our Evaluator does with Beam is to call this executor with this configuration.
     found["Evaluator"].executor_class = tfx_evaluator.Executor
     found["Evaluator"].properties["eval_config"] = proto_utils.proto_to_json(
-        tfma_config(config.evaluate, classes=3)
+        tfma_config(config.evaluate, OutputSpec(task="classification", size=3))
     )
     return found
 
@@ -131,7 +132,7 @@ def reference(
 
     directory = tmp_path_factory.mktemp("in_memory")
     run = Run(directory, nodes, beam_arguments(config.runtime, "local", str(directory)))
-    made = run_stages(run, None, lambda examples, graph: export_models(config, directory, graph))
+    made = run_stages(run, None, lambda examples, graph: export_models(directory, graph.uri))
     return SimpleNamespace(run=run, **made)
 
 
@@ -175,26 +176,24 @@ def run_stages(run: Run, given: Any, models: Callable[..., Any]) -> dict[str, An
     }
 
 
-def export_models(config: Any, directory: Path, graph: Any) -> tuple[Any, Any]:
+def export_models(directory: Path, graph: str) -> tuple[Any, Any]:
     """Student and teacher as the Trainers leave them, but untrained."""
     import keras
-    import tensorflow_transform as tft
     from tfx.types import standard_artifacts
 
+    from modules.data.spec import read_spec
     from modules.export import saved_model
     from modules.models import zoo
     from modules.settings import ModelSettings
 
-    made = []
+    made, spec = [], read_spec(graph)
     for seed, name in enumerate(("student", "teacher")):
         keras.utils.set_random_seed(seed)
         settings = ModelSettings(model="separable_cnn", parameters={"filters": [4 + 4 * seed]})
-        model = zoo.build_model(settings, config.data.input_shape, 3)
+        model = zoo.build_model(settings, spec.by_name, spec.output)
         artifact = standard_artifacts.Model()
         artifact.uri = str(directory / name)
-        saved_model.export(
-            model, settings, tft.TFTransformOutput(graph.uri), f"{artifact.uri}/Format-Serving"
-        )
+        saved_model.export(model, settings, graph, f"{artifact.uri}/Format-Serving")
         made.append(artifact)
     return made[0], made[1]
 

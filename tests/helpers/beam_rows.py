@@ -12,7 +12,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from modules.data.sources.protocol import Part, Row
 from modules.data.sources.registry import SOURCES
-from modules.data.values import values
 from modules.settings import DataSettings
 
 
@@ -40,12 +39,8 @@ def rows_of(settings: DataSettings, parts: list[Part] | None = None) -> list[Row
     return [
         row
         for part in prepared.parts
-        for row in single(
+        for rows in single(
             source.rows(settings, part, prepared.state) | "All" >> beam.combiners.ToList()
         )
+        for row in rows
     ]
-
-
-def plain(row: Row) -> dict[str, list[Any]]:
-    """The values of a row by feature."""
-    return {name: list(values(each)) for name, each in row.example.features.feature.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import tensorflow_transform as tft
 import tfx  # noqa: F401 - brings what tensorflow_data_validation 1.16 lacks
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from tensorflow_transform import beam as tft_beam
+from tensorflow_transform.tf_metadata import metadata_io
+from tensorflow_transform.tf_metadata.dataset_metadata import DatasetMetadata
 from tfx_bsl.tfxio.tf_example_record import TFExampleBeamRecord
 
 from modules.data.features.plan import data_spec, plan_features
@@ -42,16 +45,16 @@ class Transformed:
 
 
 def serialize(row: dict[str, Any]) -> bytes:
-    """A row of plain values as a serialized example; None is left out, lists are several."""
+    """A row of plain values as a serialized example; None and what is empty are left out."""
     features = {}
     for name, value in row.items():
         values = value if isinstance(value, list) else [value]
-        if value is None:
+        if value is None or not values:
             continue
-        if values and isinstance(values[0], str | bytes):
+        if isinstance(values[0], str | bytes):
             encoded = [each.encode() if isinstance(each, str) else each for each in values]
             feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
-        elif values and isinstance(values[0], float):
+        elif isinstance(values[0], float):
             feature = tf.train.Feature(float_list=tf.train.FloatList(value=values))
         else:
             feature = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
@@ -116,6 +119,9 @@ def transform(
             )
             | beam.io.WriteToTFRecord(str(directory / "examples" / "part"), file_name_suffix=".gz")
         )
+    # Only TFX's executor writes it.
+    raw_metadata = os.path.join(made.graph_dir, tft.TFTransformOutput.RAW_METADATA_DIR)
+    metadata_io.write_metadata(DatasetMetadata(schema), raw_metadata)
     output = tft.TFTransformOutput(made.graph_dir)
     inputs = with_vocabularies(spec, output) if plan else inputs_of_schema(output)
     made.spec = spec.model_copy(update={"inputs": inputs})

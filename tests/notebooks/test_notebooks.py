@@ -172,7 +172,7 @@ def test_a_finished_run_is_explored(run, miniature_run):
         for each in report["per_class"]:
             by_tfma = found["slices"][f"class_name = {each['label']}"]
             assert by_tfma["examples"] == each["count"]
-            assert by_tfma[role] == pytest.approx(each[f"{role}_accuracy"], abs=1e-6)
+            assert by_tfma[role] == pytest.approx(each[role]["accuracy"], abs=1e-6)
     assert all(check["reason"] in shown(cells["verdict"]) for check in report["gate"]["checks"])
     differing = [each["example_id"] for each in report["disagreements"]]
     assert found["shown"] == sorted(differing[:12])

@@ -15,11 +15,16 @@ from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, find
 
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
 SECTIONS = (
-    "name, seed, data, augment, teacher, more_teachers, student, distill, tune, export, "
+    "name, seed, task, data, augment, teacher, more_teachers, student, distill, tune, export, "
     "evaluate, latency, gate, push, runtime"
 )
 METHODS = ", ".join(methods.METHODS)
 LAYERS = "student_layer: block1, teacher_layer: stage1_block1"
+MODELS = (
+    "cnn_tutorial, keras_application, keras_hub_backbone, mixture, mlp, resnet50, resnet_small, "
+    "resnet_tabular, separable_cnn, text_cnn, text_transformer"
+)
+IMAGES = "source: image_folder, features: {image: {kind: image, size: 8}}"
 
 
 def minimal() -> dict[str, Any]:
@@ -28,7 +33,7 @@ def minimal() -> dict[str, Any]:
         "name": "own",
         "data": {},
         "teacher": {"model": "resnet_small"},
-        "student": {"model": "cnn_small"},
+        "student": {"model": "separable_cnn"},
         "gate": {"min_accuracy": 0.9},
     }
 
@@ -65,7 +70,7 @@ def test_every_preset_says_what_it_is_and_how_to_run_it(preset: str) -> None:
 def test_preset_digits_asks_for_what_the_project_promises() -> None:
     config = load_config("digits")
     assert config.data.source == "digits"
-    assert config.data.input_shape == (8, 8, 1)
+    assert config.data.features["image"].shape == (8, 8, 1)
     assert config.data.eval_fraction >= 0.15
     # Held against the lower bound of an interval, so below what the student is to reach.
     assert config.gate.min_accuracy == 0.95
@@ -161,7 +166,7 @@ WRONG_VALUES = {
         "distill.soft_targets must be online with augment.mixup, whose images depend on their "
         "neighbors in the batch; set distill.soft_targets: online"
     ),
-    "more_teachers=[{model: cnn_small, weight: 0}]": (
+    "more_teachers=[{model: separable_cnn, weight: 0}]": (
         "more_teachers.0.weight: must be greater than 0, got 0"
     ),
     "student.weight=2": ("student.weight: no such key; keys here: model, parameters, train"),
@@ -171,8 +176,16 @@ WRONG_VALUES = {
     "seed=-1": "seed: must be greater than or equal to 0, got -1",
     "seed=4294967296": "seed: must be less than 4294967296, got 4294967296",
     "data.eval_fraction=1": "data.eval_fraction: must be less than 1, got 1",
-    "data.channels=2": "data.channels: must be 1 or 3, got 2",
-    "data.source=mnist": "data.source must be one of digits, image_folder, got 'mnist'",
+    "data.features.image={kind: image, size: 8, channels: 2}": (
+        "data.features.image.channels: must be 1 or 3, got 2"
+    ),
+    "data.features.image.channels=1": (
+        "data.features.image.kind: must be set to one of image, numeric, category, text"
+    ),
+    "data.source=mnist": (
+        "data.source must be one of digits, image_folder, csv, parquet, tfrecord, examples, "
+        "bigquery, got 'mnist'"
+    ),
     "student.train.epochs=many": (
         "student.train.epochs: must be a valid integer, unable to parse string as an "
         "integer, got 'many'"
@@ -186,11 +199,11 @@ WRONG_VALUES = {
     ),
     "data.source=image_folder": (
         "data.path must be set when data.source is image_folder; set it to a directory with one "
-        "sub-folder of PNG or JPEG files per class"
+        "sub-folder of image files per class"
     ),
     "data.path=pictures": (
         "data.path must not be set when data.source is digits, got 'pictures'; set "
-        "data.source: image_folder or remove data.path"
+        "another data.source or remove data.path"
     ),
     "gate={}": (
         "gate: must set at least one limit, or no student could be judged; set one of "
@@ -346,16 +359,18 @@ def test_methods_with_their_settings(file: Path) -> None:
         ),
         (
             "data.zzz=1",
-            "data.zzz: no such key; keys here: source, path, image_size, channels, "
-            "eval_fraction, validation_fraction, split_seed",
+            "data.zzz: no such key; keys here: source, path, query, label, positive, classes, "
+            "rename, features, exclude, id, group, weight, class_weights, splits, unlabeled, "
+            "time, eval_from, eval_fraction, validation_fraction, split_seed, schema_file, "
+            "preprocessing_fn",
         ),
         (
-            "more_teachers=[{model: cnn_small}, {model: cnn_small, trian: {}}]",
+            "more_teachers=[{model: separable_cnn}, {model: separable_cnn, trian: {}}]",
             "more_teachers.1.trian: no such key; did you mean 'train'?; keys here: model, "
             "parameters, train, weight",
         ),
         (
-            "more_teachers=[{model: cnn_small, train: {epoch: 3}}]",
+            "more_teachers=[{model: separable_cnn, train: {epoch: 3}}]",
             "more_teachers.0.train.epoch: no such key; did you mean 'epochs'?; keys here: "
             "epochs, batch_size, mixed_precision, learning_rate, schedule, weight_decay, patience",
         ),
@@ -378,19 +393,19 @@ def test_missing_section(file: Path, key: str) -> None:
     ("override", "message"),
     [
         (
-            "student.model=cnn_smal",
-            "student.model must be one of cnn_small, cnn_tutorial, resnet50, resnet_small or "
-            "package.module:function, got 'cnn_smal'; did you mean 'cnn_small'?",
+            "student.model=separable_cn",
+            f"student.model must be one of {MODELS} or package.module:function, got "
+            "'separable_cn'; did you mean 'separable_cnn'?",
         ),
         (
             "more_teachers=[{model: resnet_smal}]",
-            "more_teachers.0.model must be one of cnn_small, cnn_tutorial, resnet50, resnet_small "
-            "or package.module:function, got 'resnet_smal'; did you mean 'resnet_small'?",
+            f"more_teachers.0.model must be one of {MODELS} or package.module:function, got "
+            "'resnet_smal'; did you mean 'resnet_small'?",
         ),
         (
-            "more_teachers=[{model: cnn_small}, {model: cnn_small, parameters: {filter: [2]}}]",
-            "more_teachers.1.parameters: cnn_small takes filters, dropout, got 'filter'; did you "
-            "mean 'filters'?",
+            "more_teachers=[{model: mlp}, {model: separable_cnn, parameters: {filter: [2]}}]",
+            "more_teachers.1.parameters: separable_cnn takes filters, blocks, dropout, got "
+            "'filter'; did you mean 'filters'?",
         ),
         (
             "teacher.parameters={width: [8]}",
@@ -410,10 +425,10 @@ def test_the_users_own_builder_is_not_imported_yet(file: Path) -> None:
 
 SEVERAL = """\
 name: Own
-data: {source: image_folder, channels: 2}
+data: {source: image_folder, features: {image: {kind: image, size: 8, channels: 2}}}
 teacher: {model: resnet_smal}
 student:
-  model: cnn_small
+  model: separable_cnn
   train: {epochs: many}
 distill:
   alpha: 2
@@ -438,7 +453,7 @@ def test_all_mistakes_are_told_at_once_each_with_where_it_comes_from(file: Path)
         "--set latency:",
         f"{file}: name:",
         "--set seed=-1: seed:",
-        f"{file}: data.channels:",
+        f"{file}: data.features.image.channels:",
         f"{file}: student.train.epochs:",
         f"{file}: distill.alpha:",
         f"{file}: distill.temprature: no such key",
@@ -450,8 +465,8 @@ def test_all_mistakes_are_told_at_once_each_with_where_it_comes_from(file: Path)
         f"{file}: augment.mixup",
         f"{file}: push.tflite",
         f"{file}: teacher.model",
-        "--set student.parameters.filter=[3]: student.parameters: cnn_small takes filters, "
-        "dropout, got 'filter'",
+        "--set student.parameters.filter=[3]: student.parameters: separable_cnn takes filters, "
+        "blocks, dropout, got 'filter'",
         f"{file}: distill.methods.0.name",
         f"{file}: distill.methods.1.target_weight",
     ]
@@ -529,7 +544,7 @@ def test_override_that_is_not_yaml(file: Path) -> None:
 
 def test_key_that_is_set_twice(file: Path) -> None:
     file.write_text(file.read_text() + "name: other\n")
-    override = "student={model: cnn_small, model: cnn_small}"
+    override = "student={model: separable_cnn, model: separable_cnn}"
     assert error_of(file, override).splitlines() == [
         f"{file}: name: must be set once, but is set in line 4 and again in line 9; remove one",
         f"--set {override}: model: must be set once, but is set in line 1 and again in line 1; "
@@ -582,7 +597,7 @@ def test_a_preset_wins_over_a_file_of_its_name(
     ("change", "rule"),
     [
         ("student.train.epochs=1000000000000", "must be less than or equal to 1000000, got 10000"),
-        ("data.image_size=1000000", "must be less than or equal to 4096, got 1000000"),
+        ("data.features.image.size=1000000", "must be less than or equal to 4096, got 1000000"),
         ("student.train.epochs=true", "must be a number, got true"),
         ("distill.temperature=yes", "must be a number, got true"),
         ("distill.top_k=true", "must be a number, got true"),
@@ -632,18 +647,18 @@ def test_aliases_that_explode_are_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_data_path_must_exist_where_the_run_is(file: Path, tmp_path: Path) -> None:
-    here = load_config(str(file), ["data.source=image_folder", f"data.path={tmp_path}"])
-    check_local_paths(here)
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "1.png").touch()
+    check_local_paths(load_config(str(file), [f"data={{{IMAGES}, path: {tmp_path / 'images'}}}"]))
     check_local_paths(load_config(str(file)))
-    check_local_paths(load_config(str(file), ["data={source: image_folder, path: 'gs://b/x'}"]))
+    check_local_paths(load_config(str(file), [f"data={{{IMAGES}, path: 'gs://b/x'}}"]))
     missing = tmp_path / "none"
     with pytest.raises(ConfigError) as caught:
-        check_local_paths(
-            load_config(str(file), [f"data={{source: image_folder, path: {missing}}}"])
-        )
+        check_local_paths(load_config(str(file), [f"data={{{IMAGES}, path: {missing}}}"]))
     assert str(caught.value) == (
         f"data.path must be an existing directory, got {str(missing)!r}; set it to a directory "
-        "with one sub-folder of PNG or JPEG files per class"
+        "with one sub-folder of image files per class"
     )
 
 

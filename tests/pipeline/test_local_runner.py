@@ -95,6 +95,14 @@ def content(directory: Path) -> dict[str, bytes]:
     }
 
 
+def servable(uris: dict[str, str]) -> dict[str, bytes]:
+    """What is pushed as SavedModel: the Distiller's, with the Exporter's warm-up requests."""
+    warmup = content(Path(uris["Exporter.tflite"], "warmup"))
+    assert warmup
+    model = content(Path(uris["Distiller.model"], "Format-Serving"))
+    return model | {f"assets.extra/{name}": requests for name, requests in warmup.items()}
+
+
 @pytest.mark.slow
 def test_an_identical_run_is_served_from_the_cache(miniature_run: Any) -> None:
     first, pushed = miniature_run.outcome, content(miniature_run.output / "pushed")
@@ -115,12 +123,11 @@ def test_outcome_says_where_things_lie(miniature_run: Any) -> None:
         str(output / "pushed" / "saved_model" / version),
         str(output / "pushed" / "tflite" / version),
     )
-    student = Path(miniature_run.uris["Distiller.model"], "Format-Serving")
     report = json.loads((outcome.report_dir / "report.json").read_text())
     exported = Path(miniature_run.uris["Exporter.tflite"], "student")
     smallest = min(exported.glob("*/model.tflite"), key=lambda path: path.stat().st_size)
     assert report["gate"]["tflite"] == [smallest.parent.name]
-    assert content(saved_model) == content(student)
+    assert content(saved_model) == servable(miniature_run.uris)
     assert (tflite / "model.tflite").read_bytes() == smallest.read_bytes()
     evaluation = Path(miniature_run.uris["Evaluator.evaluation"])
     assert content(output / "report") == {
@@ -136,9 +143,9 @@ def test_another_temperature_concerns_the_student_alone(miniature_run: Any) -> N
     report = json.loads((outcome.report_dir / "report.json").read_text())
     assert report["config"]["distill"]["temperature"] == 2.0
     assert Path(outcome.saved_model).name > Path(miniature_run.outcome.saved_model).name
-    student = Path(miniature_run.artifacts()["Distiller.model"].uri)
-    assert student != Path(miniature_run.uris["Distiller.model"])
-    assert content(Path(outcome.saved_model)) == content(student / "Format-Serving")
+    uris = {name: artifact.uri for name, artifact in miniature_run.artifacts().items()}
+    assert uris["Distiller.model"] != miniature_run.uris["Distiller.model"]
+    assert content(Path(outcome.saved_model)) == servable(uris)
 
 
 @pytest.mark.slow
@@ -177,8 +184,7 @@ def test_what_was_pushed_and_deleted_is_pushed_again(miniature_run: Any) -> None
     shutil.rmtree(miniature_run.output / "pushed")
     again = miniature_run.run()
     assert miniature_run.states() == expect({"Pusher"})
-    student = Path(miniature_run.uris["Distiller.model"], "Format-Serving")
-    assert content(Path(again.saved_model)) == content(student)
+    assert content(Path(again.saved_model)) == servable(miniature_run.uris)
     assert Path(again.tflite, "manifest.json").is_file()
     assert int(Path(again.saved_model).name) >= int(Path(before.saved_model).name)
 

@@ -77,6 +77,12 @@ def plan_features(
             "data.features must name at least one feature, but none of "
             f"{', '.join(sorted(usable)) or 'no features'} can be used as it is; set data.features"
         )
+    for name in sorted(chosen.keys() & set(dataset.leaks)):
+        _LOG.warning(
+            "%s determines the label in all training examples; if it is not known when the model "
+            "is asked, add it to data.exclude",
+            name,
+        )
     plan = {}
     for name, settings in sorted(chosen.items()):
         made = KINDS[settings.kind].inputs(settings, usable[name])

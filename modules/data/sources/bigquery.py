@@ -58,13 +58,13 @@ class BigQuery:
         import apache_beam as beam
         from tfx.extensions.google_cloud_big_query import utils
 
-        return utils.ReadFromBigQuery(query=part.pattern) | "ToRows" >> beam.Map(_row)
+        return utils.ReadFromBigQuery(query=part.pattern) | "ToRows" >> beam.Map(_rows)
 
 
-def _row(record: dict[str, Any]) -> Row:
-    from modules.data.values import example_of
+def _rows(record: dict[str, Any]) -> list[Row]:
+    from modules.data.values import features_of
 
     try:
-        return Row("", example_of(record))
+        return [Row("", features_of(record))]
     except DataError as error:
-        return Row("", problem=str(error))
+        return [Row("", problem=str(error))]

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, zip_longest
+from typing import Any
 
 import apache_beam as beam
-import tensorflow as tf
+import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
 from modules.data.sources.protocol import Row
+from modules.data.values import float32
 from modules.errors import DataError
 from modules.settings import DataSettings
 
 # A column with at least this share of numbers, and some cells that are none, has mistakes in it.
 _NUMBERS, _FEW = 0.9, 20
 _INT64 = range(-(2**63), 2**63)
+# Bytes that are read and rows that are converted at a time.
+_BLOCK, _ROWS = 1 << 18, 512
 
 
 def header(paths: Sequence[str]) -> tuple[str, ...]:
@@ -69,22 +76,40 @@ def cells_of(path: str) -> Iterator[tuple[int, list[str]]]:
     """
     line = 0
     with FileSystems.open(path) as file:
-        # Beam's compressed files cannot be iterated.
-        lines = codecs.iterdecode(iter(file.readline, b""), "utf-8-sig")
-        reader = csv.reader(lines, strict=True)
+        reader = csv.reader(_lines(path, file), strict=True)
         try:
             for cells in reader:
                 line = reader.line_num
                 if cells:
                     yield line, cells
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}:{line + 1}: must be text in UTF-8 ({error.reason}); convert the file"
-            ) from error
         except csv.Error as error:
             raise DataError(
                 f"{path}:{line + 1}: cannot be read as CSV ({error}); fix it"
             ) from error
+
+
+def _lines(path: str, file: Any) -> Iterator[str]:
+    """Every line with its end; many are decoded at a time."""
+    decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+    done, rest, block = 0, "", b"-"
+    while block:
+        block = file.read(_BLOCK)
+        try:
+            text = rest + decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            line = done + 1 + error.object[: error.start].count(b"\n")
+            raise DataError(
+                f"{path}:{line}: must be text in UTF-8 ({error.reason}); convert the file"
+            ) from error
+        whole = text.rfind("\n") + 1 if block else len(text)
+        rest = text[whole:]
+        done += text.count("\n", 0, whole)
+        yield from io.StringIO(text[:whole], newline="\n")
+
+
+def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    while batch := list(islice(rows, _ROWS)):
+        yield batch
 
 
 def number(cell: str) -> int | float | None:
@@ -153,26 +178,46 @@ class CountCells(beam.DoFn):
         try:
             rows = cells_of(path)
             names = next(rows)[1]
-            counts = [[0, 0, 0] for _ in names]
-            texts = [""] * len(names)
-            for _, cells in rows:
-                for index, cell in enumerate(cells[: len(names)]):
-                    if not cell:
-                        continue
-                    value = number(cell)
-                    kind = 2 if value is None else 0 if isinstance(value, int) else 1
-                    counts[index][kind] += 1
-                    if kind == 2 and not texts[index]:
-                        texts[index] = cell
+            found = Columns(dict.fromkeys(names, (0, 0, 0, "")))
+            for batch in _batches(rows):
+                columns = zip_longest(*(cells for _, cells in batch), fillvalue="")
+                # What a row has too many or too few is found when it is read.
+                counted = zip(names, map(_count, columns), strict=False)
+                found += Columns(dict(counted))
         except DataError as error:
             yield str(error)
             return
-        yield Columns(
-            {
-                name: (integers, floats, other, text)
-                for name, (integers, floats, other), text in zip(names, counts, texts, strict=True)
-            }
-        )
+        yield found
+
+
+def _count(cells: Iterable[str]) -> tuple[int, int, int, str]:
+    """As in `Columns`; integers among other numbers count as such."""
+    counts = Counter(cells)
+    counts.pop("", None)
+    total = counts.total()
+    if "_" not in "".join(counts):
+        # Most columns are of one type.
+        try:
+            whole = [*map(int, counts)]
+            if all(value in _INT64 for value in whole):
+                return total, 0, 0, ""
+        except ValueError:
+            try:
+                if not (np.abs([*map(float, counts)]) >= _INT64.stop).any():
+                    return 0, total, 0, ""
+            except ValueError:
+                pass
+    integers = floats = 0
+    text = ""
+    for cell, count in counts.items():
+        match number(cell):
+            case int():
+                integers += count
+            case float():
+                floats += count
+            case None:
+                text = text or cell
+    return integers, floats, total - integers - floats, text
 
 
 def merge_columns(found: Iterable[Columns | str]) -> Columns | str:
@@ -186,39 +231,50 @@ def merge_columns(found: Iterable[Columns | str]) -> Columns | str:
 
 
 class ReadRows(beam.DoFn):
-    """Path -> a `Row` for every row of the file."""
+    """Path -> lists of a `Row` for every row of the file."""
 
     def __init__(self, types: Mapping[str, type]):
         self._types = types
 
-    def process(self, path: str) -> Iterator[Row]:
+    def process(self, path: str) -> Iterator[list[Row]]:
         """Beam's hook."""
         try:
             rows = cells_of(path)
             names = next(rows)[1]
             types = [self._types.get(name, str) for name in names]
-            for line, cells in rows:
-                name = f"{path}:{line}"
-                if len(cells) == len(names):
-                    yield Row(name, _example(names, types, cells))
-                else:
-                    problem = f"{len(cells)} cells, but the header has {len(names)}"
-                    yield Row(name, problem=problem)
+            for batch in _batches(rows):
+                yield _rows(path, names, types, batch)
         except DataError as error:
             place, _, problem = str(error).partition(": ")
-            yield Row(place, problem=problem)
+            yield [Row(place, problem=problem)]
 
 
-def _example(names: Sequence[str], types: Sequence[type], cells: Sequence[str]) -> tf.train.Example:
-    example = tf.train.Example()
-    features = example.features.feature
-    for name, kind, cell in zip(names, types, cells, strict=True):
-        if not cell:
-            continue
-        if kind is int:
-            features[name].int64_list.value.append(int(cell))
-        elif kind is float:
-            features[name].float_list.value.append(float(cell))
-        else:
-            features[name].bytes_list.value.append(cell.encode())
-    return example
+def _rows(
+    path: str, names: Sequence[str], types: Sequence[type], batch: Sequence[tuple[int, list[str]]]
+) -> list[Row]:
+    whole = [(line, cells) for line, cells in batch if len(cells) == len(names)]
+    columns = map(_convert, types, zip(*(cells for _, cells in whole), strict=True))
+    found = [
+        Row(
+            f"{path}:{line}",
+            {name: value for name, value in zip(names, cells, strict=True) if value is not None},
+        )
+        for (line, _), cells in zip(whole, zip(*columns, strict=True), strict=True)
+    ]
+    for line, cells in batch if len(whole) < len(batch) else ():
+        if len(cells) != len(names):
+            problem = f"{len(cells)} cells, but the header has {len(names)}"
+            found.append(Row(f"{path}:{line}", problem=problem))
+    return found
+
+
+def _convert(kind: type, cells: Sequence[str]) -> list[list[Any] | None]:
+    """The values of every cell of a column; None where it is empty."""
+    if kind is str:
+        return [[cell.encode()] if cell else None for cell in cells]
+    present = [cell for cell in cells if cell]
+    numbers = [*map(int, present)] if kind is int else float32(map(float, present))
+    if len(present) == len(cells):
+        return [[value] for value in numbers]
+    found = iter(numbers)
+    return [[next(found)] if cell else None for cell in cells]

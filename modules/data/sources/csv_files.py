@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from modules.data.names import check_names
 from modules.data.sources.file_source import FileSource
 from modules.data.sources.protocol import Part, Prepared, Summarize
 from modules.errors import DataError
@@ -21,7 +22,7 @@ class CsvFiles(FileSource):
 
     @classmethod
     def look(cls, settings: DataSettings) -> tuple[str, ...] | None:
-        """The header of local files."""
+        """The header of local files, which must have all names of the settings."""
         super().look(settings)
         names: dict[str, None] = {}
         for part in cls.absolute(settings):
@@ -30,6 +31,8 @@ class CsvFiles(FileSource):
                 from modules.data.sources.csv_beam import header
 
                 names |= dict.fromkeys(header(paths))
+        if names:
+            check_names(names, settings)
         return tuple(names) or None
 
     @classmethod
@@ -42,8 +45,8 @@ class CsvFiles(FileSource):
         from modules.data.sources import csv_beam
 
         paths = {part: cls.matching(part) for part in parts}
-        for each in paths.values():
-            csv_beam.header(each)
+        headers = [csv_beam.header(each) for each in paths.values()]
+        check_names({name for each in headers for name in each}, settings)
         found = summarize(
             beam.Create([path for each in paths.values() for path in each])
             | "SpreadFiles" >> beam.Reshuffle()

@@ -79,11 +79,11 @@ def png(index: int) -> bytes:
     return tf.io.encode_png(gray[..., None]).numpy()
 
 
-def _row(index: int) -> Row:
-    from modules.data.values import example_of
+def _row(index: int) -> list[Row]:
+    from modules.data.values import features_of
 
     label = str(_load().target[index])
-    return Row(f"digits/{index}", example_of({"image": png(index), "label": label}))
+    return [Row(f"digits/{index}", features_of({"image": png(index), "label": label}))]
 
 
 @cache

@@ -122,15 +122,15 @@ class ImageFolder:
         )
 
 
-def _row(path: str, image: ImageFile, features: dict[str, str]) -> Row:
-    from modules.data.values import example_of
+def _row(path: str, image: ImageFile, features: dict[str, str]) -> list[Row]:
+    from modules.data.values import features_of
 
     try:
         content = files.read_bytes(path)
     except OSError as error:
-        return Row(path, problem=f"the file cannot be read ({error.strerror or error})")
+        return [Row(path, problem=f"the file cannot be read ({error.strerror or error})")]
     label = {"label": image.class_name} if image.class_name else {}
-    return Row(path, example_of({"image": content, **label, **features}), image.split)
+    return [Row(path, features_of({"image": content, **label, **features}), image.split)]
 
 
 def _features(

@@ -1,4 +1,4 @@
-"""The protocol of a source: it finds the data, and reads them as raw `tf.train.Example`s.
+"""The protocol of a source: it finds the data, and reads them as rows of plain values.
 
 A source does not interpret: names, label, id, splits are the same for all of them, see
 `modules.data.raw_examples`. Nothing heavy is imported before `rows` is called.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from modules.data.spec import Kind
 from modules.settings import DataSettings
@@ -46,19 +46,18 @@ class Files:
     parts: tuple[Part, ...]
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One raw example, or what is wrong with it.
 
     Attributes:
       name: Finds it for the user, such as `data.csv:17`; "" where a reader does not say.
-      example: A `tf.train.Example`; a missing value has no feature, an empty list has no value.
+      features: See `modules.data.values`; whoever gets the row may change them.
       split: Where the source itself has splits: the example's.
       problem: Why there is no example.
     """
 
     name: str
-    example: Any = None
+    features: dict[str, Any] = {}  # noqa: RUF012
     split: str = ""
     problem: str = ""
 
@@ -129,7 +128,9 @@ class Source(Protocol):
 
     @staticmethod
     def rows(settings: DataSettings, part: Part, state: Any) -> beam.PTransform:
-        """From a Beam pipeline to a collection of `Row`; `part.pattern` is absolute.
+        """From a Beam pipeline to a collection of lists of `Row`; `part.pattern` is absolute.
+
+        A list is in memory as a whole: one row where rows may be large.
 
         Raises:
           DataError: What is there cannot be used.

@@ -32,19 +32,14 @@ class TFRecordFiles(FileSource):
         return read(properties, part.pattern) | "ParseExamples" >> beam.Map(_row)
 
 
-def _row(record: bytes) -> Row:
-    import tensorflow as tf
+def _row(record: bytes) -> list[Row]:
     from google.protobuf.message import DecodeError
 
+    from modules.data.values import parse
+
+    size = f"a record of {len(record)} bytes"
     try:
-        example = tf.train.Example.FromString(record)
+        features = parse(record)
     except DecodeError:
-        return Row("", problem=f"a record of {len(record)} bytes is no tf.train.Example")
-    if not example.features.feature:
-        return Row("", problem=f"a record of {len(record)} bytes has no features")
-    # What other programs write for a missing value has no kind.
-    for name in [
-        name for name, each in example.features.feature.items() if not each.WhichOneof("kind")
-    ]:
-        del example.features.feature[name]
-    return Row("", example)
+        return [Row("", problem=f"{size} is no tf.train.Example")]
+    return [Row("", features) if features else Row("", problem=f"{size} has no features")]

@@ -8,7 +8,7 @@ from modules.data.raw_examples import Reader
 from modules.data.scan import Scan, check_scan, image_features, scan_row
 from modules.data.sources.protocol import Row
 from modules.data.splits import Splitter
-from modules.data.values import example_of
+from modules.data.values import features_of
 from modules.errors import DataError
 from modules.settings import DataSettings
 
@@ -22,7 +22,7 @@ def scan(rows, label="y", task=None, parts=("all",), **settings):
     found = Scan()
     for index, row in enumerate(rows):
         one = Scan()
-        row = Row(f"x.csv:{index}", example_of(row)) if isinstance(row, dict) else row
+        row = Row(f"x.csv:{index}", features_of(row)) if isinstance(row, dict) else row
         scan_row(one, reader, row, parts[index % len(parts)])
         found += one
     check_scan(found, given, label)
@@ -37,9 +37,9 @@ def test_good_rows_are_counted():
     assert found.examples.total() == 9
     assert found.examples["unlabeled"] == 1
     assert found.columns == {
-        "x": {"int64_list": 9},
-        "y": {"bytes_list": 8},
-        "when": {"bytes_list": 8},
+        "x": {"int64": 9},
+        "y": {"bytes": 8},
+        "when": {"bytes": 8},
     }
     assert found.labels.names == {"a", "b"}
     assert {name: end.train + end.eval for name, end in found.ends.items()} == {"a": 4, "b": 4}

@@ -45,8 +45,8 @@ def expected(exported, mixed_graph, requests):
     """What the model answers to what Transform makes of the rows."""
     spec, model, _ = exported
     graph = tft.TFTransformOutput(mixed_graph.directory)
-    parsing = graph.raw_feature_spec()
-    del parsing["label"]
+    raw = graph.raw_feature_spec()
+    parsing = {name: each for name, each in raw.items() if name in FEATURES}
     layer = graph.transform_features_layer()
     inputs = model_inputs(layer(tf.io.parse_example(requests, parsing)), spec)
     answers = model.predict({name: value.numpy() for name, value in inputs.items()}, verbose=0)

@@ -20,6 +20,7 @@ from pipeline.cli.main import main
 from pipeline.config import PRESETS_DIR, load_config
 
 COMMAND = Path(sys.executable).with_name("tfx-distill")
+IMAGES = "source: image_folder, features: {image: {kind: image, size: 8}}"
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -31,11 +32,14 @@ def names_of(presets: list[Path]) -> list[str]:
 
 
 @pytest.fixture
-def one_class(tmp_path: Path) -> str:
-    """A value of data that passes every check but one of the run's own."""
+def one_class(tmp_path: Path) -> tuple[str, str]:
+    """A setting whose data cannot be used, and what is said of them."""
     folder = tmp_path / "pictures" / "cat"
     folder.mkdir(parents=True)
-    return f"data={{source: image_folder, path: {folder.parent}}}"
+    return f"data={{{IMAGES}, path: {folder.parent}}}", (
+        f"data.path must hold at least two class sub-folders, but {str(folder.parent)!r} has only "
+        "the class 'cat'; add a sub-folder of images per class"
+    )
 
 
 def test_the_installed_command_shows_its_commands() -> None:
@@ -119,7 +123,7 @@ def test_every_line_of_an_error_is_on_stderr() -> None:
 @pytest.mark.parametrize(
     ("change", "absent"),
     [
-        ("data={source: image_folder, path: /not/here}", "data.path must be an existing directory"),
+        (f"data={{{IMAGES}, path: /not/here}}", "data.path must be an existing directory"),
         ("student={model: 'not_here.models:build'}", "there is no module 'not_here.models'"),
     ],
 )
@@ -131,9 +135,16 @@ def test_validate_notes_what_this_machine_does_not_have(change: str, absent: str
     assert line.startswith("note: a run on this machine would end at once: ") and absent in line
 
 
+def test_validate_notes_data_that_cannot_be_used(one_class: tuple[str, str]) -> None:
+    setting, message = one_class
+    result = invoke("validate", "digits", "--set", setting)
+    note = f"note: a run on this machine would end at once: {message}\n"
+    assert (result.exit_code, result.stderr) == (0, note)
+
+
 def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    changes = ["data={source: image_folder, path: ~/images}", "push.destination=~/models"]
+    changes = [f"data={{{IMAGES}, path: ~/images}}", "push.destination=~/models"]
     config = load_config("digits", changes)
     assert (config.data.path, config.push.destination) == (
         f"{tmp_path}/images",
@@ -173,7 +184,7 @@ def test_run_with_a_bad_configuration_leaves_nothing_behind(tmp_path: Path) -> N
 
 
 def test_run_without_its_data(tmp_path: Path) -> None:
-    data = f"data={{source: image_folder, path: {tmp_path / 'none'}}}"
+    data = f"data={{{IMAGES}, path: {tmp_path / 'none'}}}"
     result = invoke("run", "digits", "--set", data, "--output", tmp_path / "out")
     assert result.exit_code == 2
     assert result.stderr.startswith("error: data.path must be an existing directory, got ")
@@ -209,15 +220,19 @@ def test_second_run_in_the_same_directory(tmp_path: Path) -> None:
     assert not (tmp_path / "metadata.sqlite").exists()
 
 
+def test_data_error_is_one_line_and_exit_code_1(tmp_path: Path, one_class: tuple[str, str]) -> None:
+    setting, message = one_class
+    result = invoke("run", "digits", "--set", setting, "--output", tmp_path / "out")
+    assert (result.exit_code, result.stderr) == (1, f"error: {message}\n")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.usefixtures("run_in_process")
-def test_data_error_is_one_line_and_exit_code_1(tmp_path: Path, one_class: str) -> None:
-    result = invoke("run", "digits", "--set", one_class, "--output", tmp_path / "out")
+def test_an_error_of_the_run_is_one_line_and_its_traceback_in_the_log(tmp_path: Path) -> None:
+    student = "student={model: resnet50}"
+    result = invoke("run", "digits", "--set", student, "--output", tmp_path / "out")
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == (
-        "error: data.path must hold at least two class sub-folders, but "
-        f"{str(tmp_path / 'pictures')!r} has only the class 'cat'; add a sub-folder of images per "
-        "class"
-    )
+    assert result.stderr.splitlines()[-1].startswith("error: ResNet50 needs images of at least ")
     assert "Traceback" not in result.stderr
     assert "Traceback" in (tmp_path / "out" / "run.log").read_text()
 

@@ -23,11 +23,15 @@ def push_student(directory: Path, token: str, destination: str, **options: Any) 
     """Push a student whose files hold the token; its version."""
     (directory / "saved_model").mkdir(parents=True)
     (directory / "saved_model" / "saved_model.pb").write_text(token)
-    (directory / "int8").mkdir()
-    (directory / "int8" / "model.tflite").write_text(token)
+    exported = directory / "student" / "int8"
+    exported.mkdir(parents=True)
+    (exported / "model.tflite").write_text(token)
     sha256 = hashlib.sha256(token.encode()).hexdigest()
-    spec = {"input": {}, "output": {}, "labels": ["a", "b"], "sha256": sha256}
-    (directory / "int8" / "spec.json").write_text(json.dumps(spec | {"size_bytes": len(token)}))
+    spec = {"inputs": [], "output": {}, "task": "binary", "labels": ["a", "b"], "sha256": sha256}
+    (exported / "spec.json").write_text(json.dumps(spec | {"size_bytes": len(token)}))
+    (directory / "preprocessing").mkdir()
+    preprocessing = {"spec": {}, "raw": {}, "vocabularies": {}}
+    (directory / "preprocessing" / "preprocessing.json").write_text(json.dumps(preprocessing))
     report = {
         "student": {},
         "variants": {"int8": {"sha256": sha256}},

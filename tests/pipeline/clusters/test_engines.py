@@ -20,6 +20,7 @@ GIVEN = {
     "runtime.pipeline_root": "gs://bucket/pipelines",
 }
 TRAINER = "runtime.resources.trainer"
+IMAGES = "source: image_folder, features: {image: {kind: image, size: 8}}"
 
 
 def config(*overrides: str, **given: str) -> Any:
@@ -110,11 +111,11 @@ REFUSED = {
         "push.destination must be gs://bucket/path on Vertex AI Pipelines, which TFX can write and "
         "which outlives the container, got '/srv/models'; set it"
     ),
-    ("vertex", "data={source: image_folder, path: photos}"): (
+    ("vertex", f"data={{{IMAGES}, path: photos}}"): (
         "data.path must be a URL such as gs://bucket/images on Vertex AI Pipelines, or an absolute "
         "path in the image, got 'photos'"
     ),
-    ("kubeflow", "data={source: image_folder, path: s3://bucket/photos}"): (
+    ("kubeflow", f"data={{{IMAGES}, path: s3://bucket/photos}}"): (
         "data.path must be gs://bucket/path, which TFX can read, got 's3://bucket/photos'"
     ),
     ("vertex", f"{TRAINER}.accelerator=nvidia-tesla-t4"): "did you mean NVIDIA_TESLA_T4",
@@ -177,10 +178,10 @@ def test_an_unknown_engine_is_refused() -> None:
 @pytest.mark.parametrize(
     ("engine", "overrides", "sentence"),
     [
-        ("vertex", ["data={source: image_folder, path: /data}"], "must exist in the image"),
+        ("vertex", [f"data={{{IMAGES}, path: /data}}"], "must exist in the image"),
         (
             "kubeflow",
-            ["data={source: image_folder, path: gs://b/a}"],
+            [f"data={{{IMAGES}, path: gs://b/a}}"],
             "every run trains anew",
         ),
         ("vertex", ["student.model=mine.models:build"], "student.model mine.models:build must be"),

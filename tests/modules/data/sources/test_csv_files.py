@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from beam_rows import plain, rows_of
+from beam_rows import rows_of
 
 from modules.data.sources.csv_beam import cells_of, header, number
 from modules.data.sources.csv_files import CsvFiles
@@ -22,7 +22,7 @@ def test_a_column_has_the_type_of_all_its_cells(tmp_path):
     first = 'a,b,c,d\n1,1,x,1\n-2,2.5,"y, z",1_000\n\n'
     second = "a,b,c,d\n3,,2,2\n"
     found = rows_of(settings(tmp_path, first, second))
-    assert {row.name: plain(row) for row in found} == {
+    assert {row.name: row.features for row in found} == {
         f"{tmp_path}/0.csv:2": {"a": [1], "b": [1.0], "c": [b"x"], "d": [b"1"]},
         f"{tmp_path}/0.csv:3": {"a": [-2], "b": [2.5], "c": [b"y, z"], "d": [b"1_000"]},
         f"{tmp_path}/1.csv:2": {"a": [3], "c": [b"2"], "d": [b"2"]},
@@ -31,7 +31,7 @@ def test_a_column_has_the_type_of_all_its_cells(tmp_path):
 
 def test_text_stays_text_if_it_is_said(tmp_path):
     found = rows_of(settings(tmp_path, "zip\n01234\n99999\n", features={"zip": TextFeature()}))
-    assert [plain(row)["zip"] for row in found] == [[b"01234"], [b"99999"]]
+    assert [row.features["zip"] for row in found] == [[b"01234"], [b"99999"]]
 
 
 def test_lines_in_quotes_and_byte_order_mark_and_gzip(tmp_path):

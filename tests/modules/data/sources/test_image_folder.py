@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
-from beam_rows import plain, rows_of
+from beam_rows import rows_of
 from object_store import ObjectStore
 
 from modules import files
@@ -52,7 +52,9 @@ def names(listing):
 def rows(settings):
     """The values of every row, by the end of its name."""
     return {
-        "/".join(row.name.rsplit("/", 2)[1:]): {name: each[0] for name, each in plain(row).items()}
+        "/".join(row.name.rsplit("/", 2)[1:]): {
+            name: each[0] for name, each in row.features.items()
+        }
         for row in rows_of(settings)
     }
 
