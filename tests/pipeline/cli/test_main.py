@@ -96,7 +96,7 @@ def test_validate_a_good_file(tmp_path: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         f"{file}: valid (pipeline 'mine')",
-        "alpha 0.5: the loss is 50 % hard labels and 50 % distillation",
+        "alpha 0.1: the loss is 10 % hard labels and 90 % distillation",
     ]
 
 

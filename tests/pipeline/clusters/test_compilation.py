@@ -183,8 +183,8 @@ def test_run_parameters_have_the_configured_values(spec: Any) -> None:
         for name, each in parameters.items()
     } == {
         "temperature": (kinds.NUMBER_DOUBLE, 4.0),
-        "alpha": (kinds.NUMBER_DOUBLE, 0.5),
-        "epochs": (kinds.NUMBER_INTEGER, 60),
+        "alpha": (kinds.NUMBER_DOUBLE, 0.1),
+        "epochs": (kinds.NUMBER_INTEGER, 80),
         "push_destination": (kinds.STRING, f"{ROOT}/pushed"),
     }
     assert all(each.is_optional for each in parameters.values())
