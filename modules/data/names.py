@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from modules.data.spec import OURS
+from modules.data.spec import LABEL, OURS
 from modules.errors import DataError, did_you_mean
 from modules.settings import DataSettings
 
@@ -21,7 +21,8 @@ def check_names(names: Collection[str], settings: DataSettings) -> None:
     Raises:
       DataError: Every wrong name.
     """
-    problems = [*wrong_names(names, settings, settings.label or "label")]
+    # Without `data.label`, what the label is called is decided when the data are read.
+    problems = [*wrong_names(names, settings, settings.label or "")]
     known = _ours(names, settings)
     asked = {f"data.features.{name}": name for name in settings.features}
     asked |= {f"data.exclude: {name!r}": name for name in settings.exclude}
@@ -50,7 +51,7 @@ def wrong_names(names: Collection[str], settings: DataSettings, label: str) -> I
         if name and name not in known:
             yield _no_feature(key, name, known)
     if settings.source != "examples":
-        for name in sorted(set(OURS) & set(known) - {label}):
+        for name in sorted(set(OURS) & set(known) - {label or LABEL}):
             yield (
                 f"the feature {name!r} has a name that the pipeline needs; choose another with "
                 f"data.rename, for example {{my_{name}: {name}}}"
