@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import os
@@ -134,8 +135,19 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
             settings, source.content, label, settings.source == "examples", task, Splitter(settings)
         )
         reading = Reading(source, reader, prepared)
+        # Millions of small objects come and go; the garbage collector need not look at those of
+        # TensorFlow and Beam every time.
+        gc.freeze()
+        try:
+            self._read(artifact, reading, task)
+        finally:
+            gc.unfreeze()
+
+    def _read(self, artifact: types.Artifact, reading: Reading, task: Task | None) -> None:
+        """Both readings."""
+        reader, settings = reading.reader, reading.reader.settings
         found = self._summarize(scan_all(reading))
-        check_scan(found["scan"], settings, label)
+        check_scan(found["scan"], settings, reader.label)
         reader.images = bool(found["scan"].images)
         labels = decide_labels(found["scan"].labels, settings, task)
         self._decide_splits(reading, labels, **found)

@@ -153,7 +153,7 @@ def run_stages(run: Run, given: Any, models: Callable[..., Any]) -> dict[str, An
         ]
     transformed = run.execute(
         "Transform",
-        {"examples": source, "schema": schema},
+        {"examples": source, "schema": schema, "statistics": statistics},
         {
             "transform_graph": artifacts.TransformGraph,
             "transformed_examples": artifacts.Examples,

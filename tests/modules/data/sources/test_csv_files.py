@@ -15,7 +15,7 @@ def settings(tmp_path, *contents, **more):
     for index, content in enumerate(contents):
         content = content.encode() if isinstance(content, str) else content
         (tmp_path / f"{index}.csv").write_bytes(content)
-    return DataSettings(source="csv", path=str(tmp_path), **more)
+    return DataSettings(source="csv", path=str(tmp_path), **({"label": "a"} | more))
 
 
 def test_a_column_has_the_type_of_all_its_cells(tmp_path):
@@ -30,7 +30,9 @@ def test_a_column_has_the_type_of_all_its_cells(tmp_path):
 
 
 def test_text_stays_text_if_it_is_said(tmp_path):
-    found = rows_of(settings(tmp_path, "zip\n01234\n99999\n", features={"zip": TextFeature()}))
+    found = rows_of(
+        settings(tmp_path, "a,zip\n1,01234\n2,99999\n", features={"zip": TextFeature()})
+    )
     assert [row.features["zip"] for row in found] == [(b"01234",), (b"99999",)]
 
 
@@ -81,8 +83,27 @@ def test_a_bad_header_is_found_at_a_glance(tmp_path, contents, message):
 
 
 def test_the_header_shows_the_features(tmp_path):
-    assert CsvFiles.look(settings(tmp_path, "a,b\n1,2\n")) == ("a", "b")
+    assert CsvFiles.look(settings(tmp_path, "a,b\n1,2\n", label="b")) == ("a", "b")
     assert header([f"{tmp_path}/0.csv"]) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"label": "bb"}, "data.label: there is no feature 'bb'; did you mean 'b'?"),
+        ({"label": "b", "rename": {"c": "d"}}, "data.rename.c: there is no feature 'd'"),
+        ({"label": "b", "exclude": ("d",)}, "data.exclude: 'd': there is no feature 'd'"),
+        ({"label": "b", "features": {"d": TextFeature()}}, "data.features.d: there is no feature"),
+        ({"label": "d", "id": "e"}, "'d'; there are a, b; data.id: there is no feature 'e'"),
+    ],
+)
+def test_wrong_names_are_found_before_the_rows_are_read(tmp_path, given, message):
+    # The second line could not be read.
+    data = settings(tmp_path, "a,b\n1,2,3\n", **given)
+    for find in (CsvFiles.look, rows_of):
+        with pytest.raises(DataError) as caught:
+            find(data)
+        assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
