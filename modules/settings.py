@@ -208,6 +208,16 @@ _ClassWeights = Annotated[
 ]
 
 
+class RecordedExamples(Settings):
+    """The newest Examples artifact that another TFX pipeline has recorded in its ML Metadata."""
+
+    metadata: PathOrUrl = Field(description="its SQLite file, `metadata.sqlite` or `metadata.db`")
+    pipeline: str = Field(min_length=1, description="name of the pipeline")
+    node: str | None = Field(
+        None, min_length=1, description="node that made them; null: the only one that has"
+    )
+
+
 class DataSettings(Settings):
     """Where the examples come from, what in them is what, and how they are split."""
 
@@ -223,6 +233,9 @@ class DataSettings(Settings):
         "`days/{SPAN}/*.csv`; of `image_folder` a directory with one sub-folder per class; of "
         "`examples` the artifact's directory; `embedded:segments.parquet` and the like come with "
         "the project",
+    )
+    produced_by: RecordedExamples | None = Field(
+        None, description="of the source `examples`, instead of `path`: where they are recorded"
     )
     query: str | None = Field(None, min_length=1, description="SQL of the source `bigquery`")
     label: str | None = Field(
