@@ -110,13 +110,13 @@ def learning_rate(settings: TrainSettings, epoch: int) -> float:
 def _checked_validation(data: ExampleData, batch_size: int) -> tf.data.Dataset:
     """The validation part, after all data have been read once before the first step."""
     try:
-        examples = data.training_count()
+        data.training_count()
         validation = data.validation(batch_size)
         held_out = int(validation.cardinality())
     except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
         raise DataError(f"the training data are damaged: {_reason(error)}") from error
     for count, part, remedy in (
-        (examples, "training", "lower"),
+        (data.labeled_count, "training", "lower"),
         (held_out, "validation", "raise"),
     ):
         if not count:
