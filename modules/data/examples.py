@@ -122,14 +122,18 @@ class ExampleData:
         """How many labeled examples are learned from; the first call reads them all."""
         return _count(self._labeled_records)
 
-    @cached_property
+    @property
     def unlabeled_count(self) -> int:
-        """How many unlabeled examples there are; the first call reads them all."""
-        return _count(self._unlabeled_records) if self.unlabeled_files else 0
+        """How many unlabeled examples are learned from; the first call reads them all."""
+        return self.training_count() - self.labeled_count if self._has_marks else 0
 
     def training_count(self) -> int:
         """How many examples make an epoch; the first call reads them all."""
-        return self.labeled_count + self.unlabeled_count
+        return self.labeled_count + self._all_unlabeled
+
+    @cached_property
+    def _all_unlabeled(self) -> int:
+        return _count(self._unlabeled_records) if self.unlabeled_files else 0
 
     def training(self, order: Order, view: View | None = None) -> tf.data.Dataset:
         """`(inputs, y)` batches of one epoch, another order in each; see `Distiller` for `y`.
