@@ -1,6 +1,9 @@
-"""Artifact types that TFX does not have."""
+"""Artifact types that TFX does not have, and where the files of its Examples lie."""
 
-from tfx.types import artifact
+from collections.abc import Sequence
+
+from tfx.types import artifact, artifact_utils
+from tfx.utils import io_utils
 
 
 class TFLiteModels(artifact.Artifact):
@@ -20,3 +23,13 @@ class TeacherLogits(artifact.Artifact):
     """
 
     TYPE_NAME = "components.TeacherLogits"
+
+
+def split_patterns(examples: Sequence[artifact.Artifact], split: str) -> tuple[str, ...]:
+    """Patterns of the files of a split; none if no artifact has it."""
+    having = [
+        each for each in examples if split in artifact_utils.decode_split_names(each.split_names)
+    ]
+    return tuple(
+        io_utils.all_files_pattern(uri) for uri in artifact_utils.get_split_uris(having, split)
+    )

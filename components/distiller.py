@@ -40,7 +40,7 @@ class Distiller(Trainer):
     """TFX's Trainer that runs `modules.distill_trainer.run_fn`.
 
     Args:
-      examples: Transformed examples; only the split train is read.
+      examples: Transformed examples; the splits train and unlabeled are read.
       transform_graph: Carries the class names and the preprocessing.
       config: The student, how it is trained, and the objective.
       teachers: One or more models to learn from, in the order of their weights.

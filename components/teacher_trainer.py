@@ -26,7 +26,7 @@ class TeacherTrainer(Trainer):
     """TFX's Trainer that runs `modules.teacher_trainer.run_fn`.
 
     Args:
-      examples: Transformed examples; only the split train is read.
+      examples: Transformed examples; it learns from the split train alone.
       transform_graph: Carries the class names and the preprocessing.
       config: Which model, and how it is trained.
       hyperparameters: The Tuner's winner, for the control: it is to be the same student, only

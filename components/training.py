@@ -9,8 +9,10 @@ from tfx.components.trainer import executor as tfx_executor
 from tfx.components.trainer import fn_args_utils
 from tfx.utils import path_utils
 
+from components.artifacts import split_patterns
 from components.run_parameters import with_run_values
 from components.teachers import teacher_uris
+from modules.data.splits import UNLABELED
 from modules.distill.training_config import TrainingConfig
 
 Artifacts = dict[str, list[types.Artifact]]
@@ -19,11 +21,12 @@ Artifacts = dict[str, list[types.Artifact]]
 def config_of_run(
     custom_config: dict[str, Any], input_dict: Artifacts, exec_properties: dict[str, Any]
 ) -> TrainingConfig:
-    """The configuration with the values of the run, and where the teachers and their logits lie.
+    """The configuration with the values of the run, and where everything to learn from lies.
 
     Args:
       custom_config: A dumped TrainingConfig.
-      input_dict: Models under the names of `components.teachers`, and `soft_targets`, if any.
+      input_dict: `examples`, models under the names of `components.teachers`, and `soft_targets`,
+        if any.
       exec_properties: With the values of the run.
 
     Raises:
@@ -38,6 +41,9 @@ def config_of_run(
             and with_run_values("distill", config.distill, exec_properties),
             "teacher_dirs": tuple(map(path_utils.serving_model_path, teacher_uris(input_dict))),
             "soft_targets_dir": soft_targets[0].uri if soft_targets else None,
+            "unlabeled_files": split_patterns(input_dict["examples"], UNLABELED)
+            if config.unlabeled
+            else (),
         }
     )
 

@@ -61,7 +61,7 @@ class Tuner(tfx_component.Tuner):
     Its output `best_hyperparameters` is what `Distiller` and the control take.
 
     Args:
-      examples: Transformed examples; only the split train is read.
+      examples: Transformed examples; the splits train and unlabeled are read.
       transform_graph: Carries the class names and the preprocessing.
       config: The Distiller's, with what is searched in `tune`.
       teachers: One or more models to learn from, in the order of their weights.

@@ -170,6 +170,7 @@ def _training_nodes(
         # Student and control see what is cached; the teacher is not bound to it.
         views=config.distill.views if soft_targets is not None and config.augment.active else 0,
         distill=config.distill,
+        unlabeled=True,
         teacher_weights=(config.teacher.weight, *(t.weight for t in config.more_teachers)),
     )
     taught = {**channels, "teachers": teachers, "soft_targets": soft_targets}

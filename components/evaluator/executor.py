@@ -124,12 +124,15 @@ def _record(
 
     pushed_to = _pushed_to(exec_properties)
     tuned = input_dict.get("hyperparameters")
+    runs = {
+        role: artifact_utils.get_single_uri(input_dict[key])
+        for role, key in _MODEL_RUNS.items()
+        if input_dict.get(key)
+    }
+    counts = {role: run_history.learned_from(uri) for role, uri in runs.items()}
     return evaluation.Record(
-        curves={
-            role: run_history.training_curves(artifact_utils.get_single_uri(input_dict[key]))
-            for role, key in _MODEL_RUNS.items()
-            if input_dict.get(key)
-        },
+        curves={role: run_history.training_curves(uri) for role, uri in runs.items()},
+        learned_from={role: each for role, each in counts.items() if each},
         data=run_history.summarize_data(
             by_split("statistics", "FeatureStats.pb"),
             by_split("anomalies", "SchemaDiff.pb"),

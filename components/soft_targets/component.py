@@ -33,13 +33,13 @@ class SoftTargetsSpec(ComponentSpec):
 
 
 class SoftTargets(base_component.BaseComponent):
-    """Runs the teachers over the training examples, every view of them, once.
+    """Runs the teachers over the training and the unlabeled examples, every view of them, once.
 
     What it computes depends on teachers, examples and views alone, so that TFX's cache serves
     every student, temperature and alpha tried with the same teachers.
 
     Args:
-      examples: Transformed examples; the split train is answered.
+      examples: Transformed examples; the splits train and unlabeled are answered.
       transform_graph: Says what is in them.
       teachers: One or more models, in the order of their weights.
       distill: `views` and `top_k` are obeyed.

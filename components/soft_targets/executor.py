@@ -8,11 +8,13 @@ from pydantic import TypeAdapter
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
-from tfx.utils import io_utils, path_utils
+from tfx.utils import path_utils
 
+from components.artifacts import split_patterns
 from components.teachers import teacher_uris
 from modules.data.examples import ExampleData
 from modules.data.spec import read_spec
+from modules.data.splits import TRAIN, UNLABELED
 from modules.models import storage
 from modules.settings import DataSettings
 from modules.teachers import soft_targets
@@ -31,10 +33,9 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """Writes the artifact as `modules.teachers.cache` describes it."""
         self._log_startup(input_dict, output_dict, exec_properties)
-        patterns = [
-            io_utils.all_files_pattern(uri)
-            for uri in artifact_utils.get_split_uris(input_dict["examples"], "train")
-        ]
+        labeled, unlabeled = (
+            split_patterns(input_dict["examples"], split) for split in (TRAIN, UNLABELED)
+        )
         teachers = [
             storage.load_model(storage.keras_directory(path_utils.serving_model_path(uri)))
             for uri in teacher_uris(input_dict)
@@ -43,7 +44,7 @@ class Executor(base_executor.BaseExecutor):
         data = DataSettings.model_validate_json(exec_properties["data"])
         soft_targets.compute(
             teachers,
-            ExampleData(patterns, spec, data),
+            ExampleData(labeled, spec, data, unlabeled_patterns=unlabeled),
             REQUEST.validate_json(exec_properties["request"]),
             artifact_utils.get_single_uri(output_dict["soft_targets"]),
         )

@@ -77,27 +77,42 @@ def augment(
     return pixels
 
 
+def partners(labeled: tf.Tensor) -> tf.Tensor:
+    """With whom each example of a batch is mixed: its predecessor among those of its kind.
+
+    What is mixed of a labeled and an unlabeled image would have half a label.
+
+    Args:
+      labeled: Booleans `[b]`.
+
+    Returns:
+      Indices `int64 [b]`.
+    """
+    kinds = [tf.reshape(tf.where(chosen), [-1]) for chosen in (labeled, ~labeled)]
+    others = tf.concat([tf.roll(kind, 1, axis=0) for kind in kinds], axis=0)
+    return tf.gather(others, tf.argsort(tf.concat(kinds, axis=0)))
+
+
 def mix(
-    pixels: tf.Tensor, labels: tf.Tensor, keys: tf.Tensor, classes: int, largest: float
+    pixels: tf.Tensor, truth: tf.Tensor, others: tf.Tensor, keys: tf.Tensor, largest: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mixup (Zhang et al. 2018, 1710.09412) of each example with its predecessor in the batch.
+    """Mixup (Zhang et al. 2018, 1710.09412) of each example with another one of the batch.
 
     Args:
       pixels: `uint8 [b, height, width, channels]`.
-      labels: Class ids `[b]`.
+      truth: Labels as probabilities `[b, classes]`.
+      others: From `partners`.
       keys: From `view_keys`; decide the shares.
-      classes: Number of classes.
       largest: The other image's largest share; shares are uniform between 0 and it.
 
     Returns:
-      Mixed pixels, and labels as probabilities `[b, classes]`.
+      Mixed pixels and labels, shaped as they came.
     """
     share = tf.cast(below(keys, "mixup", 1_000_001), tf.float32) / 1e6 * largest
     wide = share[:, None, None, None]
     images = tf.cast(pixels, tf.float32)
-    mixed = tf.round((1 - wide) * images + wide * tf.roll(images, 1, axis=0))
-    truth = tf.one_hot(labels, classes)
-    blended = (1 - share[:, None]) * truth + share[:, None] * tf.roll(truth, 1, axis=0)
+    mixed = tf.round((1 - wide) * images + wide * tf.gather(images, others))
+    blended = (1 - share[:, None]) * truth + share[:, None] * tf.gather(truth, others)
     return tf.saturate_cast(mixed, tf.uint8), blended
 
 

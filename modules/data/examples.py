@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from modules.data.augmentation import augment_inputs, mix, view_keys
+from modules.data.augmentation import augment_inputs, mix, partners, view_keys
 from modules.data.features.decode import model_inputs, parse_spec
 from modules.data.sampling import BalancedChoice
 from modules.data.spec import EXAMPLE_ID, EXAMPLE_WEIGHT, LABEL, DataSpec
@@ -76,8 +77,8 @@ class CachedLogits(Protocol):
     def check_fits(self, files: Sequence[str]) -> None:
         """Raise DataError unless the answers are to these files."""
 
-    def records(self) -> tf.data.Dataset:
-        """One string for each example."""
+    def records(self, files: Sequence[str]) -> tf.data.Dataset:
+        """One string for each example of some of the files."""
 
     def logits(self, records: tf.Tensor, ids: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
         """Logits `[b, teachers, classes]` of records `[b]`, of which the ids are checked."""
@@ -91,6 +92,9 @@ class ExampleData:
       spec: What is in them.
       settings: The share of `train` that is held out for validation.
       cached_logits: The teachers' answers to these very files, or None.
+      unlabeled_patterns: Of further examples to learn from, whose labels and weights mean nothing.
+      labels_only: Learn from the labeled examples alone, but in as many steps: they come again, in
+        another order and view, until an epoch is as long as with the unlabeled ones.
     """
 
     def __init__(
@@ -99,67 +103,91 @@ class ExampleData:
         spec: DataSpec,
         settings: DataSettings,
         cached_logits: CachedLogits | None = None,
+        unlabeled_patterns: Sequence[str] = (),
+        labels_only: bool = False,
     ):
-        self.files = sorted(file for pattern in file_patterns for file in tf.io.gfile.glob(pattern))
+        self.files, self.unlabeled_files = _files(file_patterns), _files(unlabeled_patterns)
         self.spec = spec
         self._features = parse_spec(spec)
         self._settings = settings
         self._cached_logits = cached_logits
+        self._has_marks = bool(self.unlabeled_files) and not labels_only
         self._record_bytes = _input_bytes(spec) + _RECORD_OVERHEAD
         if cached_logits is not None:
             self._record_bytes += cached_logits.record_bytes
-        self._training_records: tf.data.Dataset | None = None
-        self._training_count: int | None = None
-        if cached_logits is not None:
-            cached_logits.check_fits(self.files)
+            cached_logits.check_fits([*self.files, *self.unlabeled_files])
+
+    @cached_property
+    def labeled_count(self) -> int:
+        """How many labeled examples are learned from; the first call reads them all."""
+        return _count(self._labeled_records)
+
+    @property
+    def unlabeled_count(self) -> int:
+        """How many unlabeled examples are learned from; the first call reads them all."""
+        return self.training_count() - self.labeled_count if self._has_marks else 0
 
     def training_count(self) -> int:
-        """How many examples are learnt from; the first call reads them all."""
-        if self._training_count is None:
-            records = self._kept_records()
-            self._training_count = int(records.reduce(0, lambda count, _: count + 1))
-        return self._training_count
+        """How many examples make an epoch; the first call reads them all."""
+        return self.labeled_count + self._all_unlabeled
+
+    @cached_property
+    def _all_unlabeled(self) -> int:
+        return _count(self._unlabeled_records) if self.unlabeled_files else 0
 
     def training(self, order: Order, view: View | None = None) -> tf.data.Dataset:
         """`(inputs, y)` batches of one epoch, another order in each; see `Distiller` for `y`.
 
-        A third element, `[b]`, weights the examples, if the data are weighted or their classes.
+        A third element, `[b]`, weights the examples, if the data are weighted or their classes. An
+        unlabeled example has the weight 1.
         """
-        records = self._kept_records()
+        records, count = self._training_records(), self.training_count()
+        passes = 1 if self._has_marks else math.ceil(count / max(self.labeled_count, 1))
+        held = max(_SHUFFLE_BYTES // self._record_bytes, order.batch_size)
 
-        def parse(epoch: tf.Tensor, serialized: Any, answers: Any) -> Any:
-            features = tf.io.parse_example(serialized, self._features)
-            ids, label = features[EXAMPLE_ID], features[LABEL]
-            inputs, y = model_inputs(features, self.spec), {"label": label}
-            shown = tf.zeros_like(ids, tf.int64)
-            if view is not None:
-                offset = tf.strings.to_hash_bucket_fast(ids, 1 << 30)
-                shown = (offset + epoch) % view.count if view.count else offset + epoch
-                inputs = augment_inputs(inputs, self.spec, ids, shown, view.settings, view.seed)
-                if view.settings.mixup:
-                    keys = view_keys(ids, shown + view.count * epoch, view.seed)
-                    inputs, y["label"] = self._mixed(inputs, label, keys, view.settings.mixup)
-            if self._cached_logits is not None:
-                y["teacher_logits"] = self._cached_logits.logits(answers, ids, shown)
-            return self._weighted(features, inputs, y)
-
-        def one_epoch(_: tf.Tensor) -> tf.data.Dataset:
+        def one_pass(number: tf.Tensor) -> tf.data.Dataset:
             # Within a traced function this seeds the function alone; 0 would not be a seed.
             tf.random.set_seed(order.seed + 1)
-            epoch = tf.identity(order.epoch)
-            shuffled = records.shuffle(held, seed=epoch, reshuffle_each_iteration=False)
-            return shuffled.batch(order.batch_size).map(
-                lambda serialized, answers: parse(epoch, serialized, answers),
+            turn = order.epoch * passes + number
+            shuffled = records.shuffle(held, seed=turn, reshuffle_each_iteration=False)
+            return tf.data.Dataset.zip((shuffled, tf.data.Dataset.from_tensors(turn).repeat()))
+
+        batches = (
+            tf.data.Dataset.range(passes)
+            .flat_map(one_pass)
+            .take(count)
+            .batch(order.batch_size)
+            .map(
+                lambda record, turns: self._parse_training(record, turns, view),
                 num_parallel_calls=2,
                 deterministic=True,
             )
-
-        held = max(_SHUFFLE_BYTES // self._record_bytes, order.batch_size)
-        batches = math.ceil(self.training_count() / order.batch_size)
-        dataset = tf.data.Dataset.from_tensors(0).flat_map(one_epoch)
-        return dataset.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(
+        )
+        steps = math.ceil(count / order.batch_size)
+        return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(
             tf.data.AUTOTUNE
         )
+
+    def _parse_training(self, record: Any, turns: tf.Tensor, view: View | None) -> Any:
+        """A batch; `turns` `[b]` count how often the examples have been shown before."""
+        serialized, answers, labeled = record
+        features = tf.io.parse_example(serialized, self._features)
+        ids, label = features[EXAMPLE_ID], features[LABEL]
+        inputs, y = model_inputs(features, self.spec), {"label": label}
+        shown = tf.zeros_like(ids, tf.int64)
+        if view is not None:
+            offset = tf.strings.to_hash_bucket_fast(ids, 1 << 30)
+            shown = (offset + turns) % view.count if view.count else offset + turns
+            inputs = augment_inputs(inputs, self.spec, ids, shown, view.settings, view.seed)
+            if view.settings.mixup:
+                keys = view_keys(ids, shown + view.count * turns, view.seed)
+                largest = view.settings.mixup
+                inputs, y["label"] = self._mixed(inputs, label, partners(labeled), keys, largest)
+        if self._cached_logits is not None:
+            y["teacher_logits"] = self._cached_logits.logits(answers, ids, shown)
+        if self._has_marks:
+            y["labeled"] = labeled
+        return self._weighted(features, inputs, y)
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
         """`(inputs, y)` batches of the part of `train` that is held out, in fixed order.
@@ -236,48 +264,70 @@ class ExampleData:
         return tf.argmax(labels, axis=1) if labels.shape.rank == 2 else labels
 
     def _mixed(
-        self, inputs: Inputs, labels: tf.Tensor, keys: tf.Tensor, largest: float
+        self,
+        inputs: Inputs,
+        labels: tf.Tensor,
+        others: tf.Tensor,
+        keys: tf.Tensor,
+        largest: float,
     ) -> tuple[Inputs, tf.Tensor]:
         """Every image with that of another example; `check_augmentation` allows nothing else."""
-        mixed, blended = {}, labels
+        truth = tf.one_hot(labels, self.spec.output.size)
+        mixed, blended = {}, truth
         for name, pixels in inputs.items():
-            mixed[name], blended = mix(pixels, labels, keys, self.spec.output.size, largest)
+            mixed[name], blended = mix(pixels, truth, others, keys, largest)
         return mixed, blended
 
     def _weighted(self, features: Any, inputs: Inputs, y: dict[str, tf.Tensor]) -> Any:
         weights = features[EXAMPLE_WEIGHT] if self.spec.weighted else None
         if self.spec.class_weights:
             of_classes = tf.constant(self.spec.class_weights, tf.float32)
-            own = tf.gather(of_classes, features[LABEL])
+            # Without label it is -1, whose weight is not used.
+            own = tf.gather(of_classes, tf.maximum(features[LABEL], 0))
             weights = own if weights is None else weights * own
-        return (inputs, y) if weights is None else (inputs, y, weights)
+        if weights is None:
+            return inputs, y
+        return inputs, y, tf.where(y["labeled"], weights, 1.0) if "labeled" in y else weights
 
-    def _kept_records(self) -> tf.data.Dataset:
-        """The training part."""
-        if self._training_records is None:
-            self._training_records = self._kept(self._records(validation=False))
-        return self._training_records
+    def _training_records(self) -> tf.data.Dataset:
+        """`(serialized, answers, labeled)` of what is learned from.
+
+        Unlabeled examples are spread evenly among the others: what is shuffled is a part of very
+        many examples, and has to hold both.
+        """
+
+        def marked(records: tf.data.Dataset, labeled: bool) -> tf.data.Dataset:
+            marks = tf.data.Dataset.from_tensors(tf.constant(labeled)).repeat()
+            return tf.data.Dataset.zip((records, marks)).map(lambda record, mark: (*record, mark))
+
+        labeled = marked(self._labeled_records, True)
+        if not self._has_marks:
+            return labeled
+        unlabeled = marked(self._unlabeled_records, False)
+        places = _spread(self.labeled_count, self.training_count())
+        return tf.data.Dataset.choose_from_datasets([unlabeled, labeled], places)
+
+    @cached_property
+    def _labeled_records(self) -> tf.data.Dataset:
+        return self._kept(self._records(validation=False))
+
+    @cached_property
+    def _unlabeled_records(self) -> tf.data.Dataset:
+        records = self._answered(self.unlabeled_files)
+        return self._kept(records) if self._has_marks else records
 
     def _kept(self, part: tf.data.Dataset) -> tf.data.Dataset:
         """Part of the examples, in memory between epochs if they are small enough."""
-        compressed = sum(tf.io.gfile.stat(file).length for file in self.files)
+        files = [*self.files, *self.unlabeled_files]
+        compressed = sum(tf.io.gfile.stat(file).length for file in files)
         # Pixels seldom compress to less than a quarter.
         return part.cache() if 4 * compressed <= _CACHE_LIMIT else part
 
     def _records(self, validation: bool) -> tf.data.Dataset:
-        """`(serialized, answers)` of what is (or is not) held out, decided by a hash of the id.
-
-        `answers` are the records of the cached logits, or empty strings.
-        """
+        """`(serialized, answers)` of what is (or is not) held out, decided by a hash of the id."""
         threshold = round(self._settings.validation_fraction * _VALIDATION_BUCKETS)
         # A keyed hash, so that the choice is independent of the train/eval split's.
         key = [0x7F4A7C15, self._settings.split_seed]
-        examples = tf.data.TFRecordDataset(self.files, compression_type="GZIP")
-        answers = (
-            self._cached_logits.records()
-            if self._cached_logits
-            else tf.data.Dataset.from_tensors(tf.constant("")).repeat()
-        )
 
         def choose(serialized: tf.Tensor, answers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             ids = tf.io.parse_example(serialized, _ID)[EXAMPLE_ID]
@@ -285,11 +335,38 @@ class ExampleData:
             chosen = (bucket < threshold) == validation
             return tf.boolean_mask(serialized, chosen), tf.boolean_mask(answers, chosen)
 
-        both = tf.data.Dataset.zip((examples, answers))
-        return both.batch(self._parse_batch()).map(choose).unbatch()
+        return self._answered(self.files).batch(self._parse_batch()).map(choose).unbatch()
+
+    def _answered(self, files: Sequence[str]) -> tf.data.Dataset:
+        """`(serialized, answers)`: the records of cached logits, or empty strings."""
+        answers = (
+            self._cached_logits.records(files)
+            if self._cached_logits
+            else tf.data.Dataset.from_tensors(tf.constant("")).repeat()
+        )
+        examples = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+        return tf.data.Dataset.zip((examples, answers))
 
     def _parse_batch(self) -> int:
         return max(1, min(_PARSE_BATCH, _PARSE_BYTES // self._record_bytes))
+
+
+def _files(patterns: Sequence[str]) -> list[str]:
+    return sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+
+
+def _count(records: tf.data.Dataset) -> int:
+    return int(records.reduce(0, lambda count, *_: count + 1))
+
+
+def _spread(chosen: int, total: int) -> tf.data.Dataset:
+    """`chosen` ones among `total` numbers, the others 0, as evenly as can be."""
+
+    def block(first: tf.Tensor) -> tf.Tensor:
+        place = tf.range(first, tf.minimum(first + _PARSE_BATCH, total))
+        return (place + 1) * chosen // total - place * chosen // total
+
+    return tf.data.Dataset.range(0, total, _PARSE_BATCH).map(block).unbatch()
 
 
 def _input_bytes(spec: DataSpec) -> int:

@@ -24,6 +24,7 @@ from modules.distill.targets import (
     TEACHER_LOGITS,
     check_columns,
     checked_labels,
+    labeled_weights,
     labels_of,
     weights_of,
 )
@@ -48,6 +49,12 @@ class Distiller(HookedModel):
     There `teacher_logits`, `[b, c]` or `[b, teachers, c]`, may stand beside them: the teachers'
     answers, computed before. Without them the teachers run in every step, in inference
     mode, on the very inputs that the student sees.
+
+    Examples without label are learned from as well: `labeled`, booleans `[b]` beside `label`, says
+    which have one, and what stands in place of the others' labels means nothing. Such an example
+    has the loss :math:`(1-\alpha) \sum_k w_k L_k`, and no part in the scores. All losses are means
+    over all examples: whatever the share of the labeled ones, each weighs
+    :math:`\alpha L_{hard}` against its own distillation.
 
     The student runs once per step, its own regularization losses are added as they are, and
     sample weights apply to every term that has a value per example. Teachers are not tracked: they
@@ -187,11 +194,12 @@ class Distiller(HookedModel):
           sample_weight: `[b]`, or None.
           training: Whether projectors are to learn.
         """
-        labels, sample_weight = labels_of(y, self.task), weights_of(sample_weight)
+        (labels, labeled), sample_weight = labels_of(y, self.task), weights_of(sample_weight)
         y_pred = self.task.widen(y_pred)
         if len(labels.shape) == 2:
             check_columns("y", labels, y_pred)
-        loss = self._mean("hard_loss", self.task.hard_loss(labels, y_pred), sample_weight)
+        hard = self.task.hard_loss(labels, y_pred)
+        loss = self._mean("hard_loss", hard, sample_weight, labeled)
         if self._objective:
             distilled: Any = 0.0
             cached = y.get(TEACHER_LOGITS) if isinstance(y, Mapping) else None
@@ -203,7 +211,7 @@ class Distiller(HookedModel):
                 if term.method.features:
                     inputs = self._feature_inputs(term, features[term.name], training)
                 else:
-                    inputs = self._inputs(term, y_pred, teacher_logits, labels)
+                    inputs = self._inputs(term, y_pred, teacher_logits, (labels, labeled))
                 value = self._mean(f"{term.name}_loss", term.loss(inputs), sample_weight)
                 distilled = distilled + term.weight(self._epoch.value) * value
             loss = self._alpha * loss + (1 - self._alpha) * distilled
@@ -220,10 +228,12 @@ class Distiller(HookedModel):
         Every metric's result in every step would cost a small model a good part of its time.
         Keras wants one value at least; of several workers' ones it reduces the first axis.
         """
-        labels, sample_weight = labels_of(y, self.task), weights_of(sample_weight)
+        labels, labeled = labels_of(y, self.task)
+        counted = labeled_weights(None, labeled)
+        sample_weight = labeled_weights(weights_of(sample_weight), labeled)
         y_pred = self.task.widen(y_pred)
         self._score.update_state(self.task.score(labels, y_pred), sample_weight)
-        self.update_compiled_metrics(labels, y_pred, sample_weight)
+        self.update_compiled_metrics(labels, y_pred, sample_weight, counted)
         strategy = self.distribute_strategy
         workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
         if self.compiled and self.steps_per_execution == 1 and not workers:
@@ -231,10 +241,16 @@ class Distiller(HookedModel):
         examples = ops.cast(ops.shape(y_pred)[0], "float32")
         return {"examples": ops.reshape(examples, [1]) if workers else examples}
 
-    def _inputs(self, term: Term, logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Inputs:
-        """What a logit method is computed from."""
+    def _inputs(
+        self, term: Term, logits: Tensor, teacher_logits: Tensor, truth: tuple[Tensor, Tensor]
+    ) -> Inputs:
+        """What a logit method is computed from; a missing class is the teacher's first choice."""
         temperature = term.temperature(self._epoch.value, self._epochs, self._temperature)
         combined = self._teachers.combine(teacher_logits, temperature)
+        labels, labeled = truth
+        if labeled is not None and len(labels.shape) == 1:
+            chosen = ops.cast(ops.argmax(combined, axis=-1), labels.dtype)
+            labels = ops.where(labeled, labels, chosen)
         return Inputs(logits, combined, labels, temperature, self.task.scale)
 
     def _feature_inputs(self, term: Term, theirs: Tensor, training: bool | None) -> Inputs:
@@ -244,12 +260,19 @@ class Distiller(HookedModel):
             student = self.projectors[term.name](student, training=training)
         return Inputs(student, theirs)
 
-    def _mean(self, name: str, values: Tensor, sample_weight: Tensor) -> Tensor:
-        """Weighted mean over the batch `[b] -> []`, kept for the logs under its name."""
+    def _mean(
+        self, name: str, values: Tensor, sample_weight: Tensor, labeled: Tensor = None
+    ) -> Tensor:
+        """Weighted mean over the batch `[b] -> []`, with 0 for what is not labeled.
+
+        Kept for the logs under its name, there as the mean of the labeled.
+        """
         if len(values.shape) == 0:
             self._terms[name].update_state(values)
             return values
-        self._terms[name].update_state(values, sample_weight)
+        self._terms[name].update_state(values, labeled_weights(sample_weight, labeled))
+        if labeled is not None:
+            values = ops.where(labeled, values, 0)
         if sample_weight is None:
             return ops.mean(values)
         weights = ops.cast(sample_weight, values.dtype)

@@ -58,10 +58,32 @@ class HookedModel(keras.Model):
         compiled = {} if self._compile_metrics is None else self._compile_metrics.result()
         return {**super().get_metrics_result(), **compiled}
 
-    def update_compiled_metrics(self, y: Any, y_pred: Any, sample_weight: Any) -> None:
-        """Update the metrics that were asked for in `compile`."""
-        if self._compile_metrics is not None:
-            self._compile_metrics.update_state(y, y_pred, sample_weight)
+    def update_compiled_metrics(
+        self, y: Any, y_pred: Any, sample_weight: Any, counted: Any = None
+    ) -> None:
+        """Update the metrics that were asked for in `compile`.
+
+        Args:
+          y: Labels.
+          y_pred: The outputs.
+          sample_weight: For the `weighted_metrics`, `[b]` or None.
+          counted: 1 for the examples that count at all, else 0, `[b]`; None counts all.
+        """
+        metrics = self._compile_metrics
+        if metrics is None:
+            return
+        if counted is None:
+            metrics.update_state(y, y_pred, sample_weight)
+            return
+        # Keras gives `metrics` no weights, and what has no label would count as wrong.
+        if not metrics.built:
+            metrics.build(y, y_pred)
+        for parts, weights in (
+            (metrics._flat_metrics, counted),
+            (metrics._flat_weighted_metrics, sample_weight),
+        ):
+            for part in filter(None, parts):
+                part.update_state(y, y_pred, weights)
 
     def _get_metrics_result_or_logs(self, logs: Any) -> dict[str, Any]:
         """The logs of an epoch: the metrics, whatever the last step returned."""

@@ -80,12 +80,12 @@ class TrainerTask:
         check_augmentation(self.config.augment, self._spec)
 
     def train(self) -> TrainedModel:
-        """Train one model on the labels alone."""
+        """Train one model on the labels alone; a control in as many steps as its student."""
         with self._strategy.scope():
             model = self._build(self.config.model)
             _LOG.info("%s, %s parameters", self.config.model.model, f"{model.count_params():,}")
             distiller = Distiller(None, model, methods=(), task=self._task)
-            training.fit(distiller, self._data(None), self._plan(1))
+            training.fit(distiller, self._data(None, labels_only=True), self._plan(1))
         return self._trained(model)
 
     def distill(self) -> TrainedModel:
@@ -201,8 +201,15 @@ class TrainerTask:
             task=self._task,
         )
 
-    def _data(self, soft_targets: SoftTargetCache | None) -> ExampleData:
-        return ExampleData(self._fn_args.train_files, self._spec, self.config.data, soft_targets)
+    def _data(self, soft_targets: SoftTargetCache | None, labels_only: bool = False) -> ExampleData:
+        return ExampleData(
+            self._fn_args.train_files,
+            self._spec,
+            self.config.data,
+            soft_targets,
+            self.config.unlabeled_files,
+            labels_only,
+        )
 
     def _plan(self, generation: int) -> training.Plan:
         log_dir = os.path.join(self._fn_args.model_run_dir, f"generation_{generation}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,8 @@ from modules.settings import TrainSettings
 from modules.teachers.cache import ID_MISMATCH
 
 _LOG = logging.getLogger("tfx_distill.training")
+# In the directory of the logs: how many examples a training learns from.
+COUNTS_FILE = "examples.json"
 _SECONDS_BETWEEN_LINES = 2.0
 # Steps run in one call of the compiled function. Small models gain; the progress is per epoch.
 _STEPS_PER_EXECUTION = 16
@@ -59,7 +63,7 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
 
     The best epoch is the one with the lowest cross-entropy on the validation part of the training
     split: the eval split has no say in it. A run that was killed goes on behind its last saved
-    epoch.
+    epoch. How many examples it learns from is written beside the logs.
 
     Raises:
       DataError: The validation part is empty, or the cached logits are damaged.
@@ -70,6 +74,8 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
         _LOG.info("epochs: 0, the weights stay as built")
         return
     validation = _checked_validation(data, settings.batch_size)
+    if plan.chief and plan.log_dir is not None:
+        _write_counts(data, settings, plan.log_dir)
     compile_distiller(distiller, settings)
     state = TrainingState(
         settings.patience, plan.state_dir, plan.seconds_between_saves, saves=plan.chief
@@ -110,13 +116,13 @@ def learning_rate(settings: TrainSettings, epoch: int) -> float:
 def _checked_validation(data: ExampleData, batch_size: int) -> tf.data.Dataset:
     """The validation part, after all data have been read once before the first step."""
     try:
-        examples = data.training_count()
+        data.training_count()
         validation = data.validation(batch_size)
         held_out = int(validation.cardinality())
     except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
         raise DataError(f"the training data are damaged: {_reason(error)}") from error
     for count, part, remedy in (
-        (examples, "training", "lower"),
+        (data.labeled_count, "training", "lower"),
         (held_out, "validation", "raise"),
     ):
         if not count:
@@ -125,6 +131,18 @@ def _checked_validation(data: ExampleData, batch_size: int) -> tf.data.Dataset:
                 "data.validation_fraction or add examples"
             )
     return validation
+
+
+def _write_counts(data: ExampleData, settings: TrainSettings, log_dir: str) -> None:
+    """For the report, which reads it as `LearnedFrom`."""
+    counts = {
+        "labeled": data.labeled_count,
+        "unlabeled": data.unlabeled_count,
+        "steps_per_epoch": math.ceil(data.training_count() / settings.batch_size),
+    }
+    tf.io.gfile.makedirs(log_dir)
+    with tf.io.gfile.GFile(os.path.join(log_dir, COUNTS_FILE), "w") as file:
+        file.write(json.dumps(counts))
 
 
 def _reason(error: tf.errors.OpError) -> str:

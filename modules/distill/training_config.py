@@ -40,6 +40,14 @@ class TrainingConfig(Settings):
     teacher_dirs: tuple[str, ...] = Field(
         (), description="serving directories of the teachers, in order; set by our executors"
     )
+    unlabeled: bool = Field(
+        False,
+        description="whether unlabeled examples count: a student learns from them, and its control "
+        "takes as many steps on the labeled ones",
+    )
+    unlabeled_files: tuple[str, ...] = Field(
+        (), description="patterns of the unlabeled examples; set by our executors"
+    )
     soft_targets_dir: str | None = Field(
         None, description="the teachers' cached logits; null: the teachers run in every step"
     )

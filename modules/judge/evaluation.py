@@ -29,6 +29,7 @@ from modules.judge.schema import (
     Entry,
     Evidence,
     LayerError,
+    LearnedFrom,
     Lineage,
     Push,
     Report,
@@ -91,6 +92,7 @@ class Record:
 
     Attributes:
       curves: Of each training, by role and name.
+      learned_from: How many examples each was given, by role.
       data: The data's statistics.
       lineage: The artifacts that are judged.
       tuned: What the search has found, by dotted name.
@@ -100,6 +102,7 @@ class Record:
     """
 
     curves: dict[str, dict[str, Any]]
+    learned_from: dict[str, LearnedFrom]
     data: DataSummary
     lineage: Lineage
     tuned: dict[str, Any]
@@ -297,6 +300,7 @@ def _evidence(
             split,
         ),
         curves=record.curves,
+        learned_from=record.learned_from,
         data=record.data,
         lineage=record.lineage,
         tuned=record.tuned,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from modules.data.spec import CLASS_NAME
-from modules.judge.schema import DataSummary, FeatureSummary, SplitSummary
+from modules.distill.training import COUNTS_FILE
+from modules.judge.schema import DataSummary, FeatureSummary, LearnedFrom, SplitSummary
 
 _PREFIX = "epoch_"
 _PARTS = {"train": "", "validation": "val_"}
@@ -28,10 +30,9 @@ def training_curves(model_run_dir: str) -> dict[str, list[float]]:
     Returns:
       Names that begin with `val_` are of the held-out part. Empty if nothing was trained.
     """
-    generations = tf.io.gfile.glob(os.path.join(model_run_dir, "generation_*"))
-    if not generations:
+    newest = _last_generation(model_run_dir)
+    if newest is None:
         return {}
-    newest = max(generations, key=lambda path: int(path.rstrip("/").rsplit("_", 1)[1]))
     curves = {}
     for part, prefix in _PARTS.items():
         directory = os.path.join(newest, part)
@@ -47,6 +48,23 @@ def training_curves(model_run_dir: str) -> dict[str, list[float]]:
                 name = prefix + tag.removeprefix(_PREFIX)
                 curves[name] = [values[step] for step in sorted(values)]
     return curves
+
+
+def learned_from(model_run_dir: str) -> LearnedFrom | None:
+    """How many examples the last generation of a training was given; None if nothing was trained.
+
+    Args:
+      model_run_dir: See `training_curves`.
+    """
+    path = os.path.join(_last_generation(model_run_dir) or model_run_dir, COUNTS_FILE)
+    if not tf.io.gfile.exists(path):
+        return None
+    return LearnedFrom.model_validate(json.loads(_read(path)))
+
+
+def _last_generation(model_run_dir: str) -> str | None:
+    generations = tf.io.gfile.glob(os.path.join(model_run_dir, "generation_*"))
+    return max(generations, key=lambda path: int(path.rstrip("/").rsplit("_", 1)[1]), default=None)
 
 
 def summarize_data(

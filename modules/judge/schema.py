@@ -335,6 +335,17 @@ class DataSummary(Part):
     anomalies: list[str]
 
 
+class LearnedFrom(Part):
+    """How many examples of the training split and without label a model was trained on.
+
+    Without those that are held out to choose the best epoch.
+    """
+
+    labeled: int = Field(ge=0)
+    unlabeled: int = Field(ge=0)
+    steps_per_epoch: int = Field(ge=0)
+
+
 class ArtifactReference(Part):
     """An artifact that the judgment rests on."""
 
@@ -393,6 +404,7 @@ class Evidence(Part):
       answer_curves: by role.
       reliability: by role, and by variant.
       curves: by role and name of the value, one for each epoch; null where it was not finite.
+      learned_from: by role; without what was not trained here.
       tuned: what the search has found, by dotted name; empty without a search.
     """
 
@@ -416,6 +428,7 @@ class Evidence(Part):
     answer_curves: dict[str, Curves] = {}
     disagreements: list[Disagreement] = []
     curves: dict[str, dict[str, list[Measured]]] = {}
+    learned_from: dict[str, LearnedFrom] = {}
     data: DataSummary | None = None
     lineage: Lineage | None = None
     tuned: dict[str, Any] = {}

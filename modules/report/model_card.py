@@ -23,6 +23,7 @@ from modules.report.text import (
     essence,
     interval_text,
     runtime_name,
+    training_examples,
     verdict_word,
 )
 
@@ -49,6 +50,7 @@ def render(report: Report) -> str:
         word=verdict_word(report.gate),
         day=day(report.created),
         essence=essence(report),
+        training_examples=training_examples(report),
         plain=plain,
         code=code,
         text=typeset,

@@ -10,6 +10,7 @@ from tabulate import tabulate
 from modules.judge.formats import Fixed, text
 from modules.judge.schema import Entry, GateResult, Latency, Report
 from modules.report.tasks import Column, presentation
+from modules.report.text import training_examples
 
 TEXT_WIDTH = 100  # columns of a terminal
 _COSTS = ("params", "size", "p50 ms", "p99 ms", "speed-up")
@@ -113,6 +114,6 @@ def _comparison_lines(report: Report) -> list[str]:
     return textwrap.wrap(
         f"Agreement with the teacher: {text(comparison.agreement, 'share')}. Speed-up: {speed}. "
         f"Distillation gain: {text(comparison.distillation_gain, form)}. "
-        f"Judged on {report.examples.eval:,} examples.",
+        f"Judged on {report.examples.eval:,} examples. {training_examples(report)}",
         TEXT_WIDTH,
     )

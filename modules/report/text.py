@@ -49,6 +49,18 @@ def essence(report: Report) -> str:
     return " ".join(sentences)
 
 
+def training_examples(report: Report) -> str:
+    """How many examples each model learned from: a sentence, or nothing where it is not known."""
+    roles: dict[str, list[str]] = {}
+    for role, each in report.learned_from.items():
+        counts = f"{each.labeled:,} labeled"
+        if each.unlabeled:
+            counts += f" and {each.unlabeled:,} unlabeled"
+        roles.setdefault(counts, []).append(role)
+    parts = [f"{' and '.join(names)} {counts}" for counts, names in roles.items()]
+    return f"Training examples: {', '.join(parts)}." if parts else ""
+
+
 def interval_text(bounds: MeasuredInterval | None, form: Form) -> str:
     """` [low, high]`, or nothing where a bound is not known."""
     if bounds is None or None in bounds:

@@ -78,7 +78,7 @@ class Writer:
         Raises:
           DataError: A logit is not finite.
         """
-        name = f"{os.path.basename(source)}.answers"
+        name = f"{_name(source)}.answers"
         path, count = os.path.join(self._directory, name), 0
         with tf.io.TFRecordWriter(path) as writer:
             for ids, logits in batches:
@@ -143,8 +143,8 @@ class SoftTargetCache:
         Raises:
           DataError: It was made of other files.
         """
-        ours = [os.path.basename(entry["source"]) for entry in self._files]
-        theirs = [os.path.basename(file) for file in files]
+        ours = [_name(entry["source"]) for entry in self._files]
+        theirs = [_name(file) for file in files]
         if ours != theirs:
             raise DataError(
                 f"the soft targets in {self._directory} were made of {len(ours)} other file(s) of "
@@ -163,10 +163,11 @@ class SoftTargetCache:
                 "compute them with a teacher of the same data"
             )
 
-    def records(self) -> tf.data.Dataset:
-        """The records of all files, in the order of the examples."""
-        names = [os.path.join(self._directory, entry["name"]) for entry in self._files]
-        return tf.data.TFRecordDataset(names)
+    def records(self, files: Sequence[str] | None = None) -> tf.data.Dataset:
+        """The answers to these files of examples, or to all, in the order of the examples."""
+        by_source = {_name(entry["source"]): entry["name"] for entry in self._files}
+        names = by_source.values() if files is None else [by_source[_name(file)] for file in files]
+        return tf.data.TFRecordDataset([os.path.join(self._directory, name) for name in names])
 
     def logits(self, records: tf.Tensor, ids: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
         """Logits `[b, teachers, classes]`, in float32.
@@ -184,6 +185,11 @@ class SoftTargetCache:
         size = layout.teachers * layout.row_bytes
         row = tf.strings.substr(records, _ID_BYTES + view * size, tf.fill(tf.shape(view), size))
         return unpack(row, layout)
+
+
+def _name(source: str) -> str:
+    """Of a file of examples: that of its split comes first, files of two may be called the same."""
+    return "-".join(source.split("/")[-2:])
 
 
 _REMEDY = "remove its execution's directory and run again to compute them anew"

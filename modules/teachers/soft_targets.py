@@ -42,7 +42,7 @@ class Request:
 def compute(
     teachers: Sequence[keras.Model], data: ExampleData, request: Request, directory: str
 ) -> Layout:
-    """Write the answers of all teachers to all training examples and views.
+    """Write the answers of all teachers to all training examples, unlabeled ones too, and views.
 
     Memory does not grow with the number of examples: they are read, answered and written in
     batches.
@@ -66,7 +66,7 @@ def compute(
             examples += len(ids)
             yield ids.numpy(), answer(inputs, ids).numpy()
 
-    for file in data.files:
+    for file in (*data.files, *data.unlabeled_files):
         writer.add(file, batches(file))
     writer.close()
     _LOG.info(

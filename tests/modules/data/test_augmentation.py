@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules.data.augmentation import augment, below, mix, view_keys
+from modules.data.augmentation import augment, below, mix, partners, view_keys
 from modules.settings import AugmentSettings
 
 COUNT = 64
@@ -174,7 +174,8 @@ def test_nothing_is_changed_where_nothing_is_asked_for(pictures, ids):
 
 def _mixed(pictures, ids, labels, largest, seed=0):
     keys = view_keys(tf.constant(ids), tf.zeros(len(ids), tf.int64), seed)
-    images, truth = mix(tf.constant(pictures), tf.constant(labels), keys, 10, largest)
+    truth, others = tf.one_hot(labels, 10), partners(tf.fill([len(ids)], True))
+    images, truth = mix(tf.constant(pictures), truth, others, keys, largest)
     assert images.dtype == tf.uint8 and images.shape == pictures.shape
     assert truth.dtype == tf.float32 and truth.shape == (len(ids), 10)
     return images.numpy(), truth.numpy()

@@ -101,7 +101,7 @@ def test_the_evidence_of_every_task_is_judged(
     measured = evaluation._Measured(_models(tmp_path), answers, statistics, timed, fresh={})
     whole = {(): {}, (("site", "north"),): {}, (("site", "south"),): {"loss": 0.5}}
     tfma: Any = {"teacher": whole, "student": whole}
-    record = Record({}, None, None, {}, None, {}, "")  # type: ignore[arg-type]
+    record = Record({}, {}, None, None, {}, None, {}, "")  # type: ignore[arg-type]
     parts = evaluation._evidence(measured, split, rules, record, tfma)
     report = build_report(parts, rules.gate)
     assert (report.task, report.labels, report.main) == (task, [*classes], statistics.metrics.main)
