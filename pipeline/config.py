@@ -69,10 +69,10 @@ class PipelineConfig(Settings):
     @field_validator("gate")
     @classmethod
     def _gate_limits_something(cls, gate: GateSettings) -> GateSettings:
-        if not any(gate.model_dump(exclude_none=True).values()):
+        if not gate.is_limited:
             raise ValueError(
                 "must set at least one limit, or no student could be judged; "
-                f"set one of {', '.join(GateSettings.model_fields)}"
+                f"set one of {', '.join(GateSettings.limit_names())}"
             )
         return gate
 

@@ -219,8 +219,10 @@ class _Measured:
     timed: Measurements
     fresh: Mapping[str, Mapping[str, Any]]
 
-    def entries(self, latencies: Mapping[str, Any]) -> tuple[dict[str, Entry], dict[str, Variant]]:
+    def entries(self, confidence: float) -> tuple[dict[str, Entry], dict[str, Variant]]:
         """The entries of the models by role, and of the student's TFLite files by variant."""
+        latencies = self.timed.summaries(confidence)
+        speedups = self.timed.speedups(confidence).get(f"{LITERT}_batch_1", {})
         saved_models = self.models.saved_models
         parameters = {
             role: storage.count_parameters(storage.keras_directory(path))
@@ -250,7 +252,9 @@ class _Measured:
                 fresh=self.fresh.get(name, {}),
             )
             file = os.path.relpath(path, self.models.tflite)
-            variants[name] = evidence.describe_variant(entry, file, sha256(path), teacher_bytes)
+            variants[name] = evidence.describe_variant(
+                entry, file, sha256(path), teacher_bytes, speedups.get(_timed_as(name))
+            )
         return entries, variants
 
     def _references(self, name: str) -> dict[str, Answers]:
@@ -268,7 +272,7 @@ def _evidence(
     """All parts of the report but the verdict."""
     settings, confidence, answers = rules.evaluate, rules.evaluate.confidence, measured.answers
     statistics, timed = measured.statistics, measured.timed
-    entries, variants = measured.entries(timed.summaries(confidence))
+    entries, variants = measured.entries(confidence)
     both = {role: answers.saved_models[role] for role in ("teacher", "student")}
     return Evidence(
         task=split.output.task,

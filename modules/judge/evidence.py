@@ -195,7 +195,13 @@ class Statistics:
         ]
 
 
-def describe_variant(entry: Entry, file: str, sha256: str, teacher_tflite_bytes: int) -> Variant:
+def describe_variant(
+    entry: Entry,
+    file: str,
+    sha256: str,
+    teacher_tflite_bytes: int,
+    speedup: Mapping[str, Any] | None = None,
+) -> Variant:
     """The entry of a TFLite file: what was measured on it, and which file that was.
 
     Args:
@@ -203,12 +209,14 @@ def describe_variant(entry: Entry, file: str, sha256: str, teacher_tflite_bytes:
       file: Its path within the export.
       sha256: Its hexadecimal digest.
       teacher_tflite_bytes: Size of the teacher's float32 TFLite file.
+      speedup: Over that file, as `modules.measure.latency` returns it; None if not timed.
     """
     return Variant(
         **dict(entry),
         file=file,
         sha256=sha256,
         compression=teacher_tflite_bytes / entry.size_bytes,
+        speedup=None if speedup is None else Speedup.model_validate(speedup),
     )
 
 
