@@ -722,8 +722,10 @@ class GateSettings(Settings):
         description="lowest teacher time / time of a TFLite file that is pushed, on LiteRT, for "
         "single examples; the teacher's file is float32",
     )
-    min_distillation_gain: FiniteFloat | None = Field(
+    min_distillation_gain: float | None = Field(
         None,
+        ge=-1e300,
+        le=1e300,
         description="lowest gain over the control: accuracy of student - control; of a regression "
         "RMSE of control - student",
     )
