@@ -194,7 +194,11 @@ def test_a_slice_that_was_not_evaluated_refuses_and_says_which_were() -> None:
         ("variants/int8/speedup", {"min_speedup": 1}, "the speed-up of TFLite int8"),
         ("comparison/distillation_gain", {"number": "comparison.distillation_gain"}, "the dis"),
         ("student/loss", {"number": "student.loss"}, "the loss of the student"),
-        ("variants/int8/latency", {"number": "student.latency.p99_ms"}, "the p99 latency of TFLite"),
+        (
+            "variants/int8/latency",
+            {"number": "student.latency.p99_ms"},
+            "the p99 latency of TFLite",
+        ),
         ("teacher/loss", {"number": "student.loss", "against": "teacher"}, "the loss of the teach"),
         ("variants/int8/ece", {"number": "variants.*.ece"}, "the ECE of TFLite int8"),
         ("slices/0/student/loss", {"number": "student.loss", "slice": THREES}, "the loss of the"),
