@@ -335,6 +335,11 @@ class TeacherSettings(ModelSettings):
         le=1_000_000,
         description="share in the mean of the teachers' softened probabilities",
     )
+    allow_weak: bool = Field(
+        False,
+        description="go on with a teacher that is clearly no better on held-out examples than "
+        "always giving the most frequent class, or the mean",
+    )
 
 
 class MethodSettings(BaseModel):

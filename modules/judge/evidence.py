@@ -28,6 +28,7 @@ from modules.judge.schema import (
     Variant,
 )
 from modules.measure.answers import Answers
+from modules.measure.skill import skill
 from modules.measure.statistic import Change as MeasuredChange
 from modules.measure.task_metrics import Measured, Paired, TaskMetrics
 
@@ -126,7 +127,10 @@ class Statistics:
             found = self.metrics.gain(answers["control"], answers["student"])
             gain, bounds["distillation_gain"] = found.value, (found.low, found.high)
         judged = speedups.get("litert_batch_1", {}).get("student")
+        taught = skill(self.metrics, answers["teacher"])
         return Comparison(
+            constant_answer=taught.constant,
+            weak_teacher=taught.weak,
             accuracy_change=change and change.value,
             agreement=agreement.agreement.value,
             agreement_teacher_right=agreement.teacher_right,

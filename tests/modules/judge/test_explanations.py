@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small_evidence import EVIDENCE, judged, only_check
+from small_evidence import EVIDENCE, judged
 
 
 @pytest.mark.parametrize(
