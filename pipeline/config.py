@@ -25,6 +25,7 @@ from modules.settings import (
     Settings,
     Task,
     TeacherSettings,
+    TFLiteVariant,
     TuneSettings,
 )
 from pipeline.config_checks import problems_between
@@ -65,6 +66,18 @@ class PipelineConfig(Settings):
     gate: GateSettings
     push: PushSettings = PushSettings()
     runtime: RuntimeSettings = RuntimeSettings()
+
+    @property
+    def needed_variants(self) -> tuple[TFLiteVariant, ...]:
+        """The student's TFLite variants without which it cannot ship.
+
+        float32, on which it is timed, those that `push.tflite` names, and those that a limit does.
+        """
+        named = {"float32", *(() if isinstance(self.push.tflite, str) else self.push.tflite)}
+        for limit in self.gate.limits:
+            first, *more = limit.number.split(".")
+            named |= set(more[:1]) if first == "variants" else set()
+        return tuple(variant for variant in self.export.tflite if variant in named)
 
     @field_validator("gate")
     @classmethod

@@ -208,6 +208,7 @@ def _shipping_nodes(
         raw_examples=data["ExampleGen"].outputs["examples"],
         transform_graph=transform["transform_graph"],
         export=config.export,
+        needed=config.needed_variants,
         data=config.data,
         seed=config.seed,
         code_digest=digest,

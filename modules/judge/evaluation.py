@@ -162,7 +162,7 @@ def timed_files(models: JudgedModels, rules: Rules) -> list[ModelFile]:
 
     The student itself is timed in the format that the teacher has.
     """
-    files = [ModelFile("teacher", LITERT, models.tflite_file("teacher", REFERENCE))]
+    files = [ModelFile("teacher", LITERT, models.teacher_tflite)] if models.teacher_tflite else []
     files += [ModelFile(_timed_as(name), LITERT, path) for name, path in models.variants.items()]
     if rules.times_saved_models:
         files += [
@@ -240,7 +240,8 @@ class _Measured:
             for role, path in saved_models.items()
         }
         variants = {}
-        teacher_bytes = os.path.getsize(self.models.tflite_file("teacher", REFERENCE))
+        timed = self.models.teacher_tflite
+        teacher_bytes = os.path.getsize(timed) if timed else None
         for name, path in self.models.variants.items():
             ways = latencies.get(_timed_as(name), {}).items()
             entry = self.statistics.describe(

@@ -203,7 +203,7 @@ def describe_variant(
     entry: Entry,
     file: str,
     sha256: str,
-    teacher_tflite_bytes: int,
+    teacher_tflite_bytes: int | None,
     speedup: Mapping[str, Any] | None = None,
 ) -> Variant:
     """The entry of a TFLite file: what was measured on it, and which file that was.
@@ -212,14 +212,14 @@ def describe_variant(
       entry: Made by `describe` from the answers and the size of this file.
       file: Its path within the export.
       sha256: Its hexadecimal digest.
-      teacher_tflite_bytes: Size of the teacher's float32 TFLite file.
+      teacher_tflite_bytes: Size of the teacher's float32 TFLite file, if there is one.
       speedup: Over that file, as `modules.measure.latency` returns it; None if not timed.
     """
     return Variant(
         **dict(entry),
         file=file,
         sha256=sha256,
-        compression=teacher_tflite_bytes / entry.size_bytes,
+        compression=teacher_tflite_bytes / entry.size_bytes if teacher_tflite_bytes else None,
         speedup=None if speedup is None else Speedup.model_validate(speedup),
     )
 

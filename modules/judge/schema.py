@@ -191,7 +191,7 @@ class Variant(Entry):
     """One TFLite file of the student.
 
     Attributes:
-      compression: Bytes of the teacher's float32 file / bytes of this one.
+      compression: Bytes of the teacher's float32 file / bytes of this one; null without such.
       speedup: Time of the teacher's float32 file / time of this one, single examples on LiteRT;
         null if not timed.
       layer_errors: Largest first, and looked at only where a quantized file fails the gate.
@@ -199,7 +199,7 @@ class Variant(Entry):
 
     file: str
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    compression: Positive
+    compression: Positive | None
     speedup: Speedup | None = None
     layer_errors: list[LayerError] = []
 
