@@ -387,6 +387,11 @@ class TeacherSettings(ModelSettings):
         le=1_000_000,
         description="share in the mean of the teachers' softened probabilities",
     )
+    allow_weak: bool = Field(
+        False,
+        description="go on with a teacher that is clearly no better on held-out examples than "
+        "always giving the most frequent class, or the mean",
+    )
 
 
 class MethodSettings(BaseModel):
@@ -724,8 +729,9 @@ class Limit(Settings):
 class GateSettings(Settings):
     """What the student must reach. At least one limit must be set; null is not checked.
 
-    All but the last are short forms of the most common `limits`. Those of accuracy are for classes
-    and labels, of RMSE for `regression`, of ROC AUC for `binary` and `multilabel`.
+    `min_` and `max_` are short forms of the most common `limits`. Those of accuracy are for classes
+    and labels, of RMSE for `regression`, of ROC AUC for `binary` and `multilabel`. Times are those
+    of the TFLite files that ship.
     """
 
     min_accuracy: float | None = Field(
@@ -770,12 +776,35 @@ class GateSettings(Settings):
         None,
         gt=0,
         le=1_000_000,
-        description="lowest teacher time / student time on LiteRT, for single examples",
+        description="lowest teacher time / time of a TFLite file that is pushed, on LiteRT, for "
+        "single examples; the teacher's file is float32",
+    )
+    min_distillation_gain: float | None = Field(
+        None,
+        ge=-1e300,
+        le=1e300,
+        description="lowest gain over the control: accuracy of student - control; of a regression "
+        "RMSE of control - student",
     )
     max_size_bytes: int | None = Field(
         None, ge=1, le=10**13, description="largest size of a TFLite file that is pushed"
     )
     limits: tuple[Limit, ...] = Field((), description="limits on any number of the report")
+    allow_below_control: bool = Field(
+        False,
+        description="bless a student, too, that is worse than its control for certain: whose "
+        "interval of the gain lies below 0",
+    )
+
+    @classmethod
+    def limit_names(cls) -> list[str]:
+        """The keys that set a limit."""
+        return [name for name in cls.model_fields if name != "allow_below_control"]
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether any limit is set; one of 0 is a limit."""
+        return any(getattr(self, name) not in (None, ()) for name in self.limit_names())
 
 
 class VertexRegistrySettings(Settings):

@@ -26,6 +26,7 @@ from modules.settings import (
     Settings,
     Task,
     TeacherSettings,
+    TFLiteVariant,
     TuneSettings,
 )
 from pipeline.config_checks import problems_between
@@ -67,13 +68,25 @@ class PipelineConfig(Settings):
     push: PushSettings = PushSettings()
     runtime: RuntimeSettings = RuntimeSettings()
 
+    @property
+    def needed_variants(self) -> tuple[TFLiteVariant, ...]:
+        """The student's TFLite variants without which it cannot ship.
+
+        float32, on which it is timed, those that `push.tflite` names, and those that a limit does.
+        """
+        named = {"float32", *(() if isinstance(self.push.tflite, str) else self.push.tflite)}
+        for limit in self.gate.limits:
+            first, *more = limit.number.split(".")
+            named |= set(more[:1]) if first == "variants" else set()
+        return tuple(variant for variant in self.export.tflite if variant in named)
+
     @field_validator("gate")
     @classmethod
     def _gate_limits_something(cls, gate: GateSettings) -> GateSettings:
-        if not any(gate.model_dump(exclude_none=True).values()):
+        if not gate.is_limited:
             raise ValueError(
                 "must set at least one limit, or no student could be judged; "
-                f"set one of {', '.join(GateSettings.model_fields)}"
+                f"set one of {', '.join(GateSettings.limit_names())}"
             )
         return gate
 

@@ -29,7 +29,7 @@ from components.tuner import Tuner
 from modules.code_digest import code_digest, data_digest
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ConfigError
-from modules.settings import DataSettings, GateSettings, ModelSettings
+from modules.settings import DataSettings, GateSettings, ModelSettings, TeacherSettings
 from pipeline.beam_arguments import IN_MEMORY
 from pipeline.config import PipelineConfig
 
@@ -153,10 +153,10 @@ def _training_nodes(
         "transform_graph": transform.outputs["transform_graph"],
     }
     nodes: list[BaseComponent] = [
-        TeacherTrainer(**channels, config=_training_config(config, config.teacher))
+        TeacherTrainer(**channels, config=_teacher_config(config, config.teacher))
     ]
     for index, settings in enumerate(config.more_teachers):
-        another = TeacherTrainer(**channels, config=_training_config(config, settings))
+        another = TeacherTrainer(**channels, config=_teacher_config(config, settings))
         # Argo, which runs Kubeflow's pipelines, knows no underscore in a node's name.
         nodes.append(another.with_id(f"TeacherTrainer-{index + 2}"))
     teachers = [teacher.outputs["model"] for teacher in nodes]
@@ -204,9 +204,11 @@ def _soft_targets(
     )
 
 
-def _training_config(
-    config: PipelineConfig, model: ModelSettings, **student: Any
-) -> TrainingConfig:
+def _teacher_config(config: PipelineConfig, teacher: TeacherSettings) -> TrainingConfig:
+    return _training_config(config, teacher, allow_weak=teacher.allow_weak)
+
+
+def _training_config(config: PipelineConfig, model: ModelSettings, **more: Any) -> TrainingConfig:
     return TrainingConfig(
         model=model,
         data=config.data,
@@ -214,7 +216,7 @@ def _training_config(
         seed=config.seed,
         strategy=config.runtime.strategy,
         checkpoint_seconds=config.runtime.checkpoint_seconds,
-        **student,
+        **more,
     )
 
 
@@ -237,6 +239,7 @@ def _shipping_nodes(
         raw_examples=data["ExampleGen"].outputs["examples"],
         transform_graph=transform["transform_graph"],
         export=config.export,
+        needed=config.needed_variants,
         data=config.data,
         seed=config.seed,
         code_digest=digest,

@@ -150,7 +150,8 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
     where = places(output, config.runtime)
 
     def check_data() -> bool:
-        check_spec(config, read_data(config.name, where).spec)
+        data = read_data(config.name, where)
+        check_spec(config, data.spec, data.statistics)
         return True
 
     os.makedirs(where.pipeline_root, exist_ok=True)

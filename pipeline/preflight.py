@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import functools
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import keras
 
 from modules.data.augmentation import check_augmentation
 from modules.data.sources.image_listing import Listing
 from modules.data.sources.registry import find_source
-from modules.data.spec import DataSpec, InputSpec, OutputSpec
+from modules.data.spec import CLASS_NAME, OURS, DataSpec, InputSpec, OutputSpec
 from modules.distill.distiller import Distiller
 from modules.distill.methods import check_methods
-from modules.errors import ConfigError
+from modules.errors import ConfigError, ModelError, UserError, did_you_mean
 from modules.judge.limits import check_task
+from modules.measure.conversion import TrialConversions
 from modules.models import zoo
-from modules.push.publish import open_destination
+from modules.models.probe import check_answers
+from modules.push.publish import check_destination
 from modules.search.space import choices
-from modules.settings import DataSettings, DistillSettings, ImageFeature, Task
+from modules.settings import (
+    DataSettings,
+    DistillSettings,
+    GateSettings,
+    ImageFeature,
+    ModelSettings,
+    Task,
+)
 from modules.teachers import soft_targets
 from pipeline.config import PipelineConfig
+
+_LOG = logging.getLogger("tfx_distill.run")
 
 
 def check_places(config: PipelineConfig) -> None:
@@ -30,8 +44,7 @@ def check_places(config: PipelineConfig) -> None:
     Raises:
       UserError: What is wrong with the data or the models.
     """
-    if config.push.destination:
-        open_destination(config.push.destination)
+    check_destination(config.push.destination)
     features = find_source(config.data).look(config.data)
     if features is not None and not config.data.rename:
         _check_slices(config, ("class_name", "label", *features))
@@ -40,12 +53,13 @@ def check_places(config: PipelineConfig) -> None:
         _check_models(config, *_image_spec(config.data, classes))
 
 
-def check_spec(config: PipelineConfig, spec: DataSpec) -> None:
-    """Hold the configuration to the data: build the models, find the layers.
+def check_spec(config: PipelineConfig, spec: DataSpec, features: Collection[str] = ()) -> None:
+    """Hold the configuration to the data: ask and convert the models, find the layers.
 
     Args:
       config: The experiment.
       spec: What Transform wrote of the data.
+      features: Names of the raw features, as far as they are known.
 
     Raises:
       UserError: What does not fit.
@@ -53,16 +67,60 @@ def check_spec(config: PipelineConfig, spec: DataSpec) -> None:
     check_augmentation(config.augment, spec)
     check_methods(config.distill, task=spec.output.task)
     check_task(config.gate, spec.output.task)
-    _check_models(config, spec.by_name, spec.output)
+    if features:
+        _check_slices(config, (*OURS, *features))
+    _check_slice_values(config.gate, spec.output)
+    check_destination(config.push.destination)
+    student, teacher = config.student, config.teacher
+    with TrialConversions(
+        {"student": (student, config.export.tflite), "teacher": (teacher, ("float32",))}, spec
+    ) as conversions:
+        _check_models(config, spec.by_name, spec.output)
+        for place, settings in _models(config).items():
+            with _placed(place):
+                build = functools.partial(zoo.build_model, settings, spec.by_name, spec.output)
+                check_answers(build, spec.by_name, spec.output)
+        _check_conversions(config, conversions.problems())
+
+
+def _models(config: PipelineConfig) -> dict[str, ModelSettings]:
+    """All models by their place in the configuration."""
+    more = {f"more_teachers.{at}": each for at, each in enumerate(config.more_teachers)}
+    return {"teacher": config.teacher, **more, "student": config.student}
+
+
+@contextlib.contextmanager
+def _placed(place: str) -> Iterator[None]:
+    """Puts a model's place in the configuration before what is wrong with it."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(f"{place}: {error}") from error
+
+
+def _check_conversions(config: PipelineConfig, problems: Mapping[tuple[str, str], str]) -> None:
+    """Refuse what cannot ship; what need not is left out, and said so.
+
+    Raises:
+      ModelError: A file that has to ship cannot be made.
+    """
+    for (place, variant), reason in problems.items():
+        if place == "teacher":
+            _LOG.warning("teacher: %s; so it is not timed, and no speed-up is known", reason)
+        elif variant in config.needed_variants:
+            raise ModelError(f"{place}: {reason}")
+        else:
+            _LOG.warning("%s: %s; %s is left out", place, reason, variant)
 
 
 def _check_models(
     config: PipelineConfig, inputs: Mapping[str, InputSpec], output: OutputSpec
 ) -> None:
-    teacher, student, *_ = (
-        zoo.build_model(model, inputs, output)
-        for model in (config.teacher, config.student, *config.more_teachers)
-    )
+    built = {}
+    for place, settings in _models(config).items():
+        with _placed(place):
+            built[place] = zoo.build_model(settings, inputs, output)
+    teacher, student = built["teacher"], built["student"]
     soft_targets.check_top_k(config.distill.top_k, output)
     variants = choices(config.tune, config.student) if config.tune else []
     for model in (student, *(zoo.build_model(each, inputs, output) for each in variants)):
@@ -99,6 +157,17 @@ def _check_layers(
         Distiller(teacher, student, settings.methods, task=task)
     except ConfigError as error:
         raise ConfigError(f"distill.{error}") from error
+
+
+def _check_slice_values(gate: GateSettings, output: OutputSpec) -> None:
+    """Of the features of a slice, the class' values are known before the judgment."""
+    for index, limit in enumerate(gate.limits):
+        name = (limit.slice or {}).get(CLASS_NAME)
+        if name is not None and output.classes and name not in output.classes:
+            raise ConfigError(
+                f"gate.limits.{index}.slice: {CLASS_NAME} must be one of "
+                f"{', '.join(output.classes)}, got {name!r}{did_you_mean(name, output.classes)}"
+            )
 
 
 def _check_slices(config: PipelineConfig, known: tuple[str, ...]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
@@ -9,7 +12,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components.artifacts import TFLiteModels
 from components.exporter.executor import Executor
-from modules.settings import DataSettings, ExportSettings
+from modules.settings import DataSettings, ExportSettings, TFLiteVariant
 
 
 class ExporterSpec(ComponentSpec):
@@ -17,6 +20,7 @@ class ExporterSpec(ComponentSpec):
 
     PARAMETERS = {
         "export": ExecutionParameter(type=str),
+        "needed": ExecutionParameter(type=str),
         "data": ExecutionParameter(type=str),
         "seed": ExecutionParameter(type=int),
         "code_digest": ExecutionParameter(type=str),
@@ -43,6 +47,7 @@ class Exporter(base_component.BaseComponent):
       raw_examples: Those before Transform; the first are the warm-up requests of a server.
       transform_graph: What the models take, with the vocabularies.
       export: Which variants.
+      needed: Those of them that must be there; others that do not convert are left out.
       data: How the training examples are read.
       seed: Of the choice of examples.
       code_digest: Of this project's code, for the cache.
@@ -60,6 +65,7 @@ class Exporter(base_component.BaseComponent):
         raw_examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
         export: ExportSettings,
+        needed: Sequence[TFLiteVariant],
         data: DataSettings,
         seed: int,
         code_digest: str,
@@ -72,6 +78,7 @@ class Exporter(base_component.BaseComponent):
                 raw_examples=raw_examples,
                 transform_graph=transform_graph,
                 export=export.model_dump_json(),
+                needed=json.dumps(list(needed)),
                 data=data.model_dump_json(),
                 seed=seed,
                 code_digest=code_digest,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import tensorflow as tf
@@ -34,7 +35,8 @@ class Executor(base_executor.BaseExecutor):
         """Writes what `modules.export.layout` describes into the artifact.
 
         Raises:
-          ModelError: A model does not convert, or its file does not answer as it does.
+          ModelError: A file that must be there cannot be made, or a file does not answer as its
+            model does.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = ExportSettings.model_validate_json(exec_properties["export"])
@@ -53,7 +55,8 @@ class Executor(base_executor.BaseExecutor):
                 # Like with like: the teacher is timed in the format that the student has.
                 "teacher": (_load(input_dict, "teacher_model"), ("float32",)),
             }
-            tflite.export_models(models, calibration, spec, written)
+            needed = json.loads(exec_properties["needed"])
+            tflite.export_models(models, calibration, spec, written, needed)
             write_preprocessing(transform_output, spec, features, f"{written}/{PREPROCESSING}")
             warmup.write_requests(_first(input_dict), features, f"{written}/{WARMUP}")
 

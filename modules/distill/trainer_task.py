@@ -13,12 +13,13 @@ from functools import cached_property
 from typing import Any
 
 import keras
+import tensorflow as tf
 import tensorflow_transform as tft
 
 from modules.code_digest import code_digest
 from modules.data.augmentation import check_augmentation
 from modules.data.examples import ExampleData, View
-from modules.data.spec import read_spec
+from modules.data.spec import OutputSpec, read_spec
 from modules.distill import training
 from modules.distill.distiller import Distiller
 from modules.distill.hyperparameters import apply_hyperparameters, describe
@@ -88,6 +89,10 @@ class TrainerTask:
             training.fit(distiller, self._data(None, labels_only=True), self._plan(1))
         return self._trained(model)
 
+    def held_out(self) -> tf.data.Dataset:
+        """The validation part, as `ExampleData.validation` has it."""
+        return self._data(None).validation(self.config.model.train.batch_size)
+
     def distill(self) -> TrainedModel:
         """Train a student; of several generations, the last."""
         settings = self.config.distill
@@ -132,6 +137,11 @@ class TrainerTask:
             transform_graph=self._fn_args.transform_graph_path,
             chief=is_chief(self._strategy),
         )
+
+    @property
+    def output(self) -> OutputSpec:
+        """What the models answer."""
+        return self._spec.output
 
     @cached_property
     def _teachers(self) -> list[keras.Model]:

@@ -36,6 +36,9 @@ class TrainingConfig(Settings):
     )
     distill: DistillSettings | None = Field(None, description="null: the labels alone")
     teacher_weights: tuple[float, ...] = Field((), description="shares of the teachers, in order")
+    allow_weak: bool | None = Field(
+        None, description="of a teacher, see teacher.allow_weak; null: it is no teacher"
+    )
     tune: TuneSettings | None = Field(None, description="what the Tuner searches")
     teacher_dirs: tuple[str, ...] = Field(
         (), description="serving directories of the teachers, in order; set by our executors"

@@ -179,8 +179,8 @@ def _float_inputs(model: Any) -> list[int]:
     return [index for index in graph.inputs if graph.tensors[index].type in _FLOAT_TYPES]
 
 
-def float_operations(content: bytes) -> list[str]:
-    """The names of the operations that compute with floating-point numbers, sorted.
+def float_operations(content: bytes) -> dict[str, list[str]]:
+    """The operations that compute with floating-point numbers, sorted, with their outputs' names.
 
     Those at the `border`, and what only asks for a shape, are not among them.
     """
@@ -188,13 +188,14 @@ def float_operations(content: bytes) -> list[str]:
     graph = model.subgraphs[0]
     in_float = {index for index, tensor in enumerate(graph.tensors) if tensor.type in _FLOAT_TYPES}
     allowed = border(model, _float_inputs(model))
-    names = {
-        operation_name(model, operator)
-        for operator in graph.operators
-        if in_float & ({*operator.inputs, *operator.outputs} - {-1}) and operator not in allowed
-    }
+    found: dict[str, list[str]] = {}
+    for operator in graph.operators:
+        if in_float & ({*operator.inputs, *operator.outputs} - {-1}) and operator not in allowed:
+            output = graph.tensors[operator.outputs[0]].name.decode()
+            found.setdefault(operation_name(model, operator), []).append(output)
     # A minimum is never the reason, but stays in float between operations that are.
-    return sorted(names - _CONVERSIONS - {"SHAPE", "MINIMUM"})
+    ignored = _CONVERSIONS | {"SHAPE", "MINIMUM"}
+    return {name: found[name] for name in sorted(found) if name not in ignored}
 
 
 def embed_spec(content: bytes, spec: Mapping[str, Any]) -> bytes:

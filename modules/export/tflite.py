@@ -10,12 +10,13 @@ specification, labels included, as metadata. Nothing in it depends on the batch 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -25,9 +26,10 @@ from tensorflow.lite.python.convert import mlir_quantize
 from modules.data.spec import DataSpec, OutputSpec
 from modules.errors import ModelError
 from modules.export import flatbuffer, runtimes
+from modules.export.blame import blamed_layers, unsupported_paths
 from modules.export.descriptions import describe, output_name
 from modules.export.fidelity import check_against_keras
-from modules.export.layout import SPEC_FILE, TFLITE_FILE
+from modules.export.layout import SPEC_FILE, STUDENT, TFLITE_FILE
 from modules.export.runtimes import Tensors
 from modules.export.runtimes.litert import SIGNATURE
 from modules.export.tflite_graph import is_image, serving_module, to_convert
@@ -65,12 +67,13 @@ def convert(
             else:
                 content = _floats(directory, variant)
         except Exception as error:  # The converter raises its own and plain errors alike.
-            raise ModelError(_conversion_error(model.name, variant, str(error))) from error
+            raise ModelError(_conversion_error(model, variant, str(error))) from error
     if variant == "int8" and (operations := flatbuffer.float_operations(content)):
         raise ModelError(
             f"{model.name} cannot become a TFLite file (int8), there are no integer operations "
-            f"for: {', '.join(operations)} (replace them in the model or leave int8 out of "
-            "export.tflite)"
+            f"for: {', '.join(operations)}"
+            f"{blamed_layers(model, itertools.chain(*operations.values()))} (replace them in the "
+            "model or leave int8 out of export.tflite)"
         )
     return flatbuffer.finish(content, names, output_name(output))
 
@@ -125,6 +128,7 @@ def export_models(
     calibration: Tensors,
     spec: DataSpec,
     directory: str,
+    needed: Collection[str] | None = None,
 ) -> None:
     """Write and check `<directory>/<role>/<variant>/model.tflite`, each with a `spec.json`.
 
@@ -133,16 +137,24 @@ def export_models(
       calibration: Inputs of training examples, each `[n, ...]`.
       spec: What the models take and answer.
       directory: Where to write.
+      needed: The student's variants that must be there. Another one that does not convert is left
+        out, and so is a teacher's. None: all files must be there.
 
     Raises:
       ModelError: A model does not convert, or its file does not answer as it does.
     """
     for role, (model, variants) in models.items():
         for variant in variants:
+            try:
+                content = convert(model, variant, calibration, spec.output)
+            except ModelError as error:
+                if needed is None or (role == STUDENT and variant in needed):
+                    raise
+                _LOG.warning("%s: %s; it is left out", role, error)
+                continue
             folder = os.path.join(directory, role, variant)
             os.makedirs(folder, exist_ok=True)
             path = os.path.join(folder, TFLITE_FILE)
-            content = convert(model, variant, calibration, spec.output)
             described = describe(content, spec)
             content = flatbuffer.embed_spec(content, described)
             _write(path, content)
@@ -179,8 +191,9 @@ def _write(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def _conversion_error(name: str, variant: str, text: str) -> str:
-    """One line that names the operations TFLite does not have."""
+def _conversion_error(model: keras.Model, variant: str, text: str) -> str:
+    """One line that names the operations TFLite does not have, and their layers."""
+    name = model.name
     listed = re.findall(r"(?:Flex|Custom) ops: ([^\n]+)", text)
     unsupported = ", ".join(listed) or ", ".join(
         sorted(set(re.findall(r"'(?:tf|tfl)\.(\w+)' op", text)))
@@ -188,6 +201,7 @@ def _conversion_error(name: str, variant: str, text: str) -> str:
     if unsupported:
         return (
             f"{name} cannot become a TFLite file ({variant}), there are no builtin operations "
-            f"for: {unsupported} (replace them in the model)"
+            f"for: {unsupported}{blamed_layers(model, unsupported_paths(text))} (replace them in "
+            "the model)"
         )
     return f"{name} cannot become a TFLite file ({variant}): {text.strip().splitlines()[0]}"

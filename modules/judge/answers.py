@@ -50,12 +50,19 @@ class JudgedModels:
     @property
     def shipped(self) -> list[ModelFile]:
         """What may be pushed, and the teacher in the same two formats."""
-        files = {"teacher": self.tflite_file("teacher", REFERENCE), **self.variants}
+        files = {"teacher": self.teacher_tflite} if self.teacher_tflite else {}
+        files |= self.variants
         return [
             ModelFile("teacher", SAVED_MODEL, self.teacher),
             ModelFile("student", SAVED_MODEL, self.student),
             *(ModelFile(name, LITERT, path) for name, path in files.items()),
         ]
+
+    @property
+    def teacher_tflite(self) -> str | None:
+        """The teacher's file, to be timed against the student's; None if it did not convert."""
+        path = self.tflite_file("teacher", REFERENCE)
+        return path if os.path.exists(path) else None
 
     def tflite_file(self, role: str, variant: str) -> str:
         """Where the Exporter put a file."""
@@ -112,13 +119,15 @@ def ask(
     _show(split.serialized(), [seen, texts_seen, *answering[SAVED_MODEL].values()])
     order, transformed = seen.order(), _Identities()
     _show(split.tensors(), [transformed, *answering[LITERT].values()])
-    teacher = ModelFile("teacher", LITERT, models.tflite_file("teacher", REFERENCE))
-    asked = [each for models in answering.values() for each in models.values()]
+    asked = [each for answered in answering.values() for each in answered.values()]
+    first = {each.file: each.canaries() for each in asked}
+    if models.teacher_tflite:
+        teacher = ModelFile("teacher", LITERT, models.teacher_tflite)
+        first[teacher] = runtimes.load(LITERT, teacher.path).answer(canaries.tensors)
     return SplitAnswers(
         _in_order(answering[SAVED_MODEL], order),
         _in_order(answering[LITERT], transformed.order()),
-        {each.file: each.canaries() for each in asked}
-        | {teacher: runtimes.load(LITERT, teacher.path).answer(canaries.tensors)},
+        first,
         [seen.ids()[at].decode() for at in order],
         {name: np.array(values, object)[order] for name, values in texts_seen.values.items()},
     )

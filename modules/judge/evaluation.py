@@ -165,7 +165,7 @@ def timed_files(models: JudgedModels, rules: Rules) -> list[ModelFile]:
 
     The student itself is timed in the format that the teacher has.
     """
-    files = [ModelFile("teacher", LITERT, models.tflite_file("teacher", REFERENCE))]
+    files = [ModelFile("teacher", LITERT, models.teacher_tflite)] if models.teacher_tflite else []
     files += [ModelFile(_timed_as(name), LITERT, path) for name, path in models.variants.items()]
     if rules.times_saved_models:
         files += [
@@ -222,8 +222,10 @@ class _Measured:
     timed: Measurements
     fresh: Mapping[str, Mapping[str, Any]]
 
-    def entries(self, latencies: Mapping[str, Any]) -> tuple[dict[str, Entry], dict[str, Variant]]:
+    def entries(self, confidence: float) -> tuple[dict[str, Entry], dict[str, Variant]]:
         """The entries of the models by role, and of the student's TFLite files by variant."""
+        latencies = self.timed.summaries(confidence)
+        speedups = self.timed.speedups(confidence).get(f"{LITERT}_batch_1", {})
         saved_models = self.models.saved_models
         parameters = {
             role: storage.count_parameters(storage.keras_directory(path))
@@ -241,7 +243,8 @@ class _Measured:
             for role, path in saved_models.items()
         }
         variants = {}
-        teacher_bytes = os.path.getsize(self.models.tflite_file("teacher", REFERENCE))
+        timed = self.models.teacher_tflite
+        teacher_bytes = os.path.getsize(timed) if timed else None
         for name, path in self.models.variants.items():
             ways = latencies.get(_timed_as(name), {}).items()
             entry = self.statistics.describe(
@@ -253,7 +256,9 @@ class _Measured:
                 fresh=self.fresh.get(name, {}),
             )
             file = os.path.relpath(path, self.models.tflite)
-            variants[name] = evidence.describe_variant(entry, file, sha256(path), teacher_bytes)
+            variants[name] = evidence.describe_variant(
+                entry, file, sha256(path), teacher_bytes, speedups.get(_timed_as(name))
+            )
         return entries, variants
 
     def _references(self, name: str) -> dict[str, Answers]:
@@ -271,7 +276,7 @@ def _evidence(
     """All parts of the report but the verdict."""
     settings, confidence, answers = rules.evaluate, rules.evaluate.confidence, measured.answers
     statistics, timed = measured.statistics, measured.timed
-    entries, variants = measured.entries(timed.summaries(confidence))
+    entries, variants = measured.entries(confidence)
     both = {role: answers.saved_models[role] for role in ("teacher", "student")}
     return Evidence(
         task=split.output.task,

@@ -28,6 +28,7 @@ from modules.judge.schema import (
     Variant,
 )
 from modules.measure.answers import Answers
+from modules.measure.skill import skill
 from modules.measure.statistic import Change as MeasuredChange
 from modules.measure.task_metrics import Measured, Paired, TaskMetrics
 
@@ -126,7 +127,10 @@ class Statistics:
             found = self.metrics.gain(answers["control"], answers["student"])
             gain, bounds["distillation_gain"] = found.value, (found.low, found.high)
         judged = speedups.get("litert_batch_1", {}).get("student")
+        taught = skill(self.metrics, answers["teacher"])
         return Comparison(
+            constant_answer=taught.constant,
+            weak_teacher=taught.weak,
             accuracy_change=change and change.value,
             agreement=agreement.agreement.value,
             agreement_teacher_right=agreement.teacher_right,
@@ -195,20 +199,28 @@ class Statistics:
         ]
 
 
-def describe_variant(entry: Entry, file: str, sha256: str, teacher_tflite_bytes: int) -> Variant:
+def describe_variant(
+    entry: Entry,
+    file: str,
+    sha256: str,
+    teacher_tflite_bytes: int | None,
+    speedup: Mapping[str, Any] | None = None,
+) -> Variant:
     """The entry of a TFLite file: what was measured on it, and which file that was.
 
     Args:
       entry: Made by `describe` from the answers and the size of this file.
       file: Its path within the export.
       sha256: Its hexadecimal digest.
-      teacher_tflite_bytes: Size of the teacher's float32 TFLite file.
+      teacher_tflite_bytes: Size of the teacher's float32 TFLite file, if there is one.
+      speedup: Over that file, as `modules.measure.latency` returns it; None if not timed.
     """
     return Variant(
         **dict(entry),
         file=file,
         sha256=sha256,
-        compression=teacher_tflite_bytes / entry.size_bytes,
+        compression=teacher_tflite_bytes / entry.size_bytes if teacher_tflite_bytes else None,
+        speedup=None if speedup is None else Speedup.model_validate(speedup),
     )
 
 

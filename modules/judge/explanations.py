@@ -10,7 +10,8 @@ from modules.judge.formats import Fixed, slice_name, text
 from modules.judge.requirements import TOLERANCE, Requirement
 from modules.judge.schema import FreshProcess
 
-_WORDS = {
+# Names of numbers for people, where the key will not do.
+WORDS = {
     "ece": "ECE",
     "size_bytes": "size",
     "speedup": "speed-up",
@@ -111,7 +112,7 @@ def _words(below: Path) -> str:
     if "speedups" in outer:
         outer, last = [*outer, last], "speedup"
     told = [key for key in outer if key not in _CONTAINERS]
-    name = _WORDS.get(last) or last.removesuffix("_ms").removesuffix("_bytes").replace("_", " ")
+    name = WORDS.get(last) or last.removesuffix("_ms").removesuffix("_bytes").replace("_", " ")
     if last in ("p50_ms", "p90_ms", "p99_ms"):
         name += " latency"
     return name + (f" ({', '.join(told)})" if told else "")

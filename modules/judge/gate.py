@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from modules.judge import explanations
 from modules.judge.estimates import MissingEvidenceError, Path, estimate
+from modules.judge.remarks import gain_bounds, gain_sentence, remarks
 from modules.judge.requirements import Requirement, requirements
 from modules.judge.schema import Check, Entry, Evidence, GateResult, Report, Verdict
 from modules.settings import GateSettings
@@ -52,17 +53,17 @@ def judge(evidence: Evidence, settings: GateSettings) -> GateResult:
       Checks in the order of `GateSettings`, one for each TFLite variant that a limit is for,
       then those of files in fresh processes. A limit judges every exported variant, but only
       the ones that are to ship count. `push.tflite` is a failing check that is there when no
-      variant can ship. Without any limit that counts there is a failing check named `gate`: a
-      student that nothing was asked of has not proved anything.
+      variant can ship, `below_control` one that is there when the student is worse than its
+      control for certain and may not be. Without any limit that counts there is a failing check
+      named `gate`: a student that nothing was asked of has not proved anything.
     """
     push = evidence.push.tflite
     named = [] if isinstance(push, str) else push
     required = list(requirements(settings, list(dict.fromkeys([*evidence.variants, *named]))))
     if not required:
-        limits = ", ".join(GateSettings.model_fields)
+        limits = ", ".join(GateSettings.limit_names())
         reason = f"no limit is set, so nothing is proved; set at least one of gate: {limits}"
-        refusal = _refusal("gate", reason)
-        return GateResult(blessed=False, verdict="failed", checks=[refusal], tflite=[])
+        return _result(evidence, [_refusal("gate", reason)], [])
     checks = [*(_check(evidence, each) for each in required), *_fresh_checks(evidence)]
     choice = choose(evidence, _doubts(checks))
     checks = [
@@ -74,12 +75,25 @@ def judge(evidence: Evidence, settings: GateSettings) -> GateResult:
     if not any(check.counts for check in checks):
         reason = f"no limit covers the student or {', '.join(choice.names)}, which would ship"
         checks.append(_refusal("gate", reason))
+    if not settings.allow_below_control:
+        checks += _below_control(evidence)
+    return _result(evidence, checks, choice.names)
+
+
+def _result(evidence: Evidence, checks: list[Check], chosen: list[str]) -> GateResult:
+    """The worst verdict of those that count."""
     verdicts = {check.verdict for check in checks if check.counts}
     worst: Sequence[Verdict] = ("failed", "inconclusive", "passed")
     verdict = next(each for each in worst if each in verdicts)
     blessed = verdict == "passed"
-    tflite = choice.names if blessed else []
-    return GateResult(blessed=blessed, verdict=verdict, checks=checks, tflite=tflite)
+    return GateResult(
+        blessed=blessed,
+        verdict=verdict,
+        checks=checks,
+        tflite=chosen if blessed else [],
+        remarks=remarks(evidence),
+        weak_teacher=evidence.comparison.weak_teacher,
+    )
 
 
 def choose(evidence: Evidence, doubts: Doubts) -> Choice:
@@ -127,6 +141,19 @@ def _refusal(name: str, reason: str, verdict: Verdict = "failed") -> Check:
     return Check(
         name=name, value=None, threshold=None, passed=False, reason=reason, verdict=verdict
     )
+
+
+def _below_control(evidence: Evidence) -> Iterator[Check]:
+    """A failing check if the student is worse than its control for certain."""
+    bounds = gain_bounds(evidence)
+    if bounds is not None and bounds[1] < 0:
+        reason = (
+            f"{gain_sentence(evidence)}; ship the control's way of training, or set "
+            "gate.allow_below_control: true"
+        )
+        value = evidence.comparison.distillation_gain
+        found = _refusal("below_control", reason)
+        yield found.model_copy(update={"value": value, "low": bounds[0], "high": bounds[1]})
 
 
 def _check(evidence: Evidence, required: Requirement) -> Check:

@@ -24,6 +24,7 @@ from modules.settings import EvaluateSettings, GateSettings, Limit, Task
 _ANY = "<name>"  # stands for every key of a mapping
 _JUDGED = ("student", "teacher", "control", "variants", "comparison")
 _SLICED = ("student", "teacher")
+_NO_CONTROL = "there is no control to judge; set distill.control: true"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def check_limits(
         variants, [str(k) for k in evaluate.top_k], [frozenset(s) for s in evaluate.slices], control
     )
     problems = [] if task is None else list(_problems_of_task(gate, task))
+    if gate.min_distillation_gain is not None and not control:
+        problems.append(f"gate.min_distillation_gain: {_NO_CONTROL}")
     wrong = {problem.partition(":")[0] for problem in problems}
     for index, limit in enumerate(gate.limits):
         problem, place = _problem(limit, known), f"gate.limits.{index}"
@@ -124,7 +127,7 @@ def _problem(limit: Limit, known: _Known) -> str | None:
     if not _is_known(path, _numbers(known)):
         return _unknown(limit.number, _numbers(known))
     if "control" in (path[0], limit.against) and not known.control:
-        return "there is no control to judge; set distill.control: true"
+        return _NO_CONTROL
     if limit.against is None:
         return None
     if limit.against == "pushed":

@@ -81,7 +81,8 @@ SHORT_FORMS = {
     "max_rmse": ShortForm("student.rmse"),
     "max_rmse_increase": ShortForm("student.rmse", "teacher", "increase"),
     "max_tflite_rmse_increase": ShortForm("variants.*.rmse", "student", "increase"),
-    "min_speedup": ShortForm("comparison.speedup"),
+    "min_speedup": ShortForm("variants.*.speedup"),
+    "min_distillation_gain": ShortForm("comparison.distillation_gain"),
     "max_size_bytes": ShortForm("variants.*.size_bytes"),
 }
 
@@ -89,8 +90,9 @@ SHORT_FORMS = {
 def requirements(settings: GateSettings, variants: Sequence[str]) -> Iterator[Requirement]:
     """All requirements that are set, in the order of the settings.
 
-    A limit on `*` is one for each variant. A named variant that is not among them is no reason to
-    leave a limit out: it is taken for the student's as a whole.
+    A limit on `*` is one for each variant, and so is one on the student's times on LiteRT. A named
+    variant that is not among them is no reason to leave a limit out: it is taken for the student's
+    as a whole.
 
     Args:
       settings: the limits.
@@ -125,7 +127,7 @@ def _by_variant(
     name: str, limit: Limit, variants: Sequence[str]
 ) -> Iterator[tuple[str, Limit, str | None]]:
     """The limit for each variant it is for, with the name of its check."""
-    keys = limit.number.split(".")
+    keys = _of_files(limit.number).split(".")
     if "*" in keys and variants:
         for variant in variants:
             number = ".".join(variant if key == "*" else key for key in keys)
@@ -134,3 +136,13 @@ def _by_variant(
     if limit.slice:
         name += f"[{slice_name(limit.slice)}]"
     yield name, limit, next((key for key in keys if key in variants), None)
+
+
+def _of_files(number: str) -> str:
+    """A time on LiteRT is that of the file that ships, not of the float32 file in any case."""
+    if number == "comparison.speedup":
+        return SHORT_FORMS["min_speedup"].number
+    role, _, below = number.partition(".")
+    if role == "student" and below.startswith(("latency.", "latencies.litert_")):
+        return f"variants.*.{below}"
+    return number

@@ -160,30 +160,6 @@ class Entry(Numbers):
     fresh: dict[str, FreshProcess] = {}
 
 
-class LayerError(Part):
-    """How far a quantized layer's output is from the float32 layer's, given the same input.
-
-    `error` is the root mean square difference over some examples, divided by the root mean square
-    of the float32 output; null if that is zero.
-    """
-
-    layer: str
-    operation: str
-    error: Measured
-
-
-class Variant(Entry):
-    """One TFLite file of the student; `compression` is against the teacher's float32 file.
-
-    `layer_errors` are largest first, and looked at only where a quantized file fails the gate.
-    """
-
-    file: str
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    compression: Positive
-    layer_errors: list[LayerError] = []
-
-
 class Speedup(Part):
     """As `modules.measure.latency.speedup` returns it: one model's time / another's."""
 
@@ -199,6 +175,35 @@ class Speedup(Part):
         return self.ci_low, self.ci_high
 
 
+class LayerError(Part):
+    """How far a quantized layer's output is from the float32 layer's, given the same input.
+
+    `error` is the root mean square difference over some examples, divided by the root mean square
+    of the float32 output; null if that is zero.
+    """
+
+    layer: str
+    operation: str
+    error: Measured
+
+
+class Variant(Entry):
+    """One TFLite file of the student.
+
+    Attributes:
+      compression: Bytes of the teacher's float32 file / bytes of this one; null without such.
+      speedup: Time of the teacher's float32 file / time of this one, single examples on LiteRT;
+        null if not timed.
+      layer_errors: Largest first, and looked at only where a quantized file fails the gate.
+    """
+
+    file: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    compression: Positive | None
+    speedup: Speedup | None = None
+    layer_errors: list[LayerError] = []
+
+
 class Comparison(Part):
     """The student against its teacher and its control; made by `modules.judge.evidence`.
 
@@ -211,7 +216,11 @@ class Comparison(Part):
       agreement_teacher_wrong: where it is wrong.
       mean_absolute_difference: of the values of student and teacher; of a regression alone.
       distillation_gain: accuracy, student - control; of a regression RMSE, control - student.
-      speedup: teacher / student, float32, single examples on LiteRT: the one that is judged.
+      constant_answer: accuracy of always giving the most frequent answer; of a regression RMSE of
+        always giving the mean.
+      weak_teacher: whether the teacher is not better than that, see `modules.measure.skill`.
+      speedup: teacher / student, both float32, single examples on LiteRT. Limits judge that of
+        the variants instead.
       speedups: by way of timing, then by model (`student` or a variant): teacher / model.
       aa_control: by way of timing: the teacher against itself. It has to be 1; how far it is
           off is the measurement's own error.
@@ -223,6 +232,8 @@ class Comparison(Part):
     agreement_teacher_wrong: Share | None = None
     mean_absolute_difference: Measured = None
     distillation_gain: Measured
+    constant_answer: Measured = None
+    weak_teacher: bool = False
     speedup: Speedup | None
     speedups: dict[str, dict[str, Speedup]] = {}
     aa_control: dict[str, Speedup] = {}
@@ -500,12 +511,17 @@ class GateResult(Part):
           `passed`.
       checks: all of them. A variant that is not to ship counts neither for nor against.
       tflite: the variants that ship, chosen by `push.tflite`; empty if not blessed.
+      remarks: sentences without a period, to be read before the checks: what distillation brought,
+          and what is wrong with the teacher.
+      weak_teacher: whether the teacher knows nothing, which the first line says.
     """
 
     blessed: bool
     verdict: Verdict
     checks: list[Check]
     tflite: list[str]
+    remarks: list[str] = []
+    weak_teacher: bool = False
 
 
 class Report(Evidence):

@@ -60,6 +60,10 @@ class Destination(ABC):
     def write_mark(self, content_digest: str, mark: dict[str, Any]) -> None:
         """Marks a content as rolled back."""
 
+    def check_usable(self) -> None:
+        """Fails as a push would, as far as that can be found out without pushing."""
+        self.highest()
+
     def directory(self, kind: str, version: int | str) -> str:
         """The directory of a version in one of the formats."""
         return f"{self.base}/{kind}/{version}"

@@ -36,6 +36,15 @@ class LocalDestination(Destination):
     def __init__(self, directory: str):
         super().__init__(str(Path(directory).absolute()))
 
+    def check_usable(self) -> None:
+        """See `Destination`; the nearest directory that is there must be writable."""
+        super().check_usable()
+        there = next(each for each in (Path(self.base), *Path(self.base).parents) if each.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(f"{there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(f"{there} cannot be written to")
+
     @contextlib.contextmanager
     def exclusive(self, timeout_s: float) -> Iterator[None]:
         """See `Destination`.

@@ -176,6 +176,23 @@ def open_destination(destination: str) -> Destination:
     return RemoteDestination(destination) if local is None else LocalDestination(local)
 
 
+def check_destination(destination: str | None) -> None:
+    """Find out before a run whether versions can be pushed to a destination.
+
+    Args:
+      destination: A local directory or a URL; None, the run's own directory, is not tried.
+
+    Raises:
+      ConfigError: the destination is empty.
+      UserError: it cannot be read, or, if it is local, not be written to.
+    """
+    if destination is None:
+        return
+    target = open_destination(destination)
+    with target.failures_explained():
+        target.check_usable()
+
+
 def _publish(
     target: Destination,
     manifest: Manifest,

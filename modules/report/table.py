@@ -10,7 +10,7 @@ from tabulate import tabulate
 from modules.judge.formats import Fixed, text
 from modules.judge.schema import Entry, GateResult, Latency, Report
 from modules.report.tasks import Column, presentation
-from modules.report.text import training_examples
+from modules.report.text import shipped_speedups, training_examples
 
 TEXT_WIDTH = 100  # columns of a terminal
 _COSTS = ("params", "size", "p50 ms", "p99 ms", "speed-up")
@@ -44,6 +44,9 @@ def verdict_lines(result: GateResult) -> list[str]:
     Of variants that are not to ship, only what has not passed is told, marked in parentheses.
     """
     lines = [_headline(result), ""]
+    for remark in result.remarks:
+        lines += textwrap.wrap(f"{remark}.", TEXT_WIDTH)
+    lines += [""] if result.remarks else []
     for check in result.checks:
         if check.counts:
             mark = check.verdict if check.passed else check.verdict.upper()
@@ -64,14 +67,15 @@ def verdict_lines(result: GateResult) -> list[str]:
 
 def _headline(result: GateResult) -> str:
     counting = [check.verdict for check in result.checks if check.counts]
+    taught = ", with a weak teacher" if result.weak_teacher else ""
     failed, undecided = counting.count("failed"), counting.count("inconclusive")
     of_all = f"of {len(counting)} checks"
     if result.verdict == "passed":
-        return f"PASSED: {len(counting)} {of_all} hold"
+        return f"PASSED{taught}: {len(counting)} {of_all} hold"
     if result.verdict == "inconclusive":
-        return f"INCONCLUSIVE: {undecided} {of_all} cannot be decided, nothing is pushed"
+        return f"INCONCLUSIVE{taught}: {undecided} {of_all} cannot be decided, nothing is pushed"
     more = f", {undecided} cannot be decided" if undecided else ""
-    return f"REFUSED: {failed} {of_all} failed{more}, nothing is pushed"
+    return f"REFUSED{taught}: {failed} {of_all} failed{more}, nothing is pushed"
 
 
 def _models(report: Report) -> Iterator[tuple[str, Entry | None]]:
@@ -103,17 +107,17 @@ def _conditions(latency: Latency) -> tuple[str, int]:
 
 
 def _comparison_lines(report: Report) -> list[str]:
-    comparison, form = report.comparison, presentation(report.task).change_form
-    speedup = comparison.speedup
-    speed = "-"
-    if speedup:
+    speeds = []
+    for name, speedup in shipped_speedups(report).items():
         low, high = (text(end, "ratio") for end in speedup.interval)
         level = text(speedup.confidence, "percent")
-        speed = f"{text(speedup.median, 'ratio')} on {speedup.runtime} "
-        speed += f"({level} interval {low} to {high})"
+        speeds.append(
+            f"{report.title(name)} {text(speedup.median, 'ratio')} on {speedup.runtime} "
+            f"({level} interval {low} to {high})"
+        )
     return textwrap.wrap(
-        f"Agreement with the teacher: {text(comparison.agreement, 'share')}. Speed-up: {speed}. "
-        f"Distillation gain: {text(comparison.distillation_gain, form)}. "
-        f"Judged on {report.examples.eval:,} examples. {training_examples(report)}",
+        f"Agreement with the teacher: {text(report.comparison.agreement, 'share')}. "
+        f"Speed-up: {', '.join(speeds) or '-'}. Judged on {report.examples.eval:,} examples. "
+        f"{training_examples(report)}",
         TEXT_WIDTH,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from modules.judge.formats import Form, typeset
-from modules.judge.schema import GateResult, MeasuredInterval, Report
+from modules.judge.schema import GateResult, MeasuredInterval, Report, Speedup
 from modules.report.tasks import presentation
 
 _RUNTIMES = {"litert": "LiteRT", "saved_model": "SavedModel"}
@@ -20,7 +20,7 @@ def verdict_word(result: GateResult) -> str:
 
 def essence(report: Report) -> str:
     """The student against its teacher, in a few sentences."""
-    comparison, shown = report.comparison, presentation(report.task)
+    shown = presentation(report.task)
     values = [
         typeset(shown.value(each), shown.main.form, "not defined")
         for each in (report.student, report.teacher)
@@ -34,12 +34,11 @@ def essence(report: Report) -> str:
         interval = interval_text(change.interval, shown.change_form)
         sentence += f" (change {typeset(change.value, shown.change_form)}{interval})"
     sentences = [f"{sentence}."]
-    if comparison.speedup is not None:
-        speedup = comparison.speedup
-        sentences.append(
-            f"The student is {typeset(speedup.median, 'ratio')} as fast "
-            f"on {runtime_name(speedup.runtime)}{interval_text(speedup.interval, 'ratio')}."
-        )
+    sentences += [
+        f"{report.title(name)} is {typeset(speedup.median, 'ratio')} as fast as the teacher "
+        f"on {runtime_name(speedup.runtime)}{interval_text(speedup.interval, 'ratio')}."
+        for name, speedup in shipped_speedups(report).items()
+    ]
     files = [
         f"{name} ({typeset(report.variants[name].size_bytes, 'bytes')})"
         for name in report.gate.tflite
@@ -59,6 +58,13 @@ def training_examples(report: Report) -> str:
         roles.setdefault(counts, []).append(role)
     parts = [f"{' and '.join(names)} {counts}" for counts, names in roles.items()]
     return f"Training examples: {', '.join(parts)}." if parts else ""
+
+
+def shipped_speedups(report: Report) -> dict[str, Speedup]:
+    """Over the teacher, of the TFLite files that ship; of float32 if none does."""
+    names = report.gate.tflite or ["float32"]
+    found = {name: report.variants[name].speedup for name in names if name in report.variants}
+    return {name: speedup for name, speedup in found.items() if speedup is not None}
 
 
 def interval_text(bounds: MeasuredInterval | None, form: Form) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from modules.code_digest import builder_digest, data_digest
+from modules.distill.wording import objective_in_words
 from modules.errors import ConfigError, UserError
 from pipeline.cli import data, results, servers
 from pipeline.cli.compiling import compile_command
@@ -99,11 +100,7 @@ def validate(preset_or_file: str, overrides: tuple[str, ...]) -> None:
     """Check a configuration without running it. All mistakes are reported at once."""
     config = _load(preset_or_file, overrides, local=False)
     click.echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
-    alpha = config.distill.alpha
-    click.echo(
-        f"alpha {alpha:g}: the loss is {100 * alpha:.3g} % hard labels and "
-        f"{100 * (1 - alpha):.3g} % distillation"
-    )
+    click.echo(f"objective: {objective_in_words(config.distill, config.task)}")
     for absent in _not_here(config):
         click.echo(f"note: a run on this machine would end at once: {absent}", err=True)
 

@@ -120,6 +120,9 @@ def test_float32_files_are_the_trained_models(
     np.testing.assert_allclose(answers, model.predict(tensors, verbose=0), atol=1e-3)
 
 
+OTHERS = {"seed": 3, "code_digest": "0", "needed": '["float32", "int8"]'}
+
+
 def run_executor(miniature_run: Any, output: Path, **properties: Any) -> None:
     uris = miniature_run.uris
     inputs = {
@@ -141,7 +144,7 @@ def run_executor(miniature_run: Any, output: Path, **properties: Any) -> None:
     config = miniature_run.config()
     settings = {"export": config.export, "data": config.data, **properties}
     texts = {name: part.model_dump_json() for name, part in settings.items()}
-    Executor().Do(artifacts, {"tflite": [tflite]}, {**texts, "seed": 3, "code_digest": "0"})
+    Executor().Do(artifacts, {"tflite": [tflite]}, {**texts, **OTHERS})
 
 
 @pytest.mark.slow
@@ -199,6 +202,7 @@ def make_component(**replaced: Any) -> Exporter:
     channels = {name: types.Channel(type=kind) for name, kind in INPUTS.items()}
     parameters = {
         "export": ExportSettings(tflite=("float32",)),
+        "needed": ("float32",),
         "data": DataSettings(validation_fraction=0.3),
         "seed": 7,
         "code_digest": "abc",

@@ -36,7 +36,7 @@ def entry(accuracy: float, parameters: int, size: int, p50: float) -> dict[str, 
 
 def variant(name: str, accuracy: float, size: int, p50: float) -> dict[str, Any]:
     file = {"file": f"student/{name}/model.tflite", "sha256": "0" * 64, "compression": 80.0}
-    return entry(accuracy, 3_000, size, p50) | file
+    return entry(accuracy, 3_000, size, p50) | file | {"speedup": speedup(48.0, 47.0, 49.0)}
 
 
 def speedup(median: float, low: float, high: float) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def test_overrides_of_nested_keys_and_lists(file: Path) -> None:
     assert config.evaluate.slices == (("class_name",), ("class_name", "label"))
     assert config.teacher.parameters == {"widths": [4, 8]}
     assert (config.student.train.epochs, config.student.train.batch_size) == (2, 16)
-    assert config.gate.model_dump(exclude_none=True) == {"min_speedup": 1.25, "limits": ()}
+    assert config.gate.model_dump(exclude_defaults=True) == {"min_speedup": 1.25}
     assert config.distill.control is False
 
 
@@ -209,7 +209,8 @@ WRONG_VALUES = {
     "gate={}": (
         "gate: must set at least one limit, or no student could be judged; set one of "
         "min_accuracy, max_accuracy_drop, max_tflite_accuracy_drop, min_roc_auc, max_roc_auc_drop, "
-        "max_rmse, max_rmse_increase, max_tflite_rmse_increase, min_speedup, max_size_bytes, limits"
+        "max_rmse, max_rmse_increase, max_tflite_rmse_increase, min_speedup, "
+        "min_distillation_gain, max_size_bytes, limits"
     ),
     "export.tflite=[int8]": (
         "export.tflite: must include float32, on which teacher and student are timed, got "

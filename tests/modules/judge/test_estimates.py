@@ -24,9 +24,9 @@ THREES = {"class_name": "3"}
     [
         ("student.loss", 0.1, (0.07, 0.14)),
         ("student.top_k.3", 0.99, (0.974, 0.996)),
-        ("student.latency.p99_ms", 3.0, (2.9, 3.2)),
+        ("teacher.latency.p99_ms", 12.0, (11.5, 12.6)),
         ("comparison.agreement", 0.975, (0.955, 0.986)),
-        ("comparison.speedup", 3.6, (3.4, 3.8)),
+        ("variants.int8.speedup", 3.6, (3.4, 3.8)),
         ("teacher.ece", 0.02, (None, None)),
         ("variants.int8.size_bytes", 90_000, (None, None)),
     ],
@@ -53,13 +53,15 @@ def test_without_a_paired_change_the_intervals_are_put_together() -> None:
 
 def test_a_relative_limit_judges_the_quotient() -> None:
     limit = {"number": "student.latency.p99_ms", "against": "teacher", "relative": True}
-    check = only_check(EVIDENCE, {**limit, "max": 0.3})
+    timed = evidence(("variants/float32/latency/intervals", {"p99_ms": [2.9, 3.2]}))
+    check = judged(timed, {**limit, "max": 0.3}).checks[0]
+    assert check.name == "student.latency.p99_ms[float32]"
     assert check.value == 0.25
     assert check.low == pytest.approx(
         0.25 / math.exp(math.hypot(math.log(3 / 2.9), math.log(1.05)))
     )
     assert check.high is not None and 0.25 * 3.2 / 3 < check.high < 3.2 / 11.5
-    assert only_check(EVIDENCE, {**limit, "max": 0.26}).verdict == "inconclusive"
+    assert judged(timed, {**limit, "max": 0.26}).checks[0].verdict == "inconclusive"
     zero = evidence(("teacher/ece", 0))
     assert only_check(zero, {**limit, "number": "student.ece", "max": 9}).reason.startswith(
         "the evidence lacks numbers above 0 for the quotient of the ECE of the student"
@@ -189,10 +191,14 @@ def test_a_slice_that_was_not_evaluated_refuses_and_says_which_were() -> None:
             {"max_accuracy_drop": 1},
             "the paired change of the accuracy of the student",
         ),
-        ("comparison/speedup", {"min_speedup": 1}, "the speed-up"),
+        ("variants/int8/speedup", {"min_speedup": 1}, "the speed-up of TFLite int8"),
         ("comparison/distillation_gain", {"number": "comparison.distillation_gain"}, "the dis"),
         ("student/loss", {"number": "student.loss"}, "the loss of the student"),
-        ("student/latency", {"number": "student.latency.p99_ms"}, "the p99 latency of the student"),
+        (
+            "variants/int8/latency",
+            {"number": "student.latency.p99_ms"},
+            "the p99 latency of TFLite",
+        ),
         ("teacher/loss", {"number": "student.loss", "against": "teacher"}, "the loss of the teach"),
         ("variants/int8/ece", {"number": "variants.*.ece"}, "the ECE of TFLite int8"),
         ("slices/0/student/loss", {"number": "student.loss", "slice": THREES}, "the loss of the"),

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from small_evidence import EVIDENCE, evidence, judged, only_check, verdicts
-from small_report import fresh, speedup
+from small_report import entry, fresh, speedup
 
 from modules.judge.gate import judge
 from modules.judge.schema import GateResult
+from modules.report.table import verdict_lines
 from modules.settings import GateSettings
 
 ALL_LIMITS = GateSettings(
@@ -35,19 +36,13 @@ def test_a_student_that_keeps_all_limits_is_blessed_in_their_order() -> None:
         "max_accuracy_drop": (0.01, 0.02, True),
         "max_tflite_accuracy_drop[float32]": (0.0, 0.015, False),
         "max_tflite_accuracy_drop[int8]": (0.005, 0.015, True),
-        "min_speedup": (3.6, 3.0, True),
+        "min_speedup[float32]": (4.0, 3.0, False),
+        "min_speedup[int8]": (3.6, 3.0, True),
         "max_size_bytes[float32]": (300_000, 100_000, False),
         "max_size_bytes[int8]": (90_000, 100_000, True),
     }
-    assert [check.variant for check in result.checks] == [
-        None,
-        None,
-        "float32",
-        "int8",
-        None,
-        "float32",
-        "int8",
-    ]
+    variants = [check.variant for check in result.checks]
+    assert variants == [None, None, *["float32", "int8"] * 3]
 
 
 @pytest.mark.parametrize(
@@ -62,8 +57,8 @@ def test_a_student_that_keeps_all_limits_is_blessed_in_their_order() -> None:
             "max_tflite_accuracy_drop[int8]",
             "inconclusive",
         ),
-        ("comparison/speedup/ci_low", 2.99, "min_speedup", "inconclusive"),
-        ("comparison/speedup/ci_high", 3.39, "min_speedup", "failed"),
+        ("variants/int8/speedup/ci_low", 2.99, "min_speedup[int8]", "inconclusive"),
+        ("variants/int8/speedup", speedup(2.9, 2.8, 2.99), "min_speedup[int8]", "failed"),
         ("variants/int8/size_bytes", 100_001, "max_size_bytes[int8]", "failed"),
     ],
 )
@@ -78,7 +73,7 @@ def test_one_limit_that_is_not_kept_for_certain_refuses_and_leaves_the_others(
         if check.counts and check.verdict != "passed"
     }
     assert refusing == {refused_by: verdict}
-    assert len(result.checks) == 7
+    assert len(result.checks) == 8
 
 
 def test_failed_weighs_more_than_inconclusive() -> None:
@@ -113,7 +108,6 @@ def test_without_any_evidence_each_limit_refuses() -> None:
     nothing = evidence(
         ("variants", {}),
         ("push/tflite", "smallest"),
-        ("comparison/speedup", None),
         ("student/intervals", {"accuracy": [None, None]}),
         ("student/against", {}),
     )
@@ -306,6 +300,98 @@ def test_a_speedup_of_a_variant_binds_that_variant() -> None:
         "the speed-up (litert_batch_1, int8) of 2.00x (95% interval 1.90x to 2.10x) is below the "
         "required 2.50x"
     )
+
+
+def test_the_file_that_ships_is_the_one_that_has_to_be_fast() -> None:
+    slow = ("variants/int8/speedup", speedup(0.6, 0.59, 0.61))
+    refused = judged(evidence(slow), min_speedup=1.5)
+    assert (refused.blessed, verdicts(refused)["min_speedup[int8]"]) == (False, "failed")
+    assert refused.checks[1].reason == (
+        "TFLite int8 speed-up 0.60x (95% interval 0.59x to 0.61x) is below the required 1.50x"
+    )
+    # Where there is a choice, the next smallest ships instead.
+    chosen = judged(evidence(slow, ("push/tflite", "smallest")), min_speedup=1.5)
+    assert (chosen.blessed, chosen.tflite) == (True, ["float32"])
+
+
+@pytest.mark.parametrize(
+    "number", ["comparison.speedup", "student.latency.p99_ms", "student.latencies.litert_batch_9"]
+)
+def test_times_of_the_student_are_those_of_its_files(number: str) -> None:
+    number += ".p99_ms" if number.endswith("9") else ""
+    names = [check.name for check in judged(EVIDENCE, {"number": number, "max": 1e9}).checks]
+    assert names == [f"{number}[float32]", f"{number}[int8]"]
+
+
+# -- teacher, student and control --
+
+CONTROL = ("control", entry(0.95, 3_000, 20_000, 1.0))
+
+
+def _gain(value: float, low: float, high: float) -> list[tuple[str, Any]]:
+    return [
+        CONTROL,
+        ("comparison/distillation_gain", value),
+        ("comparison/intervals/distillation_gain", [low, high]),
+    ]
+
+
+def test_a_student_that_is_worse_than_its_control_for_certain_is_refused() -> None:
+    hurt = evidence(*_gain(-0.18, -0.22, -0.14))
+    result = judged(hurt, min_accuracy=0.9)
+    assert (result.blessed, verdicts(result)) == (
+        False,
+        {"min_accuracy": "passed", "below_control": "failed"},
+    )
+    assert result.checks[1].reason == (
+        "distillation hurts: the student's accuracy is 0.9700, the control's 0.9500, a gain of "
+        "-0.1800 (95% interval -0.2200 to -0.1400); ship the control's way of training, or set "
+        "gate.allow_below_control: true"
+    )
+    assert judged(hurt, min_accuracy=0.9, allow_below_control=True).blessed
+    # That alone is no limit.
+    assert not judged(hurt, allow_below_control=True).blessed
+
+
+@pytest.mark.parametrize(
+    ("gain", "verb"),
+    [
+        ((0.02, 0.01, 0.03), "helps"),
+        ((-0.01, -0.03, 0.0), "makes no clear difference"),
+        ((-0.01, -0.03, -0.001), "hurts"),
+    ],
+)
+def test_the_gain_is_said_in_words(gain: tuple[float, float, float], verb: str) -> None:
+    (remark,) = judged(evidence(*_gain(*gain)), min_accuracy=0.9).remarks
+    assert remark.startswith(f"Distillation {verb}: the student's accuracy is 0.9700, ")
+    assert f"a gain of {gain[0]:+.4f} (95% interval {gain[1]:+.4f} to {gain[2]:+.4f})" in remark
+    assert judged(evidence(), min_accuracy=0.9).remarks == []
+
+
+def test_a_least_gain_is_a_limit() -> None:
+    won = evidence(*_gain(0.02, 0.01, 0.03))
+    assert only_check(won, min_distillation_gain=0.01).verdict == "passed"
+    assert only_check(won, min_distillation_gain=0.02).verdict == "inconclusive"
+    assert only_check(won, min_distillation_gain=0.04).verdict == "failed"
+
+
+def test_a_teacher_that_is_worse_than_the_control_is_named() -> None:
+    worse = {"control": {"accuracy": {"value": -0.5, "low": -0.55, "high": -0.45}}}
+    found = evidence(CONTROL, ("teacher/accuracy", 0.45), ("teacher/against", worse))
+    assert judged(found, min_accuracy=0.9).remarks[-1] == (
+        "The teacher is worse than the control, which learned from the labels alone: its accuracy "
+        "is 0.4500, the control's 0.9500 (95% interval of the change -0.5500 to -0.4500)"
+    )
+
+
+def test_a_weak_teacher_is_in_the_first_line() -> None:
+    weak = evidence(("comparison/weak_teacher", True), ("comparison/constant_answer", 0.99))
+    result = judged(weak, min_accuracy=0.9)
+    assert verdict_lines(result)[0] == "PASSED, with a weak teacher: 1 of 1 checks hold"
+    assert result.remarks == [
+        "The teacher is weak: its accuracy is 0.9800, and the most frequent answer, whatever the "
+        "example, has 0.9900"
+    ]
 
 
 # -- fresh processes --

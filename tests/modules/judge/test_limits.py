@@ -154,6 +154,7 @@ def _evidence() -> Evidence:
         "agreement_teacher_right": 0.99,
         "agreement_teacher_wrong": 0.5,
         "mean_absolute_difference": 0.1,
+        "constant_answer": 0.1,
         "speedups": {"way": dict.fromkeys((*VARIANTS, "student"), ratio)},
         "aa_control": {"way": ratio},
     }
@@ -174,8 +175,9 @@ def test_every_number_that_can_be_limited_is_read_from_a_report() -> None:
     limits.check_limits(gate, VARIANTS, EVALUATE, control=True)
     found = {each.name: estimate(evidence, each) for each in requirements(gate, VARIANTS)}
     assert all(math.isfinite(each.value) for each in found.values())
-    assert found["student.latency.p50_ms"].interval == (0.9, 1.1)
-    assert found["student.latency.p90_ms"].interval is None
+    assert found["student.latency.p50_ms[int8]"].interval == (0.9, 1.1)
+    assert found["student.latency.p90_ms[int8]"].interval is None
+    assert found["comparison.speedup[int8]"].interval == (47.0, 49.0)
     assert found["variants.*.accuracy[int8]"].interval == pytest.approx((0.885, 0.91))
     assert found["comparison.speedups.way.*[float32]"].interval == (1.9, 2.1)
 
@@ -285,4 +287,4 @@ def test_every_task_has_short_forms_and_limits(task: Any, gate: dict) -> None:
 
 
 def test_short_forms_are_in_the_order_of_the_settings() -> None:
-    assert [*SHORT_FORMS, "limits"] == list(GateSettings.model_fields)
+    assert [*SHORT_FORMS, "limits"] == GateSettings.limit_names()

@@ -49,7 +49,7 @@ def test_build_report_judges_the_evidence() -> None:
     assert report.gate.blessed
     assert [check.name for check in report.gate.checks] == [
         "min_accuracy",
-        "min_speedup",
+        "min_speedup[int8]",
         "max_size_bytes[int8]",
     ]
     assert report.gate.tflite == ["int8"]
@@ -57,9 +57,10 @@ def test_build_report_judges_the_evidence() -> None:
 
 
 def test_build_report_of_an_untimed_student_is_refused_not_broken() -> None:
-    comparison = _evidence()["comparison"] | {"speedup": None}
-    report = _report(comparison=comparison)
-    assert [check.passed for check in report.gate.checks] == [True, False, True]
+    variants = _evidence()["variants"]
+    report = _report(variants={"int8": variants["int8"] | {"speedup": None}})
+    assert [check.passed for check in report.gate.checks] == [True, False, True, False]
+    assert report.gate.checks[1].reason.startswith("the evidence lacks the speed-up of TFLite int8")
     assert not report.gate.blessed
 
 

@@ -96,17 +96,26 @@ def test_validate_a_good_file(tmp_path: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         f"{file}: valid (pipeline 'mine')",
-        "alpha 0.1: the loss is 10 % hard labels and 90 % distillation",
+        "objective: labels weigh 0.1, the teacher 0.9, softened by T = 4",
     ]
 
 
 @pytest.mark.parametrize(
-    ("alpha", "shares"),
-    [("0.1", "10 % hard labels and 90 %"), ("1", "100 % hard labels and 0 %"), ("0.125", "12.5 %")],
+    ("distill", "words"),
+    [
+        ("alpha: 0.125, temperature: 2.5", "0.125, the teacher 0.875, softened by T = 2.5"),
+        ("alpha: 1", "1, the teacher 0: nothing is learned from it"),
+        ("methods: [{name: logit_mse}]", "0.1, the teacher 0.9: 1 x logit_mse"),
+        (
+            "soft_targets: online, methods: [{name: soft_target, weight: 2, final_temperature: 1}, "
+            "{name: hint, student_layer: block2, teacher_layer: stage2_block2}]",
+            "0.1, the teacher 0.9: 2 x soft_target (softened by T = 4 to 1) + 100 x hint",
+        ),
+    ],
 )
-def test_validate_says_which_way_alpha_goes(alpha: str, shares: str) -> None:
-    result = invoke("validate", "digits", "--set", f"distill.alpha={alpha}")
-    assert f"alpha {alpha}: the loss is {shares}" in result.stdout
+def test_validate_says_the_objective_in_words(distill: str, words: str) -> None:
+    result = invoke("validate", "digits", "--set", f"distill={{{distill}}}")
+    assert f"objective: labels weigh {words}\n" in result.stdout
 
 
 def test_every_line_of_an_error_is_on_stderr() -> None:
