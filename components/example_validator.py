@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
 import tensorflow_data_validation as tfdv
-from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 from tfx import types
 from tfx.components.example_validator import component
 from tfx.components.example_validator import executor as tfx_executor
+from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, writer_utils
@@ -31,11 +33,14 @@ class Executor(tfx_executor.Executor):
         """Writes the anomalies of each split.
 
         Raises:
-          DataError: At least one anomaly, with TFDV's text.
+          DataError: At least one anomaly, with TFDV's text; or infinite numbers.
         """
         output = super().Do(input_dict, output_dict, exec_properties)
         artifact = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.ANOMALIES_KEY]
+        )
+        statistics = artifact_utils.get_single_instance(
+            input_dict[standard_component_specs.STATISTICS_KEY]
         )
         found = []
         for split in artifact_utils.decode_split_names(artifact.split_names):
@@ -45,6 +50,9 @@ class Executor(tfx_executor.Executor):
             anomalies = anomalies_pb2.Anomalies()
             anomalies.ParseFromString(io_utils.read_bytes_file(path))
             found += describe_anomalies(split, anomalies)
+            found += infinite_numbers(
+                split, stats_artifact_utils.load_statistics(statistics, split).proto()
+            )
         if found:
             raise DataError("the examples do not fit their schema: " + "; ".join(found))
         return output
@@ -88,3 +96,15 @@ def describe_anomalies(split: str, anomalies: anomalies_pb2.Anomalies) -> list[s
     if anomalies.HasField("dataset_anomaly_info"):
         lines.append(f"split {split}: {anomalies.dataset_anomaly_info.description}")
     return lines
+
+
+def infinite_numbers(
+    split: str, statistics: statistics_pb2.DatasetFeatureStatisticsList
+) -> list[str]:
+    """One sentence per feature that has some; TFDV looks for them only where a schema says so."""
+    return [
+        f"split {split}, feature {each.path.step[0]!r}: has infinite numbers, or such as do not "
+        "fit into 32 bits; fix or empty them, or leave the column out of the files"
+        for each in statistics.datasets[0].features
+        if math.isinf(each.num_stats.min) or math.isinf(each.num_stats.max)
+    ]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from tfx.types.component_spec import ExecutionParameter
 
-from modules.data.sources.registry import check_source, files_base, with_base
+from modules.data.sources.registry import check_source, with_base
 from modules.errors import ConfigError
 from modules.settings import DataSettings, DistillSettings, ModelSettings, PushSettings, Settings
 
@@ -80,12 +80,12 @@ def with_run_values(section: str, settings: _Section, values: Mapping[str, Any])
         if first != section or values.get(name) is None:
             continue
         try:
-            replaced = _replaced(settings, path, values[name])
+            value = values[name]
             if isinstance(settings, DataSettings):
-                if files_base(settings) is not None:
-                    replaced = with_base(settings, values[name])
-                check_source(replaced)
-            settings = replaced
+                value = with_base(settings, value).path
+            settings = _replaced(settings, path, value)
+            if isinstance(settings, DataSettings):
+                check_source(settings)
         except ConfigError as error:
             raise ConfigError(f"the run's parameter {name}: {error}") from error
         except ValidationError as error:

@@ -22,7 +22,7 @@ from components.example_gen.passes import Reading, describe_all, scan_all, write
 from modules.data.duplicates import Duplicates
 from modules.data.labels import Labels, decide_labels
 from modules.data.raw_examples import Reader
-from modules.data.scan import Scan, check_scan, image_features
+from modules.data.scan import Scan, check_scan, image_features, image_sizes
 from modules.data.sources.file_source import join
 from modules.data.sources.protocol import Part
 from modules.data.sources.registry import SOURCES, find_source, with_base
@@ -215,7 +215,9 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         check_tally(tally, labels, settings, unlabeled=unlabeled)
         kinds: dict[str, Kind] = dict(reading.source.kinds)
         kinds |= {back.get(name, name): "image" for name in image_features(scan)}
+        sizes = {back.get(name, name): size for name, size in image_sizes(scan).items()}
         dataset = tally.dataset(labels, weighted=bool(settings.weight), kinds=kinds)
+        dataset = dataset.model_copy(update={"image_sizes": sizes})
         write_json(dataset, artifact.uri, DATASET_FILE)
 
     def _summarize(self, transform: beam.PTransform) -> Any:

@@ -128,7 +128,9 @@ def test_a_run_reads_the_same_pattern_in_another_directory(
 @pytest.mark.parametrize("base", ["gs://other/place/*.csv", "gs://other/new.csv"])
 def test_a_run_is_not_given_files(base: str) -> None:
     settings = DataSettings(source="csv", path="gs://bucket/houses.csv", label="y")
-    with pytest.raises(ConfigError, match=r"must be a directory, in which houses\.csv is read, got"):
+    with pytest.raises(
+        ConfigError, match=r"must be a directory, in which houses\.csv is read, got"
+    ):
         with_run_values("data", settings, {"data_path": base})
 
 

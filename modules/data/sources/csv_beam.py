@@ -79,7 +79,8 @@ def _header(path: str) -> tuple[str, ...]:
     if twice or "" in names:
         raise DataError(
             f"{path}: the names in the header must differ and must not be empty, got "
-            f"{', '.join(map(repr, twice or names))}; rename them"
+            f"{', '.join(map(repr, twice or names))}; rename them, or leave the column out (pandas "
+            "writes one without name unless index=False)"
         )
     return names
 

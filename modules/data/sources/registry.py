@@ -72,9 +72,9 @@ def with_base(settings: DataSettings, base: str) -> DataSettings:
       ConfigError: It is no directory, as far as its name tells.
     """
     before, path = files_base(settings), str(settings.path)
-    if before is None or base == before:
+    if base == before:
         return settings
-    pattern = path if before == "." else path[len(before) :].strip("/")
+    pattern = path if before == "." else path[len(before or path) :].strip("/")
     last = base.rstrip("/").rpartition("/")[2]
     if re.search(r"[*?\[{]", base) or last.endswith((".csv", ".parquet", ".tfrecord", ".gz")):
         what = f", in which {pattern} is read" if pattern else ""

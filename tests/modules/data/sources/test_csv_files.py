@@ -93,7 +93,10 @@ def test_numbers(cell, value):
     ("contents", "message"),
     [
         (("a,b\n1,2\n", ""), r"1\.csv: the file is empty; remove it, or write a header and rows"),
-        (("1,2\n3,4\n",), r"0\.csv: the first line must be a header, but has numbers \(1, 2\); add"),
+        (
+            ("1,2\n3,4\n",),
+            r"0\.csv: the first line must be a header, but has numbers \(1, 2\); add",
+        ),
         (("5.1,b\n4.9,b\n",), r"0\.csv: the first line must be a header, but .* \(5\.1\); add"),
         (("a;b\n1,5;2\n",), r"0\.csv: cells must be separated by commas, but .* semicolons"),
         (("a\tb\n1\t2\n",), r"0\.csv: cells must be separated by commas, but .* tabs"),
