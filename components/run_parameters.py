@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from tfx.types.component_spec import ExecutionParameter
 
-from modules.data.sources.registry import check_source
+from modules.data.sources.registry import check_source, with_base
 from modules.errors import ConfigError
 from modules.settings import DataSettings, DistillSettings, ModelSettings, PushSettings, Settings
 
@@ -80,7 +80,10 @@ def with_run_values(section: str, settings: _Section, values: Mapping[str, Any])
         if first != section or values.get(name) is None:
             continue
         try:
-            settings = _replaced(settings, path, values[name])
+            value = values[name]
+            if isinstance(settings, DataSettings):
+                value = with_base(settings, value).path
+            settings = _replaced(settings, path, value)
             if isinstance(settings, DataSettings):
                 check_source(settings)
         except ConfigError as error:

@@ -199,7 +199,8 @@ def _form_of_weights(value: Any) -> str | None:
 
 _ClassWeights = Annotated[
     Annotated[Literal["auto"], Tag("auto")]
-    | Annotated[dict[str, Annotated[float, Field(gt=0, le=1_000_000)]], Tag("each")],
+    # Strict: YAML reads `yes` as true, which would count as 1.
+    | Annotated[dict[str, Annotated[float, Field(gt=0, le=1_000_000, strict=True)]], Tag("each")],
     Discriminator(
         _form_of_weights,
         custom_error_type="class_weights",

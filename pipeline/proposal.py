@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from modules.data.images import IMAGE_SUFFIXES
+from modules.data.sources.registry import SOURCES
 from modules.data.spec import Dataset, DataSpec
 from modules.errors import ConfigError, DataError, did_you_mean
+from modules.settings import DataSettings
 
 # What people call the feature to predict, the most certain names first.
 _LABELS = ("label", "labels", "target", "class", "class_name", "y", "outcome", "species")
 _SUFFIXES = {"csv": "*.csv", "parquet": "*.parquet", "tfrecord": "*tfrecord*"}
-# Images that are looked at, and the largest side that is proposed.
-_IMAGES, _LARGEST_SIDE = 64, 224
 # On so many examples a change of accuracy was uncertain by 0.017.
 _UNCERTAINTY = 0.017 * math.sqrt(368)
 
@@ -60,8 +60,6 @@ def propose_data(path: str, label: str | None) -> Proposal:
                 f"--label must not be given for a folder of images, got {label!r}; the names of "
                 "the sub-folders are the classes"
             )
-        size, channels = _image_size(where)
-        data["features"] = {"image": {"kind": "image", "size": size, "channels": channels}}
         return Proposal(name, data)
     columns = _columns(source, where)
     if label and columns and label not in columns:
@@ -135,7 +133,7 @@ def _source(where: Path) -> str:
                 f"PATH must hold files of one format, but {str(where)!r} has {', '.join(found)}; "
                 "name a file or another directory"
             )
-        if any(_below(where)):
+        if _has_images(where):
             return "image_folder"
         raise ConfigError(
             f"PATH must hold CSV, Parquet or TFRecord files, or sub-folders of images, but "
@@ -146,58 +144,38 @@ def _source(where: Path) -> str:
             return name
     raise ConfigError(
         f"PATH must be a CSV, Parquet or TFRecord file, or a directory of images, got "
-        f"{str(where)!r}; rename it if it is one"
+        f"{str(where)!r}; convert it (pandas reads most formats and writes CSV), or rename it if "
+        "it is one"
     )
 
 
-def _below(where: Path) -> list[Path]:
-    return [
-        Path(folder, name)
-        for folder, folders, names in os.walk(where)
-        for name in sorted(names)
-        if name.lower().endswith(IMAGE_SUFFIXES)
-    ]
-
-
-def _image_size(where: Path) -> tuple[int, int]:
-    """A side, and the number of channels, of some images."""
-    from PIL import Image
-
-    found = sorted(_below(where))
-    sides, gray = [], []
-    for path in found[:: max(1, len(found) // _IMAGES)][:_IMAGES]:
-        try:
-            with Image.open(path) as image:
-                sides.append(min(image.size))
-                gray.append(image.mode in ("1", "L", "I;16"))
-        except OSError:
-            continue  # Read again, and named, when the data are read.
-    if not sides:
-        raise DataError(f"PATH: no image below {str(where)!r} can be read")
-    side = sorted(sides)[len(sides) // 2]
-    if side > 64:
-        side = min(_LARGEST_SIDE, side // 32 * 32)
-    return side, 1 if all(gray) else 3
+def _has_images(where: Path) -> bool:
+    return any(
+        name.lower().endswith(IMAGE_SUFFIXES) for _, _, names in os.walk(where) for name in names
+    )
 
 
 def _columns(source: str, where: Path) -> list[str]:
     """Names of the features, as far as the first file shows them."""
     if source == "examples":
         return []
-    file = where if where.is_file() else sorted(where.glob(_SUFFIXES[source]))[0]
-    if source == "csv":
-        from modules.data.sources.csv_beam import header
+    if source == "tfrecord":
+        return _features_of_first(where if where.is_file() else sorted(where.glob("*tfrecord*"))[0])
+    return list(SOURCES[source].look(DataSettings(source=source, path=str(where))) or ())
 
-        return list(header([str(file)]))
-    if source == "parquet":
-        import pyarrow.parquet as pq
 
-        return list(pq.ParquetFile(file).schema_arrow.names)
+def _features_of_first(file: Path) -> list[str]:
     import tensorflow as tf
 
-    compression = "GZIP" if file.suffix == ".gz" else ""
-    for record in tf.data.TFRecordDataset(str(file), compression).take(1).as_numpy_iterator():
-        return sorted(tf.train.Example.FromString(record).features.feature)
+    records = tf.data.TFRecordDataset(str(file), "GZIP" if file.suffix == ".gz" else "")
+    try:
+        for record in records.take(1).as_numpy_iterator():
+            return sorted(tf.train.Example.FromString(record).features.feature)
+    except (tf.errors.DataLossError, ValueError) as error:
+        raise DataError(
+            f"{file}: must be a TFRecord file of tf.train.Examples, but its first record cannot be "
+            "read; fix or remove it"
+        ) from error
     return []
 
 

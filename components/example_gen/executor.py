@@ -22,10 +22,10 @@ from components.example_gen.passes import Reading, describe_all, scan_all, write
 from modules.data.duplicates import Duplicates
 from modules.data.labels import Labels, decide_labels
 from modules.data.raw_examples import Reader
-from modules.data.scan import Scan, check_scan, image_features
+from modules.data.scan import Scan, check_scan, image_features, image_sizes
 from modules.data.sources.file_source import join
 from modules.data.sources.protocol import Part
-from modules.data.sources.registry import SOURCES, find_source
+from modules.data.sources.registry import SOURCES, find_source, with_base
 from modules.data.spec import DATASET_FILE, OURS, Kind, write_json
 from modules.data.splits import EVAL, TRAIN, UNLABELED, Splitter, stratify
 from modules.data.tally import Tally, check_tally
@@ -34,6 +34,7 @@ from modules.settings import DataSettings, Task
 
 _LOG = logging.getLogger("tfx_distill.data")
 _RESULT = "result.pickle"
+_SHOWN = 3
 # What decides which examples there are. Settings of later nodes are left out: changing them must
 # not read the data again.
 _RELEVANT = {
@@ -55,11 +56,11 @@ def pack_settings(
     """
     relevant = settings.model_dump(mode="json", include=_RELEVANT)
     if settings.source == "csv":
-        # Text may look like numbers.
+        # Text may look like numbers, and numbers like zip codes.
         relevant["features"] = {
             name: {"kind": each.kind}
             for name, each in settings.features.items()
-            if each.kind in ("category", "text")
+            if each.kind != "image"
         }
     # TFX notices changed files itself, but not, for example, a moved one.
     state = SOURCES[settings.source].unwatched(settings) if known_path else b""
@@ -88,10 +89,7 @@ def unpack_settings(exec_properties: dict[str, Any]) -> tuple[DataSettings, Task
     settings = DataSettings.model_validate(packed["data"])
     # The path that a run is given is TFX's own property of a FileBasedExampleGen.
     base = exec_properties.get(standard_component_specs.INPUT_BASE_KEY)
-    files = SOURCES[settings.source].files(settings)
-    if base and files and base != files.base:
-        settings = settings.model_copy(update={"path": base})
-    return settings, packed["task"]
+    return with_base(settings, base) if base else settings, packed["task"]
 
 
 def unpack_parts(exec_properties: dict[str, Any]) -> list[Part]:
@@ -187,13 +185,16 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
     def _describe(self, reading: Reading, contents: list[int], by: str) -> str:
         """One clause for each content, from another reading of all."""
         found = self._summarize(describe_all(reading, contents, by))
-        return "; ".join(
-            " and ".join(
+        clauses = []
+        for _, names in sorted(found.items()):
+            shown = sorted(names.items())[:_SHOWN]
+            told = [
                 f"{name} in {value}" if by == "split" else f"{name} is {value!r}"
-                for value, name in sorted(names.items())
-            )
-            for _, names in sorted(found.items())
-        )
+                for value, name in shown
+            ]
+            more = [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+            clauses.append(" and ".join(told + more))
+        return "; ".join(clauses)
 
     def _write(
         self, artifact: types.Artifact, reading: Reading, labels: Labels, scan: Scan
@@ -214,7 +215,9 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         check_tally(tally, labels, settings, unlabeled=unlabeled)
         kinds: dict[str, Kind] = dict(reading.source.kinds)
         kinds |= {back.get(name, name): "image" for name in image_features(scan)}
+        sizes = {back.get(name, name): size for name, size in image_sizes(scan).items()}
         dataset = tally.dataset(labels, weighted=bool(settings.weight), kinds=kinds)
+        dataset = dataset.model_copy(update={"image_sizes": sizes})
         write_json(dataset, artifact.uri, DATASET_FILE)
 
     def _summarize(self, transform: beam.PTransform) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ _STATISTICS = standard_component_specs.STATISTICS_KEY
 _SCHEMA = standard_component_specs.SCHEMA_KEY
 _ANOMALIES = standard_component_specs.ANOMALIES_KEY
 EARLIER = "earlier_statistics"
+_INFINITE = "no model can learn from the examples"
 _NOT_FITTING = "the examples do not fit their schema"
 _ABOUT: dict[Comparison, str] = {
     "skew": "the splits train and eval differ",
@@ -46,17 +48,20 @@ class Executor(tfx_executor.Executor):
         """Writes the anomalies of each split.
 
         Raises:
-          DataError: At least one anomaly that shall stop the run, with TFDV's text.
+          DataError: At least one anomaly that shall stop the run, with TFDV's text; or infinite
+            numbers.
         """
         checks = CheckSettings.model_validate_json(exec_properties["checks"])
         output = super().Do(input_dict, output_dict, exec_properties)
         artifact = artifact_utils.get_single_instance(output_dict[_ANOMALIES])
-        fitting = []
+        (statistics,) = input_dict[_STATISTICS]
+        fitting, infinite = [], []
         for split in artifact_utils.decode_split_names(artifact.split_names):
             anomalies = anomalies_pb2.Anomalies()
             anomalies.ParseFromString(io_utils.read_bytes_file(_anomalies_path(artifact, split)))
             fitting += describe_anomalies(split, anomalies)
-        problems = [(checks.anomalies, _NOT_FITTING, fitting)]
+            infinite += infinite_numbers(split, _read_statistics(_path(statistics, split)))
+        problems = [("stop", _INFINITE, infinite), (checks.anomalies, _NOT_FITTING, fitting)]
         for comparison, others in _compared(input_dict, checks):
             settings = getattr(checks, comparison)
             distant = _distant(comparison, input_dict, others, settings and settings.limit)
@@ -117,6 +122,10 @@ def _path(statistics: types.Artifact, split: str) -> str:
     return os.path.join(artifact_utils.get_split_uri([statistics], split), STATISTICS_FILE)
 
 
+def _read_statistics(path: str) -> statistics_pb2.DatasetFeatureStatisticsList:
+    return statistics_pb2.DatasetFeatureStatisticsList.FromString(io_utils.read_bytes_file(path))
+
+
 def _distant(
     comparison: Comparison,
     input_dict: dict[str, list[types.Artifact]],
@@ -124,10 +133,7 @@ def _distant(
     limit: float | None,
 ) -> dict[str, str]:
     (statistics,) = input_dict[_STATISTICS]
-    train, other = (
-        statistics_pb2.DatasetFeatureStatisticsList.FromString(io_utils.read_bytes_file(path))
-        for path in (_path(statistics, TRAIN), others)
-    )
+    train, other = (_read_statistics(path) for path in (_path(statistics, TRAIN), others))
     return distant_features(comparison, train, other, _schema(input_dict), limit)
 
 
@@ -175,3 +181,15 @@ def describe_anomalies(split: str, anomalies: anomalies_pb2.Anomalies) -> list[s
     if anomalies.HasField("dataset_anomaly_info"):
         lines.append(f"split {split}: {anomalies.dataset_anomaly_info.description}")
     return lines
+
+
+def infinite_numbers(
+    split: str, statistics: statistics_pb2.DatasetFeatureStatisticsList
+) -> list[str]:
+    """One sentence per feature that has some; TFDV looks for them only where a schema says so."""
+    return [
+        f"split {split}, feature {each.path.step[0]!r}: has infinite numbers, or such as do not "
+        "fit into 32 bits; fix or empty them, or leave the column out of the files"
+        for each in statistics.datasets[0].features
+        if math.isinf(each.num_stats.min) or math.isinf(each.num_stats.max)
+    ]

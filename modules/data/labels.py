@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import unicodedata
@@ -19,6 +20,8 @@ MOST_CLASSES = 100_000
 # More different numbers than this are classes only if `task` says so.
 MOST_NUMBERS = 1_000
 _SEPARATOR = "|"
+_MISSING = {"nan", "null", "n/a"}
+_LOG = logging.getLogger("tfx_distill.data")
 _NAMED = 5
 
 
@@ -177,7 +180,16 @@ def _suggested(statistics: LabelStatistics, settings: DataSettings) -> Task:
             f"data.label has more than {MOST_NUMBERS:,} different numbers, so it is not clear "
             "whether they are classes; set task: regression or task: classification"
         )
-    classes = len(settings.classes) or len(statistics.names)
+    names = statistics.names
+    parts = {part for name in names for part in split_names(name)}
+    if len(parts) < len(names) and any(_SEPARATOR in name for name in names):
+        _LOG.warning(
+            "the labels are taken for %d classes, such as %s; if these are several labels each, "
+            "set task: multilabel (init: --task multilabel)",
+            len(names),
+            next(name for name in sorted(names) if _SEPARATOR in name),
+        )
+    classes = len(settings.classes) or len(names)
     return "binary" if classes == 2 else "classification"
 
 
@@ -200,6 +212,12 @@ def _classification(statistics: LabelStatistics, settings: DataSettings, task: T
     if separated:
         names = {part for name in names for part in split_names(name)}
     count = len(settings.classes)
+    missing = [name for name in sorted(names) if name.casefold() in _MISSING]
+    if missing and not count:
+        raise DataError(
+            f"data.label must not be {missing[0]!r}, which stands for a missing value; empty these "
+            "labels (then they are unlabeled), or name all classes in data.classes if it is one"
+        )
     multi_hot = task == "multilabel" and statistics.shortest == statistics.longest == count > 1
     multi_hot = multi_hot and names <= {"0", "1"}
     if len(names) > MOST_CLASSES:

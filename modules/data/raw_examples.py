@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from modules.data.images import decode_image, is_image, plain_image
@@ -17,7 +17,7 @@ from modules.data.labels import Labels, label_values
 from modules.data.sources.protocol import Row
 from modules.data.spec import CLASS_NAME, EXAMPLE_ID, EXAMPLE_WEIGHT, LABEL, OURS
 from modules.data.splits import EVAL, TRAIN, UNLABELED, Splitter, example_id
-from modules.data.values import Features, content, serialize
+from modules.data.values import Features, content, serialize, shown
 from modules.errors import DataError
 from modules.settings import DataSettings, Task
 
@@ -36,6 +36,7 @@ class RawExample:
       split: `train`, `eval` or `unlabeled`.
       weight: None if the data have none.
       own: Whether the split is the user's own.
+      pixels: Of the images, by feature, when `content_digest` has decoded them.
     """
 
     name: str
@@ -47,6 +48,7 @@ class RawExample:
     split: str
     weight: float | None
     own: bool = False
+    pixels: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -128,8 +130,7 @@ class Reader:
         except ValueError:
             weight = math.nan
         if not weight > 0 or math.isinf(weight):
-            shown = found[0] if found else "nothing"
-            raise DataError(f"data.weight: {name!r} must be a number above 0, got {shown!r}")
+            raise DataError(f"data.weight: {name!r} must be a number above 0, got {shown(found)}")
         return weight
 
     def _key(self, features: Features, key: Literal["id", "group"]) -> bytes | None:
@@ -157,7 +158,7 @@ class Reader:
         for name in images:
             (image,) = features[name]
             assert isinstance(image, bytes)
-            pixels = decode_image(raw.name or name, image)
+            pixels = raw.pixels[name] = decode_image(raw.name or name, image)
             digest.update(f"{name} {pixels.shape}".encode() + pixels.tobytes())
         if not images and not self.settings.id:
             return int(raw.example_id[:16], 16)

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from modules.data.duplicates import SIDES
 from modules.data.labels import MOST_CLASSES, LabelStatistics, class_name, split_names
 from modules.data.names import wrong_names
@@ -21,6 +24,7 @@ from modules.settings import DataSettings
 PROBLEMS_SHOWN = 5
 # A feature with at least this share of images, and some that are none, has mistakes in it.
 _MOSTLY = 0.9
+_SMALL_SIDE, _LARGEST_SIDE = 64, 224
 _KINDS = {bytes: "bytes", int: "int64", float: "float"}
 
 
@@ -33,6 +37,8 @@ class Scan:
       features: How many examples have each feature, by its name in the data and the kind of value:
         bytes, int64, float, or "" for an empty list.
       images: In how many examples that can be used a feature is an encoded image.
+      sides: Shorter sides of these images, in pixels, and how many have them.
+      colored: Features of which an image has colors.
       labels: What the labels have in common.
       own_splits: Whether any of them was in a split of the user's own.
       ends: By class, what `modules.data.splits.stratify` needs.
@@ -43,6 +49,8 @@ class Scan:
     examples: Counter[str] = field(default_factory=Counter)
     features: Counter[tuple[str, str]] = field(default_factory=Counter)
     images: Counter[str] = field(default_factory=Counter)
+    sides: dict[str, Counter[int]] = field(default_factory=dict)
+    colored: set[str] = field(default_factory=set)
     labels: LabelStatistics = field(default_factory=LabelStatistics)
     own_splits: bool = False
     ends: dict[str, Ends] = field(default_factory=dict)
@@ -55,6 +63,11 @@ class Scan:
             self.examples + other.examples,
             self.features + other.features,
             self.images + other.images,
+            {
+                name: self.sides.get(name, Counter()) + other.sides.get(name, Counter())
+                for name in {*self.sides, *other.sides}
+            },
+            self.colored | other.colored,
             self.labels + other.labels,
             self.own_splits or other.own_splits,
             self.ends | ends,
@@ -81,7 +94,8 @@ class Scan:
     def add(self, raw: RawExample, reader: Reader) -> None:
         """Count an example that can be used."""
         self.examples[raw.split] += 1
-        self.images.update(reader.settings.rename.get(name, name) for name in raw.images)
+        for name, pixels in raw.pixels.items():
+            self._add_image(reader.settings.rename.get(name, name), pixels)
         self.own_splits = self.own_splits or raw.own
         if raw.label is None:
             return
@@ -95,6 +109,12 @@ class Scan:
             place = position(raw.unit, reader.settings.split_seed)
             for name in names:
                 self.ends.setdefault(name, Ends()).add(raw.split, place, short(raw.unit))
+
+    def _add_image(self, name: str, pixels: NDArray[np.uint8]) -> None:
+        self.images[name] += 1
+        self.sides.setdefault(name, Counter())[min(pixels.shape[:2])] += 1
+        if name not in self.colored and (pixels != pixels[..., :1]).any():
+            self.colored.add(name)
 
 
 def scan_row(scan: Scan, reader: Reader, row: Row, part: str) -> Any:
@@ -130,6 +150,20 @@ def image_features(scan: Scan) -> list[str]:
         name: sum(scan.features[name, kind] for kind in _KINDS.values()) for name in scan.names
     }
     return [name for name, count in counts.items() if count == scan.images[name] > 0]
+
+
+def image_sizes(scan: Scan) -> dict[str, tuple[int, int]]:
+    """A side that is usual for the images of a feature, and their channels, by name in the data."""
+    return {
+        name: (_usual(sides), 3 if name in scan.colored else 1)
+        for name, sides in scan.sides.items()
+    }
+
+
+def _usual(sides: Counter[int]) -> int:
+    """The median; of large images a multiple of 32 that models usually take."""
+    median = sorted(sides.elements())[sides.total() // 2]
+    return median if median <= _SMALL_SIDE else min(_LARGEST_SIDE, median // 32 * 32)
 
 
 def check_scan(scan: Scan, settings: DataSettings, label: str) -> None:

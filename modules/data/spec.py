@@ -77,6 +77,7 @@ class Dataset(Settings):
       output: What there is to predict.
       weighted: Whether every labeled example has a weight.
       kinds: Kinds of features that the source itself knows, by name.
+      image_sizes: Of the images of a feature a usual side and the channels, by name.
       leaks: Features whose value says the label, in all training examples.
       examples: Number of examples by split.
       class_counts: Labeled examples by split and class name; empty for regression.
@@ -85,6 +86,7 @@ class Dataset(Settings):
     output: OutputSpec
     weighted: bool = False
     kinds: dict[str, Kind] = Field({})
+    image_sizes: dict[str, tuple[int, int]] = Field({})
     leaks: tuple[str, ...] = ()
     examples: dict[str, int] = Field({})
     class_counts: dict[str, dict[str, int]] = Field({})

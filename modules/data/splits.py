@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from modules.data.values import shown
 from modules.errors import ConfigError, DataError
 from modules.settings import DataSettings
 
@@ -114,10 +115,9 @@ class Splitter:
                 raise ValueError
             later = moment(time[0]) >= moment(self.settings.eval_from)
         except (ValueError, UnicodeDecodeError):
-            shown = time[0] if time else "nothing"
             raise DataError(
-                f"data.time: {self.settings.time!r} must be a date, a time or a number, got "
-                f"{shown!r}"
+                f"data.time: {self.settings.time!r} must be a date such as 2024-03-31, a time or a "
+                f"number, got {shown(time)}"
             ) from None
         return EVAL if later else TRAIN
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from modules.data.spec import Dataset, Kind, OutputSpec
 from modules.data.splits import EVAL, TRAIN, UNLABELED
 from modules.errors import DataError
 from modules.settings import DataSettings
+
+_LOG = logging.getLogger("tfx_distill.data")
 
 
 @dataclass
@@ -108,6 +111,13 @@ def check_tally(tally: Tally, labels: Labels, settings: DataSettings, *, unlabel
                 f"the {split} split is empty ({tally.examples.total()} examples in all); "
                 f"{_remedy(split, settings)}"
             )
+    share = tally.examples[EVAL] / (tally.examples[TRAIN] + tally.examples[EVAL])
+    if settings.group and not 0.5 < share / settings.eval_fraction < 2:
+        _LOG.warning(
+            "%.0f%% of the examples are in eval instead of %.0f%%, since few values of %r have "
+            "most of them; another data.split_seed gives another share",
+            *(100 * share, 100 * settings.eval_fraction, settings.group),
+        )
     train, judged = (tally.classes.get(split, Counter()) for split in (TRAIN, EVAL))
     missing = [f"{name!r} ({judged[name]} in eval)" for name in labels.classes if not train[name]]
     if missing:

@@ -16,6 +16,10 @@ _RESIZED = {
     "pad": "resized in proportion, with black borders",
     "crop": "resized in proportion and cut from the center",
 }
+AS_SEEN = (
+    "A file is first turned as its EXIF orientation says, put on white where it is transparent, "
+    "and scaled to 8 bits; a client of serving_raw does so itself."
+)
 
 
 def output_name(output: OutputSpec) -> str:
@@ -65,7 +69,7 @@ def _image(each: InputSpec, settings: object) -> str:
     how = f", {_RESIZED[settings.resize]}" if isinstance(settings, ImageFeature) else ""
     return (
         f"The image {each.feature} as raw pixels, not scaled: {height} rows of {width} pixels from "
-        f"the top left{how}, each {values} from 0 to 255."
+        f"the top left{how}, each {values} from 0 to 255. {AS_SEEN}"
     )
 
 

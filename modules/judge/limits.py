@@ -106,7 +106,7 @@ def _problems_of_task(gate: GateSettings, task: Task) -> Iterator[str]:
             and (each.against, each.turned == "no") == kind
         ]
         remedy = f"set {' or '.join(fitting)} instead" if fitting else "remove it"
-        yield f"gate.{name}: {task} has no {form.key}, which is for {' and '.join(meant)}; {remedy}"
+        yield f"gate.{name}: {task} has no {form.key}, which is for {_listed(meant)}; {remedy}"
     for index, limit in enumerate(gate.limits):
         path = tuple(limit.number.split("."))
         number = (*path[len(owner_of(path)) :], "")[0]
@@ -115,8 +115,12 @@ def _problems_of_task(gate: GateSettings, task: Task) -> Iterator[str]:
             where = "on a slice, " if limit.slice is not None else ""
             yield (
                 f"gate.limits.{index}: {where}{task} has no {number}, got {limit.number}, which is "
-                f"for {' and '.join(tasks) or 'no task'}; remove it"
+                f"for {_listed(tasks) or 'no task'}; remove it"
             )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _problem(limit: Limit, known: _Known) -> str | None:

@@ -293,8 +293,8 @@ class Curves(Part):
     """What charts of a model's answers show, as points (x, y).
 
     Attributes:
-      roc: false and true positive rate; of `binary`.
-      precision_recall: recall and precision; of `binary`.
+      roc: false and true positive rate; of `binary`, and of `multilabel` all labels together.
+      precision_recall: recall and precision; of the same.
       values: label and value of some examples; of `regression`.
     """
 

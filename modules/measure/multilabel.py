@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from modules.measure import statistic
 from modules.measure.answers import Answers, checked_weights, require_same_examples
 from modules.measure.calibration import Confidences
-from modules.measure.ranking import Ranking
+from modules.measure.ranking import Point, Ranking
 from modules.measure.statistic import Statistic
 from modules.measure.task_metrics import Agreement, Differing, TaskMetrics, weighted_share
 
@@ -137,6 +137,16 @@ class Multilabel(TaskMetrics):
             )
             for at in order.tolist()
         ]
+
+    def curves(self, answers: LabelAnswers) -> dict[str, list[Point]]:
+        """The ROC and the precision-recall curve of all labels of all examples together."""
+        count = answers.labels.shape[1]
+        weights = None if answers.weights is None else np.repeat(answers.weights, count)
+        ranking = Ranking(answers.labels.ravel(), answers.logits.ravel(), weights)
+        return {
+            "roc": ranking.roc_curve(),
+            "precision_recall": ranking.precision_recall_curve(),
+        }
 
     def by_class(
         self, answers: LabelAnswers, classes: int

@@ -234,6 +234,9 @@ def answer_curve(report: Report, name: Literal["roc", "precision_recall"]) -> st
         "precision_recall": ("Precision and recall", "recall", "precision"),
     }[name]
     key = {"roc": "roc_auc", "precision_recall": "pr_auc"}[name]
+    area = "mean area of the labels" if report.task == "multilabel" else "area"
+    if report.task == "multilabel":
+        title += ", all labels together"
 
     def paint(axes: Axes) -> None:
         if name == "roc":
@@ -253,7 +256,7 @@ def answer_curve(report: Report, name: Literal["roc", "precision_recall"]) -> st
     areas = ", ".join(
         f"{role} {typeset(getattr(report.models[role], key), 'share')}" for role in curves
     )
-    return draw(f"{name}-curve", f"{title}; area of {areas}.", paint, (230, 250))
+    return draw(f"{name}-curve", f"{title}; {area} of {areas}.", paint, (230, 250))
 
 
 def predicted_values(report: Report, role: str) -> str | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from modules.errors import ConfigError
+from modules.errors import ConfigError, UserError
 from modules.settings import Task
 from pipeline.config import PRESETS_DIR, PipelineConfig, load_config
 from pipeline.proposal import Proposal, propose_data, propose_gate, propose_models
@@ -128,15 +127,18 @@ def _look(proposal: Proposal, task: Task | None, debug: bool) -> Any:
 
 def _run_data_nodes(config: PipelineConfig, output: Path, debug: bool) -> Any:
     output.mkdir(parents=True, exist_ok=True)
-    with _console(output, debug):
-        from pipeline import local_runner
-
-        return local_runner.inspect(config, output)
-
-
-@contextmanager
-def _console(output: Path, debug: bool) -> Iterator[None]:
     from pipeline.terminal.console import run_console
 
-    with run_console(output / "run.log", debug):
-        yield
+    with run_console(output / "run.log", debug) as console:
+        try:
+            from pipeline import local_runner
+
+            return local_runner.inspect(config, output)
+        except UserError:
+            raise
+        except Exception as error:
+            logging.getLogger("pipeline").exception("the data cannot be read")
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+            raise UserError(
+                f"{console.node}: {type(error).__name__}: {reason}; --debug shows the traceback"
+            ) from error

@@ -26,6 +26,7 @@ from tfx.types import standard_component_specs
 from tfx.utils import name_utils
 
 from components.run_parameters import RUN_PARAMETERS
+from modules.data.sources.registry import files_base
 from modules.settings import RuntimeSettings
 from pipeline.beam_arguments import beam_arguments
 from pipeline.clusters import custom_job, resources
@@ -144,7 +145,7 @@ def _yaml_text(spec: pipeline_spec_pb2.PipelineSpec, config: PipelineConfig) -> 
 def _defaults(config: PipelineConfig, places: Places) -> dict[str, Any]:
     """The run parameters of this experiment, and what the configuration says of them."""
     values = {
-        "data_path": config.data.external_path,
+        "data_path": files_base(config.data),
         "temperature": config.distill.temperature,
         "alpha": config.distill.alpha,
         "epochs": config.student.train.epochs,

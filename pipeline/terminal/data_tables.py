@@ -47,7 +47,8 @@ def configuration(
     for feature, settings in spec.features.items():
         values = settings.model_dump(mode="json", exclude_defaults=True)
         entry = _inline({"kind": settings.kind, **values})
-        lines.append(f"    {_key(feature)}: {entry}  # {_about(statistics[feature])}")
+        about = "" if settings.kind == "image" else f"  # {_about(statistics[feature])}"
+        lines.append(f"    {_key(feature)}: {entry}{about}")
     unused = [each for each in sorted(statistics) if _is_unused(each, data, spec)]
     if unused:
         lines.append(f"  # Not used: {', '.join(unused)}.")
@@ -73,7 +74,8 @@ def _features(spec: DataSpec, statistics: Mapping[str, FeatureStatistics]) -> st
     for each in spec.inputs:
         shape = "x".join(map(str, each.shape)) or "1"
         size = f", {each.vocabulary_size:,} ids" if each.vocabulary_size else ""
-        about = _about(statistics[each.feature]) if each.feature in statistics else ""
+        known = each.feature in statistics and each.kind != "image"
+        about = _about(statistics[each.feature]) if known else ""
         rows.append((each.name, each.kind, f"{each.dtype} {shape}{size}", about))
     shown = tabulate(rows[:_MOST_ROWS], ("input", "kind", "what models take", "in train"))
     more = len(rows) - _MOST_ROWS

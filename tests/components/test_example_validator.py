@@ -1,5 +1,6 @@
 """ExampleValidator on statistics and a schema that TFDV made of real examples."""
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +8,14 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 from tfx import types
 from tfx.components.schema_gen import executor as schema_gen
 from tfx.components.statistics_gen import executor as statistics_gen
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.example_validator.component import ExampleValidator
-from components.example_validator.executor import Executor, describe_anomalies
+from components.example_validator.executor import Executor, describe_anomalies, infinite_numbers
 from modules.errors import ConfigError, DataError
 from modules.settings import CheckSettings
 
@@ -164,6 +165,22 @@ def test_the_anomalies_are_recorded_before_the_run_stops(tmp_path: Path, validat
         anomalies.ParseFromString(file.read_bytes())
         found[split] = list(anomalies.anomaly_info)
     assert found == {"train": [], "eval": ["class_name"]}
+
+
+def test_infinite_numbers_are_named() -> None:
+    """What a schema does not forbid; a model would answer NaN."""
+    statistics = statistics_pb2.DatasetFeatureStatisticsList()
+    features = statistics.datasets.add().features
+    for name, least, greatest in (("a", 0, 1), ("b", -math.inf, 1), ("c", 0, math.inf)):
+        feature = features.add()
+        feature.path.step.append(name)
+        feature.num_stats.min, feature.num_stats.max = least, greatest
+    features.add().string_stats.unique = 2
+    lines = infinite_numbers("eval", statistics)
+    assert [line.partition(":")[0] for line in lines] == [
+        "split eval, feature 'b'",
+        "split eval, feature 'c'",
+    ]
 
 
 def test_every_anomaly_has_its_sentence() -> None:

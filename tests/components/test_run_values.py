@@ -14,10 +14,12 @@ from tfx.orchestration.data_types import RuntimeParameter
 from components import tuner
 from components.evaluator import executor as evaluator
 from components.example_gen.component import example_gen
-from components.example_gen.executor import unpack_settings
-from components.run_parameters import RUN_PARAMETERS
+from components.example_gen.executor import unpack_parts, unpack_settings
+from components.run_parameters import RUN_PARAMETERS, with_run_values
 from components.training import TrainerExecutor
 from modules.code_digest import code_digest
+from modules.data.sources.csv_files import CsvFiles
+from modules.data.sources.registry import files_base
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ConfigError
 from modules.settings import DataSettings, DistillSettings, ModelSettings
@@ -95,6 +97,41 @@ def test_a_folder_that_a_run_will_name_is_not_looked_for_now() -> None:
     later = RuntimeParameter("data_path", str)
     component = example_gen(settings, code_digest(), {"data_path": later})
     assert component.exec_properties["input_base"] is later
+
+
+@pytest.mark.parametrize(
+    ("path", "directory", "pattern"),
+    [
+        ("gs://bucket/days/{SPAN}/*.csv", "gs://bucket/days", "{SPAN}/*.csv"),
+        ("gs://bucket/houses.csv", "gs://bucket", "houses.csv"),
+        ("gs://bucket/tables", "gs://bucket/tables", "*.csv"),
+        ("*.csv", ".", "*.csv"),
+    ],
+)
+def test_a_run_reads_the_same_pattern_in_another_directory(
+    path: str, directory: str, pattern: str
+) -> None:
+    settings = DataSettings(source="csv", path=path, label="y")
+    later = RuntimeParameter("data_path", str)
+    properties = example_gen(settings, code_digest(), {"data_path": later}).exec_properties
+    assert files_base(settings) == directory
+    assert unpack_settings({**properties, "input_base": directory})[0].path == path
+    given = {**properties, "input_base": "gs://other/place"}
+    (part,) = unpack_parts(given)
+    assert part.pattern == f"gs://other/place/{pattern}"
+    moved, _ = unpack_settings(given)
+    assert CsvFiles.absolute(moved) == [part]
+    # What the judgment reports is the same.
+    assert with_run_values("data", settings, {"data_path": "gs://other/place"}) == moved
+
+
+@pytest.mark.parametrize("base", ["gs://other/place/*.csv", "gs://other/new.csv"])
+def test_a_run_is_not_given_files(base: str) -> None:
+    settings = DataSettings(source="csv", path="gs://bucket/houses.csv", label="y")
+    with pytest.raises(
+        ConfigError, match=r"must be a directory, in which houses\.csv is read, got"
+    ):
+        with_run_values("data", settings, {"data_path": base})
 
 
 def test_the_gate_compares_with_what_is_pushed_where_the_run_says() -> None:

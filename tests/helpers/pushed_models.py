@@ -10,7 +10,8 @@ from typing import Any
 
 from mixed_models import OUTPUTS, build
 from pushes import push_exported
-from transform_graphs import example, make_rows, write_graph
+from transform_graphs import make_rows, write_graph
+from transforming import serialize
 
 FLOAT32 = ("float32",)
 
@@ -42,7 +43,7 @@ def export(
     saved_model.write_saved_model(model, spec, graph.directory, str(serving_dir))
     transform_output = tft.TFTransformOutput(graph.directory)
     features = raw_features(transform_output, spec)
-    requests = [example(row) for row in graph.rows]
+    requests = [serialize(row) for row in graph.rows]
     parsed = tf.io.parse_example(requests, {each.name: each.parsing for each in features})
     inputs = model_inputs(transform_output.transform_features_layer()(parsed), spec)
     calibration = {name: values.numpy() for name, values in inputs.items()}

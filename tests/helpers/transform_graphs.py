@@ -68,24 +68,6 @@ def make_rows(count: int, seed: int = 0) -> list[dict[str, list[Any]]]:
     return rows
 
 
-def example(row: Row) -> bytes:
-    """A row as a serialized `tf.train.Example`; what is missing is not there."""
-    import tensorflow as tf
-
-    features = tf.train.Features()
-    for name, values in row.items():
-        if not values:
-            continue
-        feature = features.feature[name]
-        if isinstance(values[0], bytes):
-            feature.bytes_list.value.extend(values)
-        elif isinstance(values[0], float):
-            feature.float_list.value.extend(values)
-        else:
-            feature.int64_list.value.extend(values)
-    return bytes(tf.train.Example(features=features).SerializeToString())
-
-
 def write_graph(
     directory: Path, rows: Sequence[Row], output: OutputSpec, names: Sequence[str] = ()
 ) -> DataSpec:

@@ -92,6 +92,8 @@ def transform(
 
     Writes `<directory>/graph` and gzipped records below `<directory>/examples`.
     """
+    images = {name for name, each in settings.features.items() if each.kind == "image"}
+    dataset = dataset.model_copy(update={"kinds": dict.fromkeys(images, "image")})
     made = Transformed(rows, settings, directory)
     schema, statistics = statistics_of(made.serialized, directory / "statistics")
     plan = {} if settings.preprocessing_fn else plan_features(settings, dataset, statistics)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from modules.data.spec import Dataset, DataSpec, InputSpec, OutputSpec
-from modules.errors import ConfigError
+from modules.errors import ConfigError, DataError
 from modules.models.zoo import check_model
 from modules.settings import ModelSettings
 from pipeline.proposal import propose_data, propose_gate, propose_models
@@ -20,13 +18,6 @@ from pipeline.proposal import propose_data, propose_gate, propose_models
 def csv(path: Path, header: str) -> Path:
     path.write_text(f"{header}\n" + "1,2,3\n" * 3)
     return path
-
-
-def image(path: Path, size: tuple[int, int], mode: str = "RGB") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = io.BytesIO()
-    Image.new(mode, size).save(file, "PNG")
-    path.write_bytes(file.getvalue())
 
 
 @pytest.mark.parametrize(
@@ -53,23 +44,22 @@ def test_a_named_label_is_taken(tmp_path: Path) -> None:
         propose_data(path, "d")
 
 
-@pytest.mark.parametrize(
-    ("sizes", "mode", "expected"),
-    [
-        ([(28, 28)] * 5, "L", (28, 1)),
-        ([(50, 70), (60, 55), (64, 64)], "RGB", (55, 3)),
-        ([(300, 200)] * 3, "RGB", (192, 3)),
-        ([(3000, 2000)] * 2, "RGB", (224, 3)),
-    ],
-)
-def test_images_get_a_size_that_is_usual_for_them(
-    tmp_path: Path, sizes: Any, mode: str, expected: tuple[int, int]
-) -> None:
-    for index, size in enumerate(sizes):
-        image(tmp_path / "ab"[index % 2] / f"{index}.png", size, mode)
-    data = propose_data(str(tmp_path), None).data
-    assert data["source"] == "image_folder"
-    assert (data["features"]["image"]["size"], data["features"]["image"]["channels"]) == expected
+def test_a_folder_of_images_needs_no_more(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.PNG").write_bytes(b"")
+    assert propose_data(str(tmp_path), None).data == {
+        "source": "image_folder",
+        "path": str(tmp_path),
+    }
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.tfrecord"])
+def test_a_broken_file_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x00\x01broken" * 50)
+    with pytest.raises(DataError, match=rf"{name}: must be a \w+ file.*fix or remove it") as caught:
+        propose_data(str(tmp_path / name), None)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

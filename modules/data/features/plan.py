@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from modules.settings import (
     CategoryFeature,
     DataSettings,
     FeatureSettings,
+    ImageFeature,
     NumericFeature,
     TextFeature,
 )
@@ -27,6 +29,8 @@ _WORD_BYTES, _LONGEST_TEXT = 6, 512
 _MOSTLY_DIFFERENT = 0.5
 # Texts of which nearly all differ are identifiers, unless they are long.
 _IDENTIFIERS = 0.9
+_IDENTIFIER_NAME = re.compile(r"(?i)(^|[^a-z])(id|index|no|nr|number)$|[a-z]I[dD]$|^unnamed: 0$")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d\d)\b")
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def plan_features(
             name: settings
             for name, each in sorted(usable.items())
             if name not in not_inputs
-            and (settings := _suggested(each, dataset.kinds.get(name))) is not None
+            and (settings := _suggested(each, *_known(dataset, name))) is not None
         }
     if not chosen:
         raise ConfigError(
@@ -86,6 +90,11 @@ def plan_features(
     plan = {}
     for name, settings in sorted(chosen.items()):
         made = KINDS[settings.kind].inputs(settings, usable[name])
+        if settings.kind == "image" and dataset.kinds.get(name) != "image":
+            raise DataError(
+                f"data.features.{name} must be an encoded image in every example to be of kind "
+                "image; set another kind or fix the examples"
+            )
         plan[name] = Feature(settings, made)
     _check_names([spec.name for each in plan.values() for spec in each.made])
     return plan
@@ -115,16 +124,27 @@ def data_spec(
     )
 
 
-def _suggested(found: FeatureStatistics, kind: Kind | None) -> FeatureSettings | None:
+def _known(dataset: Dataset, name: str) -> tuple[Kind | None, tuple[int, int] | None]:
+    return dataset.kinds.get(name), dataset.image_sizes.get(name)
+
+
+def _suggested(
+    found: FeatureStatistics, kind: Kind | None, size: tuple[int, int] | None
+) -> FeatureSettings | None:
     """Settings that suit what was counted; None where a feature is of no use."""
     if found.constant:
         _LOG.warning("%s is not used: it is the same in all training examples", found.name)
         return None
     if kind == "image":
-        raise ConfigError(
-            f"data.features.{found.name} must be set for images, since nothing says how large "
-            f"they are to be; set for example data.features.{found.name}: {{kind: image, size: 96}}"
-        )
+        if size is None:
+            raise ConfigError(
+                f"data.features.{found.name} must be set for images of which nothing says how "
+                f"large they are; set for example data.features.{found.name}: "
+                "{kind: image, size: 96}"
+            )
+        side, channels = size
+        _LOG.info("%s: image, size %d, channels %d", found.name, side, channels)
+        return ImageFeature(size=side, channels=1 if channels == 1 else 3)
     settings = _of_strings(found) if found.type == "string" else _of_numbers(found)
     if settings is not None:
         _LOG.info("%s: %s", found.name, settings.kind)
@@ -132,6 +152,15 @@ def _suggested(found: FeatureStatistics, kind: Kind | None) -> FeatureSettings |
 
 
 def _of_numbers(found: FeatureStatistics) -> FeatureSettings | None:
+    # Numbers that go on from row to row.
+    goes_on = found.type == "integer" and found.maximum - found.minimum >= found.examples - 1
+    if goes_on and found.most_values == 1 and _IDENTIFIER_NAME.search(found.name):
+        _LOG.warning(
+            "%s is not used: by its name and range it is an identifier; name it in data.features "
+            "if it is to be",
+            found.name,
+        )
+        return None
     if found.fewest_values != found.most_values:
         if found.type == "integer":
             return CategoryFeature(max_values=found.most_values)
@@ -149,6 +178,15 @@ def _of_strings(found: FeatureStatistics) -> FeatureSettings | None:
     present = max(found.examples - found.missing, 1)
     if found.most_values > 1:
         return CategoryFeature(max_values=found.most_values)
+    if found.common and all(map(_DATE.match, found.common)):
+        _LOG.warning(
+            "%s is not used: its values are dates such as %s; data.time and data.eval_from judge "
+            "on the later ones (in ISO 8601, as 2024-03-31), a number or a category of the date "
+            "can be a feature of its own",
+            found.name,
+            found.common[0],
+        )
+        return None
     if found.average_length >= _TEXT_BYTES and found.unique >= _MOSTLY_DIFFERENT * present:
         return TextFeature(length=_text_length(found))
     if found.unique >= _IDENTIFIERS * present and found.unique > 2:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,13 @@ _NUMBERS, _FEW = 0.9, 20
 _INT64 = range(-(2**63), 2**63)
 # Bytes that are read and rows that are converted at a time.
 _BLOCK, _ROWS = 1 << 18, 512
+# Of a zip code or an article number the zeros in front matter: they are texts.
+_CODE = re.compile(r"[+-]?0\d+")
+# Years and the like are names of columns, measurements are not.
+_FRACTION = re.compile(r"[+-]?\d*\.\d+")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+# Python's own limit is 131,072 characters, which a document can have.
+csv.field_size_limit(1 << 24)
 
 
 def header(paths: Sequence[str]) -> tuple[str, ...]:
@@ -54,16 +62,25 @@ def _header(path: str) -> tuple[str, ...]:
     names = next((tuple(cells) for _, cells in cells_of(path)), ())
     if not names:
         raise DataError(f"{path}: the file is empty; remove it, or write a header and rows")
-    if all(number(name) is not None for name in names):
+    numbers = [name for name in names if number(name) is not None]
+    if len(numbers) == len(names) or any(map(_FRACTION.fullmatch, names)):
         raise DataError(
-            f"{path}: the first line must be a header, but all of it are numbers "
-            f"({', '.join(names[:5])}); add a line with the names of the columns"
+            f"{path}: the first line must be a header, but has numbers ({', '.join(numbers[:5])}); "
+            "add a line with the names of the columns"
+        )
+    separator = next((each for each in _SEPARATORS if each in names[0]), None)
+    if len(names) == 1 and separator:
+        raise DataError(
+            f"{path}: cells must be separated by commas, but the header has "
+            f"{_SEPARATORS[separator]} ({names[0][:40]!r}); write the file with commas, and "
+            "numbers with a decimal point"
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or "" in names:
         raise DataError(
             f"{path}: the names in the header must differ and must not be empty, got "
-            f"{', '.join(map(repr, twice or names))}; rename them"
+            f"{', '.join(map(repr, twice or names))}; rename them, or leave the column out (pandas "
+            "writes one without name unless index=False)"
         )
     return names
 
@@ -114,7 +131,7 @@ def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
 
 def number(cell: str) -> int | float | None:
     """The number that a cell holds; None if it is a text."""
-    if "_" in cell:  # Python takes 1_000 for a number.
+    if "_" in cell or _CODE.fullmatch(cell):  # Python takes 1_000 for a number.
         return None
     try:
         value = int(cell)
@@ -129,7 +146,10 @@ def number(cell: str) -> int | float | None:
 
 @dataclass
 class Columns:
-    """Of each column, how many cells are integers, other numbers, and texts; and one such text."""
+    """Of each column, how many cells are integers, other numbers, and texts; and one such text.
+
+    The text is a number with zeros in front only if all texts are.
+    """
 
     cells: dict[str, tuple[int, int, int, str]] = field(default_factory=dict)
 
@@ -141,7 +161,7 @@ class Columns:
                 ours[0] + integers,
                 ours[1] + floats,
                 ours[2] + texts,
-                ours[3] or text,
+                _telling(ours[3], text),
             )
         return Columns(merged)
 
@@ -157,10 +177,11 @@ class Columns:
         odd = []
         for name, (integers, floats, texts, text) in self.cells.items():
             kind = kinds.get(ours.get(name, name))
-            numbers = integers + floats
-            if kind is None and texts and numbers >= max(_FEW, _NUMBERS * (numbers + texts)):
+            numbers, codes = integers + floats, bool(_CODE.fullmatch(text))
+            mostly = texts and not codes and numbers >= max(_FEW, _NUMBERS * (numbers + texts))
+            if kind is None and mostly:
                 odd.append(f"{name!r} has {numbers} numbers and {texts} texts such as {text!r}")
-            is_text = texts or kind == "text"
+            is_text = kind == "text" or (texts and not (codes and kind == "numeric"))
             found[name] = str if is_text else float if floats else int
         if odd:
             raise DataError(
@@ -195,7 +216,7 @@ def _count(cells: Iterable[str]) -> tuple[int, int, int, str]:
     counts = Counter(cells)
     counts.pop("", None)
     total = counts.total()
-    if "_" not in "".join(counts):
+    if "_" not in "".join(counts) and not any(map(_CODE.fullmatch, counts)):
         # Most columns are of one type.
         try:
             whole = [*map(int, counts)]
@@ -216,8 +237,13 @@ def _count(cells: Iterable[str]) -> tuple[int, int, int, str]:
             case float():
                 floats += count
             case None:
-                text = text or cell
+                text = _telling(text, cell)
     return integers, floats, total - integers - floats, text
+
+
+def _telling(text: str, other: str) -> str:
+    """The one of two texts that could not be a number."""
+    return other if not text or (other and _CODE.fullmatch(text)) else text
 
 
 def merge_columns(found: Iterable[Columns | str]) -> Columns | str:

@@ -95,21 +95,21 @@ class ImageFolder:
 
     @staticmethod
     def prepare(settings: DataSettings, parts: Sequence[Part], summarize: Summarize) -> Prepared:
-        """What is watched as several patterns is read as one."""
-        names = ("all", *([UNLABELED] if settings.unlabeled else []))
-        return Prepared([part for part in parts if part.name in names])
+        """Listed once; what is watched as several patterns is read as one."""
+        listings = {"all": Listing.of(str(settings.path))}
+        if settings.unlabeled:
+            listings[UNLABELED] = Listing.unlabeled(settings.unlabeled)
+        return Prepared([part for part in parts if part.name in listings], listings)
 
     @staticmethod
     def rows(settings: DataSettings, part: Part, state: Any) -> beam.PTransform:
-        """Lists the images here, and reads them wherever Beam does."""
+        """Reads the images of the listing wherever Beam does."""
         import apache_beam as beam
 
         names: tuple[str, ...] = ()
         values: dict[str, tuple[str, ...]] = {}
-        if part.name == UNLABELED:
-            listing = Listing.unlabeled(str(settings.unlabeled))
-        else:
-            listing = Listing.of(str(settings.path))
+        listing: Listing = state[part.name]
+        if part.name != UNLABELED:
             names, values = _read_metadata(listing.path)
         # Not class by class, or a reader that shuffles a part at a time would see one class.
         images = sorted(listing.images, key=lambda image: example_id(image.name.encode()))

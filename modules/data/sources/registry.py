@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from modules.data.sources.bigquery import BigQuery
@@ -52,6 +53,37 @@ def check_source(settings: DataSettings) -> None:
     raise_problems([*_contradictions(settings), *embedded_problems(settings)])
     check_eval_from(settings)
     SOURCES[settings.source].check(settings)
+
+
+def files_base(settings: DataSettings) -> str | None:
+    """The directory of the files in `data.path`; None where there are no files of the user's."""
+    files = SOURCES[settings.source].files(settings)
+    return files.base if files else None
+
+
+def with_base(settings: DataSettings, base: str) -> DataSettings:
+    """The same files of another directory.
+
+    Args:
+      settings: What is read, with the pattern of the files.
+      base: The directory instead of `files_base`.
+
+    Raises:
+      ConfigError: It is no directory, as far as its name tells.
+    """
+    before, path = files_base(settings), str(settings.path)
+    if base == before:
+        return settings
+    pattern = path if before == "." else path[len(before or path) :].strip("/")
+    last = base.rstrip("/").rpartition("/")[2]
+    if re.search(r"[*?\[{]", base) or last.endswith((".csv", ".parquet", ".tfrecord", ".gz")):
+        what = f", in which {pattern} is read" if pattern else ""
+        raise ConfigError(
+            f"data.path as the parameter data_path of a run must be a directory{what}, got "
+            f"{base!r}; compile again to read files of other names"
+        )
+    joined = f"{base.rstrip('/')}/{pattern}" if pattern else base
+    return settings.model_copy(update={"path": joined})
 
 
 def _contradictions(settings: DataSettings) -> Iterator[str]:

@@ -120,12 +120,23 @@ def test_labels_that_are_none(values, message):
         ([0, 3], None, {"classes": ("x", "y")}, "must be among 0, 1, but there are also 3"),
         (["cat", "dig"], None, {"classes": ("cat", "dog")}, "did you mean 'dog'"),
         ([0.5], None, {"positive": "a"}, "data.positive must not be set, the task is regression"),
+        (["a", "b", "NaN"], None, {}, "must not be 'NaN', which stands for a missing value; empty"),
     ],
 )
 def test_labels_that_do_not_suit(rows, task, settings, message):
     with pytest.raises(DataError, match=message) as caught:
         decide(rows, task, **settings)
     assert "\n" not in str(caught.value)
+
+
+def test_several_labels_in_one_text_are_noticed(caplog):
+    assert decide(["red", "round", "red|round"]).task == "classification"
+    assert "set task: multilabel (init: --task multilabel)" in caplog.text
+    caplog.clear()
+    # Names with a | in them, and a class of that name.
+    decide(["a|b", "c|d"])
+    decide(["nan", "pita"], classes=("nan", "pita"))
+    assert not caplog.text
 
 
 def test_many_numbers_are_classes_if_the_task_says_so():

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from modules.data.raw_examples import Reader
-from modules.data.scan import Scan, check_scan, image_features, scan_row
+from modules.data.scan import Scan, check_scan, image_features, image_sizes, scan_row
 from modules.data.sources.protocol import Row
 from modules.data.splits import Splitter
 from modules.data.values import features_of
@@ -45,15 +45,33 @@ def test_good_rows_are_counted():
 def test_images_are_known_by_their_bytes():
     found = scan([row | {"picture": PNG} for row in GOOD])
     assert image_features(found) == ["picture"]
+    assert image_sizes(found) == {"picture": (2, 1)}
+
+
+@pytest.mark.parametrize(
+    ("sides", "side"),
+    [
+        ([(28, 28)] * 5, 28),
+        ([(50, 70), (60, 55), (64, 64)], 55),
+        ([(300, 200)] * 3, 192),
+        ([(3000, 2000)] * 2, 224),
+    ],
+)
+def test_images_get_a_size_that_is_usual_for_them(sides, side):
+    images = [np.zeros((*each, 3), np.uint8) for each in sides]
+    images[-1][0, 0, 0] = 1  # A single red pixel.
+    encoded = [tf.io.encode_png(image).numpy() for image in images]
+    found = scan([{"y": "ab"[at % 2], "photo": image} for at, image in enumerate(encoded)])
+    assert image_sizes(found) == {"photo": (side, 3)}
 
 
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
         ({"y": float("nan")}, {}, "x.csv:0: the label 'y' must be a number, got nan"),
-        ({"w": 0.0}, {"weight": "w"}, "data.weight: 'w' must be a number above 0, got 0.0"),
-        ({"w": -1.0}, {"weight": "w"}, "data.weight: 'w' must be a number above 0, got -1.0"),
-        ({"w": None}, {"weight": "w"}, "data.weight: 'w' must be a number above 0, got 'nothing'"),
+        ({"w": 0.0}, {"weight": "w"}, "data.weight: 'w' must be a number above 0, got 0"),
+        ({"w": -1.0}, {"weight": "w"}, "data.weight: 'w' must be a number above 0, got -1"),
+        ({"w": None}, {"weight": "w"}, "data.weight: 'w' must be a number above 0, got nothing"),
         ({"key": None}, {"id": "key"}, "data.id: 'key' must have a value in every example"),
         ({"key": None}, {"group": "key"}, "data.group: 'key' must have a value in every"),
         (

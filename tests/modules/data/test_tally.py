@@ -79,6 +79,14 @@ def test_a_split_or_class_without_examples(examples, settings, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(("fraction", "warned"), [(0.2, True), (0.4, False)])
+def test_groups_that_spoil_the_share_are_noticed(fraction, warned, caplog):
+    examples = [("train", "a"), ("train", "b"), ("eval", "a"), ("eval", "b")]
+    settings = DataSettings(group="patient", eval_fraction=fraction)
+    check_tally(tally(*examples), CLASSES, settings, unlabeled=False)
+    assert ("50% of the examples are in eval instead of 20%" in caplog.text) == warned
+
+
 def test_a_class_that_is_not_judged_on_is_accepted():
     check_tally(tally(*GOOD), CLASSES, DataSettings(), unlabeled=False)
 

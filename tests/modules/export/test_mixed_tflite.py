@@ -9,7 +9,7 @@ from mixed_models import INPUTS, LENGTH, OUTPUTS, PHOTO, YEAR, build, data_spec,
 from modules.data.spec import DataSpec
 from modules.errors import ModelError
 from modules.export import flatbuffer, runtimes
-from modules.export.descriptions import describe, describe_input
+from modules.export.descriptions import AS_SEEN, describe, describe_input
 from modules.export.fidelity import check_against_keras
 from modules.export.tflite import convert
 from modules.settings import CategoryFeature, NumericFeature
@@ -150,7 +150,7 @@ def test_descriptions():
     assert found["review"].startswith("The ids of the first 6 words of review: 0 is padding, 1 un")
     assert found["photo"] == (
         "The image photo as raw pixels, not scaled: 8 rows of 8 pixels from the top left, "
-        "stretched to this size, each red, green and blue from 0 to 255."
+        f"stretched to this size, each red, green and blue from 0 to 255. {AS_SEEN}"
     )
     missing = YEAR.model_copy(update={"name": "year_missing"})
     assert describe_input(missing, spec) == "1.0 where year is missing, else 0.0."

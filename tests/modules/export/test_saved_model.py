@@ -10,7 +10,8 @@ import tensorflow_transform as tft
 from mixed_models import OUTPUTS, build
 from scipy.special import expit, softmax
 from tensorflow_serving.apis import prediction_log_pb2
-from transform_graphs import FEATURES, example
+from transform_graphs import FEATURES
+from transforming import serialize
 
 from modules.data.features.decode import model_inputs
 from modules.export import runtimes, saved_model, warmup
@@ -37,7 +38,7 @@ def features(mixed_graph):
 
 @pytest.fixture(scope="module")
 def requests(mixed_graph):
-    return [example(row) for row in mixed_graph.rows[:COUNT]]
+    return [serialize(row) for row in mixed_graph.rows[:COUNT]]
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ def test_a_tf1_session_finds_the_variables(exported, requests, expected):
 @pytest.mark.parametrize("exported", ["multilabel", "regression"], indirect=True)
 def test_the_runtime_answers_what_example_gen_wrote(exported, mixed_graph, expected):
     # Labels and all, as the evaluator sends it.
-    full = [example({**row, "label": [2]}) for row in mixed_graph.rows[:COUNT]]
+    full = [serialize({**row, "label": [2]}) for row in mixed_graph.rows[:COUNT]]
     answers = runtimes.load("saved_model", exported[2]).answer(full)
     np.testing.assert_allclose(answers, expected, rtol=1e-4, atol=1e-4)
 
@@ -197,7 +198,7 @@ def requests_of(directory):
 def test_warmup_requests_are_answered_by_both_signatures(
     exported, features, mixed_graph, expected, tmp_path
 ):
-    full = [example({**row, "label": [2]}) for row in mixed_graph.rows[:5]]
+    full = [serialize({**row, "label": [2]}) for row in mixed_graph.rows[:5]]
     warmup.write_requests(full, features, str(tmp_path / "new" / "warmup"))
     signatures = tf.saved_model.load(exported[2]).signatures
     logs = requests_of(tmp_path / "new" / "warmup")

@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from modules.data.spec import DataSpec, InputSpec, OutputSpec
 from modules.errors import ModelError
 from modules.export import flatbuffer, runtimes, tflite
-from modules.export.descriptions import describe
+from modules.export.descriptions import AS_SEEN, describe
 from modules.export.fidelity import check_against_keras
 from modules.settings import ImageFeature
 
@@ -206,7 +206,8 @@ def test_spec(files):
                 "dtype": "uint8",
                 "quantization": None,
                 "description": "The image image as raw pixels, not scaled: 8 rows of 8 pixels "
-                "from the top left, stretched to this size, each one gray value from 0 to 255.",
+                "from the top left, stretched to this size, each one gray value from 0 to 255. "
+                + AS_SEEN,
             }
         ],
         "output": {
@@ -390,6 +391,15 @@ def test_operation_that_has_no_integers_is_named(digit_pixels, tmp_path):
         convert(model, "int8", digit_pixels[:20])
     path = _write(tmp_path / "model.tflite", convert(model, "dynamic_range", digit_pixels[:20]))
     check_against_keras(path, model, "dynamic_range", _images(digit_pixels[:20]), SPEC)
+
+
+def test_whole_numbers_of_a_users_function_are_the_reason():
+    whole = keras.Input((4,), dtype="int32", name="counts")
+    x = keras.ops.cast(whole, "float32")
+    model = keras.Model({"counts": whole}, keras.layers.Dense(10)(x), name="table")
+    counts = {"counts": np.arange(80, dtype=np.int32).reshape(20, 4)}
+    with pytest.raises(ModelError, match=r"for: CAST .*, or return counts as float32 from"):
+        tflite.convert(model, "int8", counts, SPEC.output)
 
 
 # -- the component's call --

@@ -216,13 +216,13 @@ def test_every_number_of_a_slice_is_read_from_a_report() -> None:
         (
             "regression",
             {"min_accuracy": 0.9},
-            "gate.min_accuracy: regression has no accuracy, which is for classification and binary "
+            "gate.min_accuracy: regression has no accuracy, which is for classification, binary "
             "and multilabel; set max_rmse instead",
         ),
         (
             "regression",
             {"max_accuracy_drop": 0.1},
-            "gate.max_accuracy_drop: regression has no accuracy, which is for classification and "
+            "gate.max_accuracy_drop: regression has no accuracy, which is for classification, "
             "binary and multilabel; set max_rmse_increase instead",
         ),
         (
@@ -247,7 +247,7 @@ def test_every_number_of_a_slice_is_read_from_a_report() -> None:
             "regression",
             {"limits": [{"number": "comparison.accuracy_change", "min": 0.5}]},
             "gate.limits.0: regression has no accuracy_change, got comparison.accuracy_change, "
-            "which is for classification and binary and multilabel; remove it",
+            "which is for classification, binary and multilabel; remove it",
         ),
         (
             "multilabel",

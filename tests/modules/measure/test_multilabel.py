@@ -50,6 +50,19 @@ def test_every_number_lies_in_its_interval(weighted: bool) -> None:
         assert pair.change.low < pair.change.value < pair.change.high, name
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_curves_are_of_all_labels_together(weighted: bool) -> None:
+    _, answers = _pair(weighted)
+    curves = {name: np.array(points).T for name, points in METRICS.curves(answers).items()}
+    weights = {"sample_weight": answers.weights}
+    area = sk.roc_auc_score(answers.labels, answers.logits, average="micro", **weights)
+    # The curve has lost some of its points.
+    assert np.trapezoid(*curves["roc"][::-1]) == pytest.approx(area, abs=0.005)
+    recall, precision = curves["precision_recall"]
+    area = sk.average_precision_score(answers.labels, answers.logits, average="micro", **weights)
+    assert np.trapezoid(precision, recall) == pytest.approx(area, abs=0.02)
+
+
 def test_numbers_are_finite_at_huge_logits() -> None:
     answers = LabelAnswers.from_outputs([[1, 0], [0, 1]], [[1e4, -1e4], [1e4, -1e4]])
     found = METRICS.numbers(answers)

@@ -19,7 +19,8 @@ from PIL import Image
 from pushed_models import export, make_graph, push, write_json_lines
 from pushes import push_exported
 from scipy.special import expit, softmax
-from transform_graphs import FEATURES, example, make_rows
+from transform_graphs import FEATURES, make_rows
+from transforming import serialize
 
 from modules.errors import UserError
 from modules.export import runtimes
@@ -76,7 +77,7 @@ def errors(result, code):
 def served(destination, rows):
     """What the pushed SavedModel itself answers to the raw examples."""
     (version,) = (destination / "saved_model").iterdir()
-    return runtimes.load("saved_model", str(version)).answer([example(row) for row in rows])
+    return runtimes.load("saved_model", str(version)).answer([serialize(row) for row in rows])
 
 
 def assert_answered(found, probabilities, sources):

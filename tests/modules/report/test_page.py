@@ -495,7 +495,7 @@ def test_the_numbers_of_every_task_are_those_of_its_report(
         assert f"student.{name}" not in paths
     assert {f"student.{change}", f"slices.0.student.{change}", "comparison.agreement"} <= paths
     headings = set(page.locator("h2").all_inner_texts())
-    assert ("Ranking" in headings) == (task == "binary")
+    assert ("Ranking" in headings) == (task in ("binary", "multilabel"))
     assert ("Values" in headings) == (task == "regression")
     assert ("Calibration" in headings) == (task != "regression")
     text = page.inner_text("body")

@@ -204,6 +204,14 @@ def test_each_parameter_reaches_those_that_obey_it(engine: str) -> None:
     }
 
 
+def test_the_files_of_a_table_keep_their_pattern(engine: str) -> None:
+    changes = "data={source: csv, path: 'gs://bucket/days/*.csv', label: y}"
+    spec, _ = compiled(engine, changes)
+    default = spec.root.input_definitions.parameters["data_path"].default_value
+    assert default.string_value == "gs://bucket/days"
+    assert '"*.csv"' in constants(spec.root.dag.tasks["ExampleGen"])["input_config"]
+
+
 def test_the_pushs_own_destination_is_the_default(engine: str) -> None:
     parameters = compiled(engine, "push.destination=gs://else/where")[0].root.input_definitions
     assert parameters.parameters["push_destination"].default_value.string_value == "gs://else/where"
@@ -229,6 +237,20 @@ def test_files_are_looked_at_before_the_cache_on_vertex_alone() -> None:
     container = containers_of(spec, deployment)["ExampleGen"]
     assert "{{$}}" in container.lifecycle.pre_cache_check.args
     assert uncached(compiled("kubeflow", FOLDER)[0]) == {"Pusher", "ExampleGen"}
+
+
+def test_a_query_is_compiled(engine: str) -> None:
+    query = "SELECT x, y FROM `project.set.table`"
+    spec, deployment = compiled(engine, f"data={{source: bigquery, query: '{query}', label: y}}")
+    assert "data_path" not in spec.root.input_definitions.parameters
+    given = constants(spec.root.dag.tasks["ExampleGen"])
+    (split,) = json.loads(given["input_config"])["splits"]
+    assert split["pattern"] == query
+    assert query in given["custom_config"]
+    args = list(containers_of(spec, deployment)["ExampleGen"].args)
+    assert "components.example_gen.executor.Executor" in args
+    # No tables are watched, so a run is served the rows that another one has read.
+    assert uncached(spec) == {"Pusher"}
 
 
 def test_embedded_data_are_found_in_the_image(engine: str) -> None:

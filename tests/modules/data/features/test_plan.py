@@ -11,7 +11,7 @@ from modules.data.features.plan import data_spec, plan_features
 from modules.data.features.protocol import FeatureStatistics
 from modules.data.spec import Dataset, OutputSpec
 from modules.errors import ConfigError, DataError
-from modules.settings import DataSettings
+from modules.settings import DataSettings, ImageFeature
 
 DATASET = Dataset(
     output=OutputSpec(task="classification", size=3, classes=("a", "b", "c")),
@@ -129,6 +129,47 @@ def test_two_features_of_one_name() -> None:
         features={"x": {"kind": "numeric"}, "x_missing": {"kind": "numeric"}},
     )
     assert "'x_missing' would be made twice" in line
+
+
+def test_a_text_is_no_image() -> None:
+    line = refused(strings("x"), features={"x": {"kind": "image", "size": 8}})
+    assert line.startswith("data.features.x must be an encoded image in every example")
+
+
+@pytest.mark.parametrize("dates", [("2024-12-11", "2024-01-02T10:00"), ("31/12/2024", "1.2.24")])
+def test_dates_are_named_and_not_taken(dates: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "tfx_distill"):
+        made = plan(strings("day", common=dates), strings("x", common=("red", "2024-12-11")))
+    assert set(made) == {"x"}
+    assert f"day is not used: its values are dates such as {dates[0]}; data.time" in caplog.text
+    # Whoever says so has them.
+    chosen = {"day": {"kind": "category"}}
+    assert set(plan(strings("day", common=dates), features=chosen)) == {"day"}
+
+
+@pytest.mark.parametrize(
+    ("name", "maximum", "used"),
+    [
+        ("PassengerId", 891.0, False),
+        ("order_id", 5e6, False),
+        ("Unnamed: 0", 99.0, False),
+        ("store_id", 12.0, True),
+        ("paid", 891.0, True),
+        ("price", 891.0, True),
+    ],
+)
+def test_row_numbers_are_not_learned(name: str, maximum: float, used: bool) -> None:
+    made = plan(numbers(name, type="integer", maximum=maximum), numbers("x"))
+    assert (name in made) == used
+
+
+def test_the_size_of_images_is_what_is_usual_for_them() -> None:
+    dataset = DATASET.model_copy(
+        update={"kinds": {"photo": "image"}, "image_sizes": {"photo": (28, 1)}}
+    )
+    settings = DataSettings(source="tfrecord", label="y")
+    made = plan_features(settings, dataset, {"photo": strings("photo")})
+    assert made["photo"].settings == ImageFeature(size=28, channels=1)
 
 
 def test_an_image_needs_a_size() -> None:

@@ -8,7 +8,7 @@ from beam_rows import rows_of
 from modules.data.sources.csv_beam import cells_of, header, number
 from modules.data.sources.csv_files import CsvFiles
 from modules.errors import DataError
-from modules.settings import DataSettings, TextFeature
+from modules.settings import DataSettings, NumericFeature, TextFeature
 
 
 def settings(tmp_path, *contents, **more):
@@ -27,6 +27,29 @@ def test_a_column_has_the_type_of_all_its_cells(tmp_path):
         f"{tmp_path}/0.csv:3": {"a": (-2,), "b": (2.5,), "c": (b"y, z",), "d": (b"1_000",)},
         f"{tmp_path}/1.csv:2": {"a": (3,), "c": (b"2",), "d": (b"2",)},
     }
+
+
+def test_what_begins_with_zeros_is_no_number(tmp_path):
+    """Zip codes; the column is no mistake, however many of its cells look like numbers."""
+    rows = "".join(f"{index},{90000 + index}\n" for index in range(40))
+    data = settings(tmp_path, f"a,zip\n{rows}40,01234\n")
+    found = [row.features["zip"] for row in rows_of(data)]
+    assert found[0] == (b"90000",) and found[-1] == (b"01234",)
+    data = settings(tmp_path, "a,zip\n1,007\n2,10\n", features={"zip": NumericFeature()})
+    assert [row.features["zip"] for row in rows_of(data)] == [(7,), (10,)]
+    # Other texts in it are mistakes all the same.
+    with pytest.raises(DataError, match="41 numbers and 2 texts such as 'x'"):
+        rows_of(settings(tmp_path, f"a,zip\n{rows}40,9\n41,01234\n42,x\n"))
+
+
+def test_a_cell_may_be_a_document(tmp_path):
+    text = "word " * 100_000
+    (row,) = rows_of(settings(tmp_path, f"a,b\n1,{text}\n"))
+    assert row.features["b"] == (text.encode(),)
+
+
+def test_names_of_columns_may_be_years(tmp_path):
+    assert CsvFiles.look(settings(tmp_path, "a,2024\n1,2\n")) == ("a", "2024")
 
 
 def test_text_stays_text_if_it_is_said(tmp_path):
@@ -55,6 +78,9 @@ def test_lines_in_quotes_and_byte_order_mark_and_gzip(tmp_path):
         ("9223372036854775807", 2**63 - 1),
         ("9223372036854775808", None),
         ("1_000", None),
+        ("007", None),
+        ("-0", 0),
+        ("0.5", 0.5),
         ("", None),
         ("x", None),
     ],
@@ -67,7 +93,13 @@ def test_numbers(cell, value):
     ("contents", "message"),
     [
         (("a,b\n1,2\n", ""), r"1\.csv: the file is empty; remove it, or write a header and rows"),
-        (("1,2\n3,4\n",), r"0\.csv: the first line must be a header, but all .* \(1, 2\); add"),
+        (
+            ("1,2\n3,4\n",),
+            r"0\.csv: the first line must be a header, but has numbers \(1, 2\); add",
+        ),
+        (("5.1,b\n4.9,b\n",), r"0\.csv: the first line must be a header, but .* \(5\.1\); add"),
+        (("a;b\n1,5;2\n",), r"0\.csv: cells must be separated by commas, but .* semicolons"),
+        (("a\tb\n1\t2\n",), r"0\.csv: cells must be separated by commas, but .* tabs"),
         (("a,b,a\n",), r"0\.csv: the names in the header must differ .*, got 'a'; rename them"),
         (("a,,\n",), r"0\.csv: the names in the header must differ .*, got ''; rename them"),
         (("a,b\n1,2\n", "a,c\n1,2\n"), r"1\.csv: all files must have the same header.* in b, c"),
