@@ -20,3 +20,12 @@ class TeacherLogits(artifact.Artifact):
     """
 
     TYPE_NAME = "components.TeacherLogits"
+
+
+class TeacherAnswers(artifact.Artifact):
+    """What a teacher that is no Keras model answers to every raw example.
+
+    The layout below the artifact's uri is that of `modules.teachers.answer_store`.
+    """
+
+    TYPE_NAME = "components.TeacherAnswers"

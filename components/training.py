@@ -10,7 +10,7 @@ from tfx.components.trainer import fn_args_utils
 from tfx.utils import path_utils
 
 from components.run_parameters import with_run_values
-from components.teachers import teacher_uris
+from components.teachers import teachers_of
 from modules.distill.training_config import TrainingConfig
 
 Artifacts = dict[str, list[types.Artifact]]
@@ -36,7 +36,9 @@ def config_of_run(
             "model": with_run_values("student", config.model, exec_properties),
             "distill": config.distill
             and with_run_values("distill", config.distill, exec_properties),
-            "teacher_dirs": tuple(map(path_utils.serving_model_path, teacher_uris(input_dict))),
+            "teacher_dirs": tuple(
+                path_utils.serving_model_path(each.uri) for each in teachers_of(input_dict)
+            ),
             "soft_targets_dir": soft_targets[0].uri if soft_targets else None,
         }
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
+from modules import files
 from modules.data.augmentation import check_augmentation
 from modules.data.sources.image_listing import Listing
 from modules.data.sources.registry import find_source
@@ -17,8 +18,10 @@ from modules.judge.limits import check_task
 from modules.models import zoo
 from modules.push.publish import open_destination
 from modules.search.space import choices
-from modules.settings import DataSettings, DistillSettings, ImageFeature, Task
+from modules.settings import DataSettings, DistillSettings, ImageFeature, Task, TeacherSettings
 from modules.teachers import soft_targets
+from modules.teachers.keras_file import load_teacher
+from modules.teachers.labels import label_map
 from pipeline.config import PipelineConfig
 
 
@@ -59,18 +62,31 @@ def check_spec(config: PipelineConfig, spec: DataSpec) -> None:
 def _check_models(
     config: PipelineConfig, inputs: Mapping[str, InputSpec], output: OutputSpec
 ) -> None:
-    teacher, student, *_ = (
-        zoo.build_model(model, inputs, output)
-        for model in (config.teacher, config.student, *config.more_teachers)
+    teacher, *_ = (
+        _teacher(settings, f"more_teachers.{at - 1}" if at else "teacher", inputs, output)
+        for at, settings in enumerate((config.teacher, *config.more_teachers))
     )
+    student = zoo.build_model(config.student, inputs, output)
     soft_targets.check_top_k(config.distill.top_k, output)
     variants = choices(config.tune, config.student) if config.tune else []
     for model in (student, *(zoo.build_model(each, inputs, output) for each in variants)):
-        if config.distill.soft_targets == "online":
+        if config.distill.soft_targets == "online" and teacher is not None:
             # Finds the layers of feature methods; a later generation learns from a student.
             _check_layers(config.distill, teacher, model, output.task)
             if config.distill.generations > 1:
                 _check_layers(config.distill, model, model, output.task)
+
+
+def _teacher(
+    settings: TeacherSettings, key: str, inputs: Mapping[str, InputSpec], output: OutputSpec
+) -> keras.Model | None:
+    """The teacher's model; None of one that is none, or whose file is gone, as it may be."""
+    if settings.kind == "model":
+        return zoo.build_model(settings, inputs, output)
+    label_map(settings.labels, output, key)
+    if settings.kind == "keras_file" and files.exists(settings.name):
+        return load_teacher(settings, inputs, output, key)
+    return None
 
 
 def _class_names(data: DataSettings) -> list[str]:

@@ -97,6 +97,7 @@ class Record:
       pushed: The last pushed student, if the gate asks for it.
       config: The whole configuration.
       log_dir: Where a latency engine keeps its logs.
+      teacher_origin: Where a teacher that was not trained here comes from, in words.
     """
 
     curves: dict[str, dict[str, Any]]
@@ -106,6 +107,7 @@ class Record:
     pushed: dict[str, Any] | None
     config: dict[str, Any]
     log_dir: str
+    teacher_origin: str = ""
 
 
 def evaluate(
@@ -125,8 +127,8 @@ def evaluate(
       split: What it is judged on.
       rules: How.
       record: What else is told.
-      run_tfma: Gives TFMA's numbers of `teacher` and `student`; the empty slice is the whole
-        split.
+      run_tfma: Gives TFMA's numbers of `student`, and of a `teacher` that is a model; the empty
+        slice is the whole split.
 
     Returns:
       The report, and the PNG files of its `disagreements` by example id.
@@ -162,13 +164,10 @@ def timed_files(models: JudgedModels, rules: Rules) -> list[ModelFile]:
 
     The student itself is timed in the format that the teacher has.
     """
-    files = [ModelFile("teacher", LITERT, models.tflite_file("teacher", REFERENCE))]
+    files = [ModelFile("teacher", LITERT, models.teacher_tflite)] if models.teacher_tflite else []
     files += [ModelFile(_timed_as(name), LITERT, path) for name, path in models.variants.items()]
     if rules.times_saved_models:
-        files += [
-            ModelFile("teacher", SAVED_MODEL, models.teacher),
-            ModelFile("student", SAVED_MODEL, models.student),
-        ]
+        files += [each for each in models.shipped if each.runtime == SAVED_MODEL]
     return files
 
 
@@ -228,17 +227,18 @@ class _Measured:
         }
         entries = {
             role: self.statistics.describe(
-                self.answers.saved_models[role],
+                answers,
                 self._references(role),
-                parameters=parameters[role],
-                size_bytes=saved_model_bytes(path),
+                parameters=parameters.get(role),
+                size_bytes=saved_model_bytes(saved_models[role]) if role in saved_models else None,
                 **_latencies(latencies.get(role, {})),
                 fresh=self.fresh.get(role, {}),
             )
-            for role, path in saved_models.items()
+            for role, answers in self.answers.saved_models.items()
         }
         variants = {}
-        teacher_bytes = os.path.getsize(self.models.tflite_file("teacher", REFERENCE))
+        timed = self.models.teacher_tflite
+        teacher_bytes = os.path.getsize(timed) if timed else None
         for name, path in self.models.variants.items():
             ways = latencies.get(_timed_as(name), {}).items()
             entry = self.statistics.describe(
@@ -278,6 +278,7 @@ def _evidence(
         labels=list(split.output.classes),
         examples=schema.ExampleCount(eval=len(both["student"])),
         teacher=entries["teacher"],
+        teacher_origin=record.teacher_origin,
         student=entries["student"],
         control=entries.get("control"),
         variants=variants,
@@ -336,7 +337,7 @@ def _slices(
     return [
         statistics.describe_slice(
             dict(key),
-            {role: tfma[role][key] for role in ("teacher", "student")},
+            {role: tfma[role][key] if role in tfma else {} for role in ("teacher", "student")},
             {role: answers.saved_models[role].select(mask) for role in ("teacher", "student")},
         )
         for key, mask in found[:_MAX_SLICES]

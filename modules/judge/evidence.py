@@ -110,7 +110,8 @@ class Statistics:
           aa_control: By way of timing.
 
         Returns:
-          `compression` is teacher bytes / student bytes; the rest as the schema says.
+          `compression` is teacher bytes / student bytes, if there are any; the rest as the
+          schema says.
         """
         teacher, student = entries["teacher"], entries["student"]
         agreement = self.metrics.agreement(answers["teacher"], answers["student"])
@@ -136,7 +137,7 @@ class Statistics:
             speedup=None if judged is None else Speedup.model_validate(judged),
             speedups={way: dict(by_role) for way, by_role in speedups.items()},
             aa_control=dict(aa_control),
-            compression=teacher.size_bytes / student.size_bytes,
+            compression=_quotient(teacher.size_bytes, student.size_bytes),
             intervals=bounds,
         )
 
@@ -195,21 +196,27 @@ class Statistics:
         ]
 
 
-def describe_variant(entry: Entry, file: str, sha256: str, teacher_tflite_bytes: int) -> Variant:
+def describe_variant(
+    entry: Entry, file: str, sha256: str, teacher_tflite_bytes: int | None
+) -> Variant:
     """The entry of a TFLite file: what was measured on it, and which file that was.
 
     Args:
       entry: Made by `describe` from the answers and the size of this file.
       file: Its path within the export.
       sha256: Its hexadecimal digest.
-      teacher_tflite_bytes: Size of the teacher's float32 TFLite file.
+      teacher_tflite_bytes: Size of the teacher's float32 TFLite file, if there is one.
     """
     return Variant(
         **dict(entry),
         file=file,
         sha256=sha256,
-        compression=teacher_tflite_bytes / entry.size_bytes,
+        compression=_quotient(teacher_tflite_bytes, entry.size_bytes),
     )
+
+
+def _quotient(of: int | None, by: int | None) -> float | None:
+    return of / by if of and by else None
 
 
 def _fields(numbers: Mapping[str, Measured]) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class TimingProcesses:
     their runtime, and cost only memory until `measure` gives them their turns, one at a time.
 
     Args:
-      files: A teacher and any number of others on each runtime.
+      files: Any number; on a runtime without a teacher nothing is compared with it.
       examples: The models go round and round them.
       settings: Processes, blocks, queries, warm-up, batch size and threads; with the engine
         `loadgen`, MLPerf LoadGen times single examples on LiteRT, as many in all.
@@ -115,7 +115,7 @@ class TimingProcesses:
 
     Raises:
       ConfigError: The engine is `loadgen`, which is not installed.
-      ValueError: A runtime has no teacher, or LoadGen no directory.
+      ValueError: LoadGen has no directory.
     """
 
     def __init__(
@@ -138,8 +138,6 @@ class TimingProcesses:
             paths = {each.role: each.path for each in files if each.runtime == runtime}
             if not paths:
                 continue
-            if TEACHER not in paths:
-                raise ValueError(f"files must have a teacher on {runtime}, got {sorted(paths)}")
             task = _task(runtime, paths, settings, seed) | {"log_dir": log_dir}
             most = _MOST_PROCESSES.get(runtime, settings.processes)
             numbers = range(min(settings.processes, most))
@@ -200,7 +198,7 @@ def _task(
     return {
         "runtime": runtime,
         "engine": settings.engine if runtime == LITERT else "blocks",
-        "models": {TEACHER: paths[TEACHER], AGAIN: paths[TEACHER]} | paths,
+        "models": _twice(paths) | paths,
         "batch_sizes": [1, settings.batch_size],
         "threads": settings.threads,
         "warmup": settings.warmup_queries,
@@ -208,6 +206,11 @@ def _task(
         "queries": settings.queries_per_block,
         "seed": seed,
     }
+
+
+def _twice(paths: dict[str, str]) -> dict[str, str]:
+    """The teacher and its A/A control, if there is a teacher."""
+    return {TEACHER: paths[TEACHER], AGAIN: paths[TEACHER]} if TEACHER in paths else {}
 
 
 def _take_turns(

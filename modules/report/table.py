@@ -104,13 +104,16 @@ def _conditions(latency: Latency) -> tuple[str, int]:
 def _comparison_lines(report: Report) -> list[str]:
     comparison, form = report.comparison, presentation(report.task).change_form
     speedup = comparison.speedup
-    speed = "-"
+    speed = "no model to time" if report.lacks_teacher_model else "-"
     if speedup:
         low, high = (text(end, "ratio") for end in speedup.interval)
         level = text(speedup.confidence, "percent")
         speed = f"{text(speedup.median, 'ratio')} on {speedup.runtime} "
         speed += f"({level} interval {low} to {high})"
-    return textwrap.wrap(
+    origin = (
+        [*textwrap.wrap(report.teacher_origin, TEXT_WIDTH), ""] if report.teacher_origin else []
+    )
+    return origin + textwrap.wrap(
         f"Agreement with the teacher: {text(comparison.agreement, 'share')}. Speed-up: {speed}. "
         f"Distillation gain: {text(comparison.distillation_gain, form)}. "
         f"Judged on {report.examples.eval:,} examples.",
