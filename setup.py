@@ -36,5 +36,7 @@ setup(
         "modules.report": ["templates/*"],
     },
     install_requires=install_requires(),
+    # A teacher that is an ONNX file (teacher.onnx).
+    extras_require={"onnx": ["onnxruntime"]},
     entry_points={"console_scripts": ["tfx-distill = pipeline.cli.main:main"]},
 )

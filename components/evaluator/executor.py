@@ -65,9 +65,11 @@ class Executor(tfx_executor.Executor):
                 proto_utils.proto_to_json(settings),
             )
             super(Executor, self).Do(input_dict, output_dict, {**exec_properties, key: value})
+            # TFMA gives a model without a baseline no name.
+            names = {role: role for role in roles} if len(roles) > 1 else {"student": ""}
             return {
-                role: slice_numbers(tfma.load_eval_result(directory, model_name=role))
-                for role in roles
+                role: slice_numbers(tfma.load_eval_result(directory, model_name=name))
+                for role, name in names.items()
             }
 
         with LocalCopies() as local:
