@@ -76,13 +76,16 @@ def _takes(model: Any, inputs: Inputs) -> bool:
     )
 
 
-def _tensors(model: Any, inputs: Inputs) -> dict[str, Any]:
-    """The model's input tensors by name; a single one is called as our single one."""
+def _tensors(model: Any, inputs: Inputs, *, own_names: bool = False) -> dict[str, Any]:
+    """The model's input tensors by name; a single one is called as our single one.
+
+    Unless its own name is wanted, since the configuration says it.
+    """
     given = getattr(model, "input", None)
     if isinstance(given, dict):
         return dict(given)
     tensors = getattr(model, "inputs", None) or []
-    if len(tensors) == len(inputs) == 1:
+    if len(tensors) == len(inputs) == 1 and not own_names:
         return dict(zip(inputs, tensors, strict=True))
     return {tensor.name: tensor for tensor in tensors}
 
@@ -98,7 +101,7 @@ def _fitted(
     """A model around it."""
     import keras
 
-    tensors = _tensors(model, inputs)
+    tensors = _tensors(model, inputs, own_names=bool(settings.inputs))
     if not tensors:
         raise ModelError(
             f"{argument} must be a functional or Sequential model, whose inputs are known, to be "
