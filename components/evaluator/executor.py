@@ -31,6 +31,13 @@ from modules.teachers.answer_store import AnswerStore
 _LOG = logging.getLogger("tfx_distill.evaluation")
 _LOADGEN_LOGS = "loadgen"
 _MODEL_RUNS = {"teacher": "teacher_run", "student": "student_run", "control": "control_run"}
+_KINDS = {
+    "keras_file": "Keras file",
+    "saved_model": "SavedModel",
+    "onnx": "ONNX file",
+    "answers": "answers file",
+    "function": "function",
+}
 
 Artifacts = dict[str, list[types.Artifact]]
 
@@ -173,7 +180,7 @@ def _teacher_origin(input_dict: Artifacts, config: dict[str, Any]) -> str:
         with LocalCopies() as copies:
             uri = artifact_utils.get_single_uri(input_dict["teacher_answers"])
             returned = AnswerStore(copies.to_read(uri)).description()["returned"]
-    origin = f"The teacher is the {teacher.kind.replace('_', ' ')} {teacher.name}"
+    origin = f"The teacher is the {_KINDS[teacher.kind]} {teacher.name}"
     if returned == "probabilities":
         origin += ", whose probabilities were turned into logits"
     if not teacher.is_model:

@@ -234,7 +234,8 @@ def chosen_output(outputs: Sequence[str], settings: TeacherSettings, key: str) -
     wanted = settings.output or (outputs[0] if len(outputs) == 1 else settings.returns)
     if wanted not in outputs:
         raise ConfigError(
-            f"{key}.output must be one of {', '.join(sorted(outputs))}, got {settings.output!r}; set it"
+            f"{key}.output must be one of {', '.join(sorted(outputs))}, got {settings.output!r}; "
+            "set it"
         )
     return wanted
 
