@@ -36,7 +36,7 @@ setup(
         "modules.report": ["templates/*"],
     },
     install_requires=install_requires(),
-    # For the builder keras_hub_backbone.
-    extras_require={"hub": ["keras-hub"]},
+    # For the builder keras_hub_backbone; for a teacher that is an ONNX file.
+    extras_require={"hub": ["keras-hub"], "onnx": ["onnxruntime"]},
     entry_points={"console_scripts": ["tfx-distill = pipeline.cli.main:main"]},
 )

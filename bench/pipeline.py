@@ -201,7 +201,7 @@ def stock_pipeline(folder: Path) -> Any:
         train_args=trainer_pb2.TrainArgs(),
         eval_args=trainer_pb2.EvalArgs(),
         custom_config={
-            "model": config.teacher.model_dump_json(exclude={"weight"}),
+            "model": config.teacher.model_dump_json(include={"model", "parameters", "train"}),
             "shape": shape,
             "classes": 10,
             "examples": counts["train"],

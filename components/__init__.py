@@ -9,7 +9,7 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("TFLiteModels", "TeacherLogits"):
+    if name in ("TFLiteModels", "TeacherAnswers", "TeacherLogits"):
         from components import artifacts
 
         return getattr(artifacts, name)

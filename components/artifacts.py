@@ -33,3 +33,12 @@ def split_patterns(examples: Sequence[artifact.Artifact], split: str) -> tuple[s
     return tuple(
         io_utils.all_files_pattern(uri) for uri in artifact_utils.get_split_uris(having, split)
     )
+
+
+class TeacherAnswers(artifact.Artifact):
+    """What a teacher that is no Keras model answers to every raw example.
+
+    The layout below the artifact's uri is that of `modules.teachers.answer_store`.
+    """
+
+    TYPE_NAME = "components.TeacherAnswers"

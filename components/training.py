@@ -11,7 +11,7 @@ from tfx.utils import path_utils
 
 from components.artifacts import split_patterns
 from components.run_parameters import with_run_values
-from components.teachers import teacher_uris
+from components.teachers import teachers_of
 from modules.data.splits import UNLABELED
 from modules.distill.training_config import TrainingConfig
 
@@ -39,7 +39,9 @@ def config_of_run(
             "model": with_run_values("student", config.model, exec_properties),
             "distill": config.distill
             and with_run_values("distill", config.distill, exec_properties),
-            "teacher_dirs": tuple(map(path_utils.serving_model_path, teacher_uris(input_dict))),
+            "teacher_dirs": tuple(
+                path_utils.serving_model_path(each.uri) for each in teachers_of(input_dict)
+            ),
             "soft_targets_dir": soft_targets[0].uri if soft_targets else None,
             "unlabeled_files": split_patterns(input_dict["examples"], UNLABELED)
             if config.unlabeled

@@ -117,9 +117,38 @@ def _check_gate(
     check_limits(gate, export.tflite, evaluate, control=distill.control, task=task)
 
 
+def _check_teacher(teacher: TeacherSettings, key: str = "teacher") -> None:
+    if teacher.kind == "model":
+        check_model(teacher, key)
+
+
 def _check_more_teachers(teachers: Sequence[TeacherSettings]) -> None:
     for index, teacher in enumerate(teachers):
-        check_model(teacher, f"more_teachers.{index}")
+        _check_teacher(teacher, f"more_teachers.{index}")
+
+
+def _check_answers(
+    distill: DistillSettings,
+    teacher: TeacherSettings,
+    more: Sequence[TeacherSettings],
+    augment: AugmentSettings,
+) -> None:
+    """What was answered once knows neither other views nor the inside of a model."""
+    asked = [each for each in (teacher, *more) if not each.is_model]
+    if not asked:
+        return
+    because = f"with a teacher from {asked[0].kind}, which answers each example once, as it is"
+    problems = []
+    if distill.soft_targets == "online":
+        problems.append(
+            f"distill.soft_targets must be cached {because}; set distill.soft_targets: cached, "
+            "without feature methods"
+        )
+    if distill.views > 1:
+        problems.append(f"distill.views must be 1 {because}; remove distill.views")
+    if augment.active:
+        problems.append(f"augment must not be set {because}; remove augment")
+    raise_problems(problems)
 
 
 def _check_tune(
@@ -149,12 +178,22 @@ _CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
             "task",
         ),
     ),
-    (lambda model: check_model(model, "teacher"), ("teacher.model", "teacher.parameters")),
+    (_check_teacher, ("teacher.model", "teacher.parameters")),
     (_check_more_teachers, ("more_teachers",)),
     (lambda model: check_model(model, "student"), ("student.model", "student.parameters")),
     (
         lambda distill, task: check_methods(distill, task=task),
         ("distill.methods", "distill.soft_targets", "task"),
+    ),
+    (
+        _check_answers,
+        (
+            "distill.soft_targets",
+            "distill.views",
+            "teacher.model",
+            "more_teachers",
+            "augment",
+        ),
     ),
     (_check_tune, ("tune", "student.model", "student.train", "distill.methods")),
 )

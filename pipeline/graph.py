@@ -14,6 +14,7 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import BaseChannel, Channel, standard_artifacts
 
+from components.answer_collector import AnswerCollector
 from components.distiller import Distiller
 from components.evaluator.component import Evaluator, EvaluatorInputs
 from components.example_gen.component import example_gen
@@ -23,13 +24,14 @@ from components.pusher.component import Pusher
 from components.run_parameters import Parameters
 from components.schema_gen import SchemaGen
 from components.soft_targets.component import SoftTargets
+from components.teacher_importer import TeacherImporter
 from components.teacher_trainer import TeacherTrainer
 from components.transform import Transform
 from components.tuner import Tuner
-from modules.code_digest import code_digest, data_digest
+from modules.code_digest import code_digest, data_digest, remembered_teacher_digest
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ConfigError
-from modules.settings import DataSettings, GateSettings, ModelSettings, TeacherSettings
+from modules.settings import DataSettings, GateSettings, ModelSettings
 from pipeline.beam_arguments import IN_MEMORY
 from pipeline.config import PipelineConfig
 
@@ -67,7 +69,9 @@ def create_pipeline(
     """
     digest = code_digest()
     data = _data_nodes(config, places, digest, parameters)
-    taught = _training_nodes(config, data["Transform"], digest, parameters)
+    teachers = _teacher_nodes(config, data, places, digest)
+    taught = _training_nodes(config, data["Transform"], teachers, digest, parameters)
+    taught = {node.id: node for node in teachers} | taught
     shipped = _shipping_nodes(config, data, taught, places, digest, parameters)
     return Pipeline(
         pipeline_name=config.name,
@@ -144,22 +148,57 @@ def _earlier_statistics(data: DataSettings, places: Places) -> list[BaseNode]:
     return [resolver.with_id("EarlierStatistics")]
 
 
+def _teacher_nodes(
+    config: PipelineConfig, data: dict[str, BaseNode], places: Places, digest: str
+) -> list[BaseComponent]:
+    """A node for each teacher: trained here, imported, or asked."""
+    transform = data["Transform"].outputs
+    nodes: list[BaseComponent] = []
+    for index, settings in enumerate((config.teacher, *config.more_teachers)):
+        node: BaseComponent
+        key = f"more_teachers.{index - 1}" if index else "teacher"
+        if settings.kind == "model":
+            node = TeacherTrainer(
+                examples=transform["transformed_examples"],
+                transform_graph=transform["transform_graph"],
+                config=_training_config(config, settings, allow_weak=settings.allow_weak),
+            )
+        else:
+            brought: dict[str, Any] = {
+                "transform_graph": transform["transform_graph"],
+                "teacher": settings,
+                "key": key,
+                "teacher_digest": remembered_teacher_digest(settings, key, places.pipeline_root),
+                "code_digest": digest,
+            }
+            if settings.is_model:
+                node = TeacherImporter(**brought)
+            else:
+                node = AnswerCollector(**brought, examples=data["ExampleGen"].outputs["examples"])
+        # Argo, which runs Kubeflow's pipelines, knows no underscore in a node's name.
+        nodes.append(node.with_id(f"{node.id}-{index + 1}") if index else node)
+    return nodes
+
+
+def _answer_of(node: BaseComponent) -> BaseChannel:
+    """What a teacher's node gives: a model, or answers."""
+    return node.outputs["answers" if isinstance(node, AnswerCollector) else "model"]
+
+
 def _training_nodes(
-    config: PipelineConfig, transform: BaseNode, digest: str, parameters: Parameters
+    config: PipelineConfig,
+    transform: BaseNode,
+    taught_by: Sequence[BaseComponent],
+    digest: str,
+    parameters: Parameters,
 ) -> dict[str, BaseComponent]:
-    """Teachers, their logits, the search, the student and its control, by node id."""
+    """The teachers' logits, the search, the student and its control, by node id."""
     channels = {
         "examples": transform.outputs["transformed_examples"],
         "transform_graph": transform.outputs["transform_graph"],
     }
-    nodes: list[BaseComponent] = [
-        TeacherTrainer(**channels, config=_teacher_config(config, config.teacher))
-    ]
-    for index, settings in enumerate(config.more_teachers):
-        another = TeacherTrainer(**channels, config=_teacher_config(config, settings))
-        # Argo, which runs Kubeflow's pipelines, knows no underscore in a node's name.
-        nodes.append(another.with_id(f"TeacherTrainer-{index + 2}"))
-    teachers = [teacher.outputs["model"] for teacher in nodes]
+    nodes: list[BaseComponent] = []
+    teachers = [_answer_of(node) for node in taught_by]
     soft_targets = None
     if config.distill.soft_targets == "cached":
         nodes.append(_soft_targets(config, channels, teachers, digest))
@@ -173,7 +212,8 @@ def _training_nodes(
         unlabeled=True,
         teacher_weights=(config.teacher.weight, *(t.weight for t in config.more_teachers)),
     )
-    taught = {**channels, "teachers": teachers, "soft_targets": soft_targets}
+    models = [_answer_of(node) for node in taught_by if not isinstance(node, AnswerCollector)]
+    taught = {**channels, "teachers": models, "soft_targets": soft_targets}
     given: dict[str, Any] = {"parameters": parameters}
     if config.tune:
         search = student.model_copy(update={"tune": config.tune})
@@ -204,10 +244,6 @@ def _soft_targets(
     )
 
 
-def _teacher_config(config: PipelineConfig, teacher: TeacherSettings) -> TrainingConfig:
-    return _training_config(config, teacher, allow_weak=teacher.allow_weak)
-
-
 def _training_config(config: PipelineConfig, model: ModelSettings, **more: Any) -> TrainingConfig:
     return TrainingConfig(
         model=model,
@@ -230,11 +266,12 @@ def _shipping_nodes(
 ) -> list[BaseComponent]:
     """TFLite files, the judgment, the push."""
     transform = data["Transform"].outputs
-    student, teacher = taught["Distiller"].outputs, taught["TeacherTrainer"].outputs
+    # The first teacher is the baseline.
+    student, teacher = taught["Distiller"].outputs, next(iter(taught.values())).outputs
     control = taught["Control"].outputs if "Control" in taught else {}
     exporter = Exporter(
         model=student["model"],
-        teacher_model=teacher["model"],
+        teacher_model=teacher.get("model"),
         examples=transform["transformed_examples"],
         raw_examples=data["ExampleGen"].outputs["examples"],
         transform_graph=transform["transform_graph"],
@@ -251,11 +288,12 @@ def _shipping_nodes(
             transformed_examples=transform["transformed_examples"],
             transform_graph=transform["transform_graph"],
             model=student["model"],
-            baseline_model=teacher["model"],
+            baseline_model=teacher.get("model"),
+            teacher_answers=teacher.get("answers"),
             tflite=exporter.outputs["tflite"],
             statistics=data["StatisticsGen"].outputs["statistics"],
             anomalies=data["ExampleValidator"].outputs["anomalies"],
-            teacher_run=teacher["model_run"],
+            teacher_run=teacher.get("model_run"),
             student_run=student["model_run"],
             control_model=control.get("model"),
             control_run=control.get("model_run"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 
+from modules import files
 from modules.data.augmentation import check_augmentation
 from modules.data.sources.image_listing import Listing
 from modules.data.sources.registry import find_source
@@ -29,8 +31,11 @@ from modules.settings import (
     ImageFeature,
     ModelSettings,
     Task,
+    TeacherSettings,
 )
 from modules.teachers import soft_targets
+from modules.teachers.keras_file import load_teacher
+from modules.teachers.labels import label_map
 from pipeline.config import PipelineConfig
 
 _LOG = logging.getLogger("tfx_distill.run")
@@ -71,15 +76,15 @@ def check_spec(config: PipelineConfig, spec: DataSpec, features: Collection[str]
         _check_slices(config, (*OURS, *features))
     _check_slice_values(config.gate, spec.output)
     check_destination(config.push.destination)
-    student, teacher = config.student, config.teacher
-    with TrialConversions(
-        {"student": (student, config.export.tflite), "teacher": (teacher, ("float32",))}, spec
-    ) as conversions:
+    converted: dict[str, Any] = {"student": (config.student, config.export.tflite)}
+    if config.teacher.kind == "model":
+        converted["teacher"] = (config.teacher, ("float32",))
+    with TrialConversions(converted, spec) as conversions:
         _check_models(config, spec.by_name, spec.output)
         for place, settings in _models(config).items():
             with _placed(place):
-                build = functools.partial(zoo.build_model, settings, spec.by_name, spec.output)
-                check_answers(build, spec.by_name, spec.output)
+                if build := _building(place, settings, spec.by_name, spec.output):
+                    check_answers(build, spec.by_name, spec.output)
         _check_conversions(config, conversions.problems())
 
 
@@ -119,16 +124,33 @@ def _check_models(
     built = {}
     for place, settings in _models(config).items():
         with _placed(place):
-            built[place] = zoo.build_model(settings, inputs, output)
+            build = _building(place, settings, inputs, output)
+            built[place] = build and build()
     teacher, student = built["teacher"], built["student"]
+    assert student is not None
     soft_targets.check_top_k(config.distill.top_k, output)
     variants = choices(config.tune, config.student) if config.tune else []
     for model in (student, *(zoo.build_model(each, inputs, output) for each in variants)):
-        if config.distill.soft_targets == "online":
+        if config.distill.soft_targets == "online" and teacher is not None:
             # Finds the layers of feature methods; a later generation learns from a student.
             _check_layers(config.distill, teacher, model, output.task)
             if config.distill.generations > 1:
                 _check_layers(config.distill, model, model, output.task)
+
+
+def _building(
+    place: str,
+    settings: ModelSettings,
+    inputs: Mapping[str, InputSpec],
+    output: OutputSpec,
+) -> Callable[[], keras.Model] | None:
+    """What builds a model; None of a teacher that is none, or whose file is gone, as it may be."""
+    if not isinstance(settings, TeacherSettings) or settings.kind == "model":
+        return functools.partial(zoo.build_model, settings, inputs, output)
+    label_map(settings.labels, output, place)
+    if settings.kind == "keras_file" and files.exists(settings.name):
+        return functools.partial(load_teacher, settings, inputs, output, place)
+    return None
 
 
 def _class_names(data: DataSettings) -> list[str]:

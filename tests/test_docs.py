@@ -84,7 +84,9 @@ def test_beam_settings_are_valid(tmp_path):
     assert seen == {"multi_processing", "dataflow", "portable", "flink", "spark"}
 
 
-@pytest.mark.parametrize("name", ["your-data", "models", "methods", "judgment", "pushing"])
+@pytest.mark.parametrize(
+    "name", ["your-data", "teachers", "models", "methods", "judgment", "pushing"]
+)
 def test_configurations_of_the_guides_are_valid(name, tmp_path):
     excerpts = blocks(ROOT / "docs" / f"{name}.md", "yaml")
     assert excerpts

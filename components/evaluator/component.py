@@ -12,7 +12,7 @@ from tfx.types import standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.utils import json_utils
 
-from components.artifacts import TFLiteModels
+from components.artifacts import TeacherAnswers, TFLiteModels
 from components.evaluator.executor import Executor
 from components.evaluator.tfma_config import tfma_config
 from components.run_parameters import RUN_PARAMETERS, Parameters, declared, given
@@ -37,7 +37,8 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
         "tflite": ChannelParameter(type=TFLiteModels),
         "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies),
-        "teacher_run": ChannelParameter(type=standard_artifacts.ModelRun),
+        "teacher_answers": ChannelParameter(type=TeacherAnswers, optional=True),
+        "teacher_run": ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
         "student_run": ChannelParameter(type=standard_artifacts.ModelRun),
         "control_run": ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
         "hyperparameters": ChannelParameter(type=standard_artifacts.HyperParameters, optional=True),
@@ -53,12 +54,13 @@ class EvaluatorInputs:
       transformed_examples: The same after Transform, for the TFLite files.
       transform_graph: Carries the class names.
       model: The student, TFMA's candidate.
-      baseline_model: The teacher, TFMA's baseline.
+      baseline_model: The teacher, TFMA's baseline; None if it is no model.
       tflite: The Exporter's files.
       statistics: Of the raw examples.
       anomalies: What ExampleValidator found in them.
-      teacher_run: TensorBoard's logs of the teacher's training.
+      teacher_run: TensorBoard's logs of the teacher's training; None if it was not trained here.
       student_run: Of the student's.
+      teacher_answers: What a teacher that is no model answered, or None.
       control_model: The student trained without the teacher, or None.
       control_run: TensorBoard's logs of its training, or None.
       hyperparameters: The Tuner's winner, or None.
@@ -68,12 +70,13 @@ class EvaluatorInputs:
     transformed_examples: types.BaseChannel
     transform_graph: types.BaseChannel
     model: types.BaseChannel
-    baseline_model: types.BaseChannel
+    baseline_model: types.BaseChannel | None
     tflite: types.BaseChannel
     statistics: types.BaseChannel
     anomalies: types.BaseChannel
-    teacher_run: types.BaseChannel
+    teacher_run: types.BaseChannel | None
     student_run: types.BaseChannel
+    teacher_answers: types.BaseChannel | None = None
     control_model: types.BaseChannel | None = None
     control_run: types.BaseChannel | None = None
     hyperparameters: types.BaseChannel | None = None

@@ -25,11 +25,19 @@ from modules.judge.answers import JudgedModels
 from modules.judge.schema import ArtifactReference, Lineage
 from modules.push import publish
 from modules.report.files import write_report
-from modules.settings import DataSettings
+from modules.settings import DataSettings, TeacherSettings
+from modules.teachers.answer_store import AnswerStore
 
 _LOG = logging.getLogger("tfx_distill.evaluation")
 _LOADGEN_LOGS = "loadgen"
 _MODEL_RUNS = {"teacher": "teacher_run", "student": "student_run", "control": "control_run"}
+_KINDS = {
+    "keras_file": "Keras file",
+    "saved_model": "SavedModel",
+    "onnx": "ONNX file",
+    "answers": "answers file",
+    "function": "function",
+}
 
 Artifacts = dict[str, list[types.Artifact]]
 
@@ -48,17 +56,27 @@ class Executor(tfx_executor.Executor):
         directory = artifact_utils.get_single_uri(output_dict[constants.EVALUATION_KEY])
 
         def run_tfma() -> dict[str, evaluation.SliceNumbers]:
-            _LOG.info("TFMA: student against teacher, overall and by %s", _sliced_by(rules))
+            roles = ("teacher", "student") if input_dict.get("baseline_model") else ("student",)
+            _LOG.info(
+                "TFMA: %s, overall and by %s", " against ".join(roles[::-1]), _sliced_by(rules)
+            )
             # Only here is it known what the task is.
-            settings = tfma_config(rules.evaluate, split.output, weighted=split.weighted)
+            settings = tfma_config(
+                rules.evaluate,
+                split.output,
+                weighted=split.weighted,
+                baseline="teacher" in roles,
+            )
             key, value = (
                 standard_component_specs.EVAL_CONFIG_KEY,
                 proto_utils.proto_to_json(settings),
             )
             super(Executor, self).Do(input_dict, output_dict, {**exec_properties, key: value})
+            # TFMA gives a model without a baseline no name.
+            names = {role: role for role in roles} if len(roles) > 1 else {"student": ""}
             return {
-                role: slice_numbers(tfma.load_eval_result(directory, model_name=role))
-                for role in ("teacher", "student")
+                role: slice_numbers(tfma.load_eval_result(directory, model_name=name))
+                for role, name in names.items()
             }
 
         with LocalCopies() as local:
@@ -82,10 +100,11 @@ def _judged_models(input_dict: Artifacts, copies: LocalCopies) -> JudgedModels:
         return str(path_utils.serving_model_path(local(key)))
 
     return JudgedModels(
-        teacher=saved_model("baseline_model"),
+        teacher=saved_model("baseline_model") if input_dict.get("baseline_model") else None,
         student=saved_model("model"),
         control=saved_model("control_model") if input_dict.get("control_model") else None,
         tflite=local("tflite"),
+        teacher_answers=local("teacher_answers") if input_dict.get("teacher_answers") else None,
     )
 
 
@@ -150,7 +169,26 @@ def _record(
         pushed=publish.last_pushed(pushed_to) if pushed_to else None,
         config=config,
         log_dir=os.path.join(directory, _LOADGEN_LOGS),
+        teacher_origin=_teacher_origin(input_dict, config),
     )
+
+
+def _teacher_origin(input_dict: Artifacts, config: dict[str, Any]) -> str:
+    """Where a teacher that was not trained here comes from; empty for one that was."""
+    teacher = TeacherSettings.model_validate(config["teacher"])
+    if teacher.kind == "model":
+        return ""
+    returned: str = teacher.returns
+    if input_dict.get("teacher_answers"):
+        with LocalCopies() as copies:
+            uri = artifact_utils.get_single_uri(input_dict["teacher_answers"])
+            returned = AnswerStore(copies.to_read(uri)).description()["returned"]
+    origin = f"The teacher is the {_KINDS[teacher.kind]} {teacher.name}"
+    if returned == "probabilities":
+        origin += ", whose probabilities were turned into logits"
+    if not teacher.is_model:
+        origin += "; it answered every example once, and there is no model to time"
+    return f"{origin}."
 
 
 def _pushed_to(exec_properties: dict[str, Any]) -> str:
@@ -182,6 +220,8 @@ def _bless(input_dict: Artifacts, output_dict: Artifacts, blessed: bool) -> None
             constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY,
         ),
     ):
+        if not input_dict.get(role):
+            continue
         model = artifact_utils.get_single_instance(input_dict[role])
         blessing.set_string_custom_property(uri_key, model.uri)
         blessing.set_int_custom_property(id_key, model.id)

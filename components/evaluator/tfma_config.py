@@ -37,7 +37,11 @@ _TOP_K = re.compile(r"top_(\d+)_accuracy")
 
 
 def tfma_config(
-    settings: EvaluateSettings, output: OutputSpec | None = None, *, weighted: bool = False
+    settings: EvaluateSettings,
+    output: OutputSpec | None = None,
+    *,
+    weighted: bool = False,
+    baseline: bool = True,
 ) -> config_pb2.EvalConfig:
     """Student as candidate, teacher as baseline; overall and for every slice.
 
@@ -47,6 +51,7 @@ def tfma_config(
       settings: Slices, and the k of top-k accuracies.
       output: What the models answer, or None where it is not known yet.
       weighted: Whether the examples have weights.
+      baseline: Whether the teacher is a model.
     """
     task = output.task if output else "classification"
 
@@ -61,7 +66,10 @@ def tfma_config(
         )
 
     return config_pb2.EvalConfig(
-        model_specs=[model_spec("student"), model_spec("teacher", is_baseline=True)],
+        model_specs=[
+            model_spec("student"),
+            *([model_spec("teacher", is_baseline=True)] if baseline else []),
+        ],
         slicing_specs=[
             config_pb2.SlicingSpec(),
             *(config_pb2.SlicingSpec(feature_keys=features) for features in settings.slices),

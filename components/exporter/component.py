@@ -27,7 +27,7 @@ class ExporterSpec(ComponentSpec):
     }
     INPUTS = {
         "model": ChannelParameter(type=standard_artifacts.Model),
-        "teacher_model": ChannelParameter(type=standard_artifacts.Model),
+        "teacher_model": ChannelParameter(type=standard_artifacts.Model, optional=True),
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "raw_examples": ChannelParameter(type=standard_artifacts.Examples),
         "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
@@ -42,7 +42,7 @@ class Exporter(base_component.BaseComponent):
 
     Args:
       model: The student.
-      teacher_model: The teacher.
+      teacher_model: The teacher, or None if it is no model.
       examples: Transformed examples; the split train calibrates and checks, all classes alike.
       raw_examples: Those before Transform; the first are the warm-up requests of a server.
       transform_graph: What the models take, with the vocabularies.
@@ -60,7 +60,7 @@ class Exporter(base_component.BaseComponent):
         self,
         *,
         model: types.BaseChannel,
-        teacher_model: types.BaseChannel,
+        teacher_model: types.BaseChannel | None,
         examples: types.BaseChannel,
         raw_examples: types.BaseChannel,
         transform_graph: types.BaseChannel,

@@ -20,7 +20,7 @@ from modules.export.preprocessing import write_preprocessing
 from modules.export.raw_features import raw_features
 from modules.files import LocalCopies
 from modules.models import storage
-from modules.settings import DataSettings, ExportSettings
+from modules.settings import DataSettings, ExportSettings, TFLiteVariant
 
 
 class Executor(base_executor.BaseExecutor):
@@ -50,11 +50,12 @@ class Executor(base_executor.BaseExecutor):
         )
         with LocalCopies() as copies:
             written = copies.to_write(artifact_utils.get_single_uri(output_dict["tflite"]))
-            models = {
-                "student": (_load(input_dict, "model"), settings.tflite),
-                # Like with like: the teacher is timed in the format that the student has.
-                "teacher": (_load(input_dict, "teacher_model"), ("float32",)),
+            models: dict[str, tuple[Any, tuple[TFLiteVariant, ...]]] = {
+                "student": (_load(input_dict, "model"), settings.tflite)
             }
+            if input_dict.get("teacher_model"):
+                # Like with like: the teacher is timed in the format that the student has.
+                models["teacher"] = (_load(input_dict, "teacher_model"), ("float32",))
             needed = json.loads(exec_properties["needed"])
             tflite.export_models(models, calibration, spec, written, needed)
             write_preprocessing(transform_output, spec, features, f"{written}/{PREPROCESSING}")

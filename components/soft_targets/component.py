@@ -11,7 +11,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components.artifacts import TeacherLogits
 from components.soft_targets.executor import REQUEST, Executor
-from components.teachers import TEACHER_INPUTS, teacher_channels
+from components.teachers import ANSWER_INPUTS, TEACHER_INPUTS, teacher_channels
 from modules.settings import AugmentSettings, DataSettings, DistillSettings
 from modules.teachers.soft_targets import Request
 
@@ -28,6 +28,7 @@ class SoftTargetsSpec(ComponentSpec):
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
         **TEACHER_INPUTS,
+        **ANSWER_INPUTS,
     }
     OUTPUTS = {"soft_targets": ChannelParameter(type=TeacherLogits)}
 
@@ -41,7 +42,7 @@ class SoftTargets(base_component.BaseComponent):
     Args:
       examples: Transformed examples; the splits train and unlabeled are answered.
       transform_graph: Says what is in them.
-      teachers: One or more models, in the order of their weights.
+      teachers: One or more models or answers, in the order of their weights.
       distill: `views` and `top_k` are obeyed.
       augment: How views are made.
       data: Settings of the examples.

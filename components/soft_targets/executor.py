@@ -1,4 +1,4 @@
-"""From Model and Examples artifacts to a TeacherLogits artifact."""
+"""From Model, TeacherAnswers and Examples artifacts to a TeacherLogits artifact."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.artifacts import split_patterns
-from components.teachers import teacher_uris
+from components.artifacts import TeacherAnswers, split_patterns
+from components.teachers import teachers_of
 from modules.data.examples import ExampleData
 from modules.data.spec import read_spec
 from modules.data.splits import TRAIN, UNLABELED
+from modules.files import LocalCopies
 from modules.models import storage
 from modules.settings import DataSettings
 from modules.teachers import soft_targets
+from modules.teachers.answer_store import AnswerStore
 
 REQUEST = TypeAdapter(soft_targets.Request)
 
@@ -36,15 +38,18 @@ class Executor(base_executor.BaseExecutor):
         labeled, unlabeled = (
             split_patterns(input_dict["examples"], split) for split in (TRAIN, UNLABELED)
         )
-        teachers = [
-            storage.load_model(storage.keras_directory(path_utils.serving_model_path(uri)))
-            for uri in teacher_uris(input_dict)
-        ]
         spec = read_spec(artifact_utils.get_single_uri(input_dict["transform_graph"]))
         data = DataSettings.model_validate_json(exec_properties["data"])
-        soft_targets.compute(
-            teachers,
-            ExampleData(labeled, spec, data, unlabeled_patterns=unlabeled),
-            REQUEST.validate_json(exec_properties["request"]),
-            artifact_utils.get_single_uri(output_dict["soft_targets"]),
-        )
+        with LocalCopies() as copies:
+            soft_targets.compute(
+                [_teacher(each, copies) for each in teachers_of(input_dict)],
+                ExampleData(labeled, spec, data, unlabeled_patterns=unlabeled),
+                REQUEST.validate_json(exec_properties["request"]),
+                artifact_utils.get_single_uri(output_dict["soft_targets"]),
+            )
+
+
+def _teacher(artifact: types.Artifact, copies: LocalCopies) -> soft_targets.Teacher:
+    if artifact.type_name == TeacherAnswers.TYPE_NAME:
+        return AnswerStore(copies.to_read(artifact.uri))
+    return storage.load_model(storage.keras_directory(path_utils.serving_model_path(artifact.uri)))

@@ -70,12 +70,13 @@ def convert(
             raise ModelError(_conversion_error(model, variant, str(error))) from error
     if variant == "int8" and (operations := flatbuffer.float_operations(content)):
         whole = [name for name, each in model.input.items() if each.dtype == "int32"]
-        cast = f", or return {', '.join(whole)} as float32 from data.preprocessing_fn"
+        remedy = "replace them in the model or leave int8 out of export.tflite"
+        if whole and "CAST" in operations:
+            remedy += f", or return {', '.join(whole)} as float32 from data.preprocessing_fn"
         raise ModelError(
             f"{model.name} cannot become a TFLite file (int8), there are no integer operations "
             f"for: {', '.join(operations)}"
-            f"{blamed_layers(model, itertools.chain(*operations.values()))} (replace them in the "
-            f"model or leave int8 out of export.tflite{cast if whole and 'CAST' in operations else ''})"
+            f"{blamed_layers(model, itertools.chain(*operations.values()))} ({remedy})"
         )
     return flatbuffer.finish(content, names, output_name(output))
 

@@ -14,6 +14,7 @@ from modules.data.eval_split import EvalBatch, EvalSplit, common_order, texts
 from modules.export import runtimes
 from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, ModelFile
 from modules.measure.answers import Answers
+from modules.teachers.answer_store import AnswerStore
 
 REFERENCE = "float32"
 
@@ -23,22 +24,24 @@ class JudgedModels:
     """What is judged, as paths.
 
     Attributes:
-      teacher: Directory of a SavedModel, as are `student` and `control`.
+      teacher: Directory of a SavedModel, as are `student` and `control`; None if it is no model.
       student: The candidate.
       control: The student trained without its teacher, or None.
       tflite: The Exporter's directory, `<role>/<variant>/model.tflite`.
+      teacher_answers: Directory of the answers of a teacher that is no model.
     """
 
-    teacher: str
+    teacher: str | None
     student: str
     control: str | None
     tflite: str
+    teacher_answers: str | None = None
 
     @property
     def saved_models(self) -> dict[str, str]:
         """Directories of SavedModels by role, the teacher first."""
-        models = {"teacher": self.teacher, "student": self.student}
-        return models | ({"control": self.control} if self.control else {})
+        models = {"teacher": self.teacher, "student": self.student, "control": self.control}
+        return {role: path for role, path in models.items() if path}
 
     @property
     def variants(self) -> dict[str, str]:
@@ -49,20 +52,23 @@ class JudgedModels:
 
     @property
     def shipped(self) -> list[ModelFile]:
-        """What may be pushed, and the teacher in the same two formats."""
-        files = {"teacher": self.teacher_tflite} if self.teacher_tflite else {}
-        files |= self.variants
+        """What may be pushed, and the teacher, if it is a model, in the same two formats."""
+        teacher = {"teacher": self.teacher_tflite} if self.teacher_tflite else {}
+        saved_models = self.saved_models
         return [
-            ModelFile("teacher", SAVED_MODEL, self.teacher),
-            ModelFile("student", SAVED_MODEL, self.student),
-            *(ModelFile(name, LITERT, path) for name, path in files.items()),
+            *(
+                ModelFile(role, SAVED_MODEL, saved_models[role])
+                for role in ("teacher", "student")
+                if role in saved_models
+            ),
+            *(ModelFile(name, LITERT, path) for name, path in (teacher | self.variants).items()),
         ]
 
     @property
     def teacher_tflite(self) -> str | None:
-        """The teacher's file, to be timed against the student's; None if it did not convert."""
+        """The teacher's file, to be timed against the student's; None if there is none."""
         path = self.tflite_file("teacher", REFERENCE)
-        return path if os.path.exists(path) else None
+        return path if self.teacher and os.path.exists(path) else None
 
     def tflite_file(self, role: str, variant: str) -> str:
         """Where the Exporter put a file."""
@@ -74,7 +80,7 @@ class SplitAnswers:
     """The answers, in the common order of the examples.
 
     Attributes:
-      saved_models: By role.
+      saved_models: By role, the teacher first; one that is no model was asked before.
       variants: Of the student's TFLite files.
       canaries: Outputs of each shipped file for the first examples, in the order of their files.
       ids: Of the examples.
@@ -116,16 +122,19 @@ def ask(
         for runtime, paths in ((SAVED_MODEL, models.saved_models), (LITERT, models.variants))
     }
     seen, texts_seen = _Identities(), _Texts(features)
-    _show(split.serialized(), [seen, texts_seen, *answering[SAVED_MODEL].values()])
+    stored = {}
+    if models.teacher_answers:
+        stored["teacher"] = _Stored(AnswerStore(models.teacher_answers), kind)
+    by_role = stored | answering[SAVED_MODEL]
+    _show(split.serialized(), [seen, texts_seen, *by_role.values()])
     order, transformed = seen.order(), _Identities()
     _show(split.tensors(), [transformed, *answering[LITERT].values()])
-    asked = [each for answered in answering.values() for each in answered.values()]
-    first = {each.file: each.canaries() for each in asked}
+    first = {each.file: each.canaries() for asked in answering.values() for each in asked.values()}
     if models.teacher_tflite:
         teacher = ModelFile("teacher", LITERT, models.teacher_tflite)
         first[teacher] = runtimes.load(LITERT, teacher.path).answer(canaries.tensors)
     return SplitAnswers(
-        _in_order(answering[SAVED_MODEL], order),
+        _in_order(by_role, order),
         _in_order(answering[LITERT], transformed.order()),
         first,
         [seen.ids()[at].decode() for at in order],
@@ -165,6 +174,22 @@ class _Answering:
         return np.concatenate(self._first)
 
 
+class _Stored:
+    """What a teacher was asked before."""
+
+    def __init__(self, store: AnswerStore, kind: type[Answers]):
+        self._store, self._kind = store, kind
+        self._answers: list[Answers] = []
+
+    def see(self, batch: EvalBatch) -> None:
+        logits = self._store.logits(bytes(each) for each in batch.ids)
+        self._answers.append(self._kind.from_outputs(batch.labels, logits, batch.weights))
+
+    def answers(self) -> Answers:
+        """In the order of the files."""
+        return self._kind.concatenate(self._answers)
+
+
 class _Identities:
     """Which examples were seen, in which order."""
 
@@ -201,5 +226,7 @@ def _show(batches: Iterable[EvalBatch], observers: Sequence[_Observer]) -> None:
             observer.see(batch)
 
 
-def _in_order(answering: Mapping[str, _Answering], order: NDArray[np.int64]) -> dict[str, Answers]:
+def _in_order(
+    answering: Mapping[str, _Answering | _Stored], order: NDArray[np.int64]
+) -> dict[str, Answers]:
     return {role: each.answers().select(order) for role, each in answering.items()}

@@ -99,6 +99,7 @@ class Record:
       pushed: The last pushed student, if the gate asks for it.
       config: The whole configuration.
       log_dir: Where a latency engine keeps its logs.
+      teacher_origin: Where a teacher that was not trained here comes from, in words.
     """
 
     curves: dict[str, dict[str, Any]]
@@ -109,6 +110,7 @@ class Record:
     pushed: dict[str, Any] | None
     config: dict[str, Any]
     log_dir: str
+    teacher_origin: str = ""
 
 
 def evaluate(
@@ -128,8 +130,8 @@ def evaluate(
       split: What it is judged on.
       rules: How.
       record: What else is told.
-      run_tfma: Gives TFMA's numbers of `teacher` and `student`; the empty slice is the whole
-        split.
+      run_tfma: Gives TFMA's numbers of `student`, and of a `teacher` that is a model; the empty
+        slice is the whole split.
 
     Returns:
       The report, and the PNG files of its `disagreements` by example id.
@@ -168,10 +170,7 @@ def timed_files(models: JudgedModels, rules: Rules) -> list[ModelFile]:
     files = [ModelFile("teacher", LITERT, models.teacher_tflite)] if models.teacher_tflite else []
     files += [ModelFile(_timed_as(name), LITERT, path) for name, path in models.variants.items()]
     if rules.times_saved_models:
-        files += [
-            ModelFile("teacher", SAVED_MODEL, models.teacher),
-            ModelFile("student", SAVED_MODEL, models.student),
-        ]
+        files += [each for each in models.shipped if each.runtime == SAVED_MODEL]
     return files
 
 
@@ -233,14 +232,14 @@ class _Measured:
         }
         entries = {
             role: self.statistics.describe(
-                self.answers.saved_models[role],
+                answers,
                 self._references(role),
-                parameters=parameters[role],
-                size_bytes=saved_model_bytes(path),
+                parameters=parameters.get(role),
+                size_bytes=saved_model_bytes(saved_models[role]) if role in saved_models else None,
                 **_latencies(latencies.get(role, {})),
                 fresh=self.fresh.get(role, {}),
             )
-            for role, path in saved_models.items()
+            for role, answers in self.answers.saved_models.items()
         }
         variants = {}
         timed = self.models.teacher_tflite
@@ -286,6 +285,7 @@ def _evidence(
         labels=list(split.output.classes),
         examples=schema.ExampleCount(eval=len(both["student"])),
         teacher=entries["teacher"],
+        teacher_origin=record.teacher_origin,
         student=entries["student"],
         control=entries.get("control"),
         variants=variants,
@@ -345,7 +345,7 @@ def _slices(
     return [
         statistics.describe_slice(
             dict(key),
-            {role: tfma[role][key] for role in ("teacher", "student")},
+            {role: tfma[role][key] if role in tfma else {} for role in ("teacher", "student")},
             {role: answers.saved_models[role].select(mask) for role in ("teacher", "student")},
         )
         for key, mask in found[:_MAX_SLICES]

@@ -111,7 +111,8 @@ class Statistics:
           aa_control: By way of timing.
 
         Returns:
-          `compression` is teacher bytes / student bytes; the rest as the schema says.
+          `compression` is teacher bytes / student bytes, if there are any; the rest as the
+          schema says.
         """
         teacher, student = entries["teacher"], entries["student"]
         agreement = self.metrics.agreement(answers["teacher"], answers["student"])
@@ -140,7 +141,7 @@ class Statistics:
             speedup=None if judged is None else Speedup.model_validate(judged),
             speedups={way: dict(by_role) for way, by_role in speedups.items()},
             aa_control=dict(aa_control),
-            compression=teacher.size_bytes / student.size_bytes,
+            compression=_quotient(teacher.size_bytes, student.size_bytes),
             intervals=bounds,
         )
 
@@ -219,9 +220,13 @@ def describe_variant(
         **dict(entry),
         file=file,
         sha256=sha256,
-        compression=teacher_tflite_bytes / entry.size_bytes if teacher_tflite_bytes else None,
+        compression=_quotient(teacher_tflite_bytes, entry.size_bytes),
         speedup=None if speedup is None else Speedup.model_validate(speedup),
     )
+
+
+def _quotient(of: int | None, by: int | None) -> float | None:
+    return of / by if of and by else None
 
 
 def _fields(numbers: Mapping[str, Measured]) -> dict[str, Any]:

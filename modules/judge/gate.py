@@ -167,7 +167,12 @@ def _check(evidence: Evidence, required: Requirement) -> Check:
         try:
             found = estimate(evidence, required)
         except MissingEvidenceError as error:
-            verdict, reason = "failed", explanations.missing(error, required.threshold)
+            # What cannot be measured is no fault of the student's, but proves nothing either.
+            no_model = evidence.lacks_teacher_model and required.rests_on_teacher_model
+            verdict = "inconclusive" if no_model else "failed"
+            reason = explanations.missing(error, required.threshold)
+            if no_model:
+                reason += ": the teacher has no model to time or to weigh"
         else:
             value, verdict = found.value, required.verdict(found.bounds)
             ends = found.interval or ends

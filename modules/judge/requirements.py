@@ -47,6 +47,15 @@ class Requirement:
         """The keys of the number within the report."""
         return tuple(self.limit.number.split("."))
 
+    @property
+    def rests_on_teacher_model(self) -> bool:
+        """Whether it is about what a teacher costs."""
+        path = set(self.path)
+        if "speedup" in path or "speedups" in path or "compression" in path or "aa_control" in path:
+            return True
+        costs = {"latency", "latencies", "parameters", "size_bytes", "fresh"}
+        return bool(path & costs) and "teacher" in (self.path[0], self.limit.against)
+
     def holds(self, value: float) -> bool:
         """Whether a value meets the requirement."""
         if self.kind == "min":

@@ -147,14 +147,16 @@ class Numbers(Part):
 class Entry(Numbers):
     """One model on the eval split; `size_bytes` of its SavedModel directory or its TFLite file.
 
+    Of a teacher that is no model, parameters, size and latencies are null.
+
     Attributes:
       latency: single examples on LiteRT, what a device pays; null if not timed.
       latencies: every way it was timed, by `<runtime>_batch_<size>`; `latency` is among them.
       fresh: by runtime.
     """
 
-    parameters: int = Field(ge=0)
-    size_bytes: int = Field(gt=0)
+    parameters: int | None = Field(ge=0)
+    size_bytes: int | None = Field(gt=0)
     latency: Latency | None
     latencies: dict[str, Latency] = {}
     fresh: dict[str, FreshProcess] = {}
@@ -237,7 +239,7 @@ class Comparison(Part):
     speedup: Speedup | None
     speedups: dict[str, dict[str, Speedup]] = {}
     aa_control: dict[str, Speedup] = {}
-    compression: Positive
+    compression: Positive | None
     intervals: dict[str, MeasuredInterval] = {}
 
 
@@ -409,6 +411,7 @@ class Evidence(Part):
     Attributes:
       created: when it was measured, ISO 8601, UTC.
       confidence: level of all intervals.
+      teacher_origin: where a teacher comes from that was not trained here; else empty.
       pushed: null where nothing was pushed or the gate does not ask.
       labels: names of the classes or labels; empty for a regression.
       confusion: by role, in the order of label and prediction.
@@ -427,6 +430,7 @@ class Evidence(Part):
     labels: list[str]
     examples: ExampleCount
     teacher: Entry
+    teacher_origin: str = ""
     student: Entry
     control: Entry | None
     variants: dict[str, Variant]
@@ -446,6 +450,11 @@ class Evidence(Part):
     push: Push
     environment: Environment
     config: dict[str, Any]
+
+    @property
+    def lacks_teacher_model(self) -> bool:
+        """Whether the teacher was only asked, so that it has no size and cannot be timed."""
+        return self.teacher.size_bytes is None
 
     @property
     def main(self) -> str:

@@ -1,4 +1,7 @@
-"""Models on disk: a description and the weights, from which the builder makes them again."""
+"""Models on disk: a description and the weights, from which the builder makes them again.
+
+A model that no builder of ours made, a teacher from a Keras file, is kept whole instead.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 _KERAS_DIRECTORY = "Format-Keras"
 _DESCRIPTION_FILE = "model.json"
 _WEIGHTS_FILE = "model.weights.h5"
+_WHOLE_FILE = "model.keras"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -46,12 +50,15 @@ def save_model(
     output: OutputSpec,
     directory: str,
 ) -> None:
-    """Write a description and the weights, from which `load_model` builds the model again."""
+    """Write a description and the weights, from which `load_model` builds the model again.
+
+    Without `settings.model` the whole model is written.
+    """
     import tensorflow as tf
 
     tf.io.gfile.makedirs(directory)
-    weights = os.path.join(directory, _WEIGHTS_FILE)
-    model.save_weights(weights)
+    weights = os.path.join(directory, _WEIGHTS_FILE if settings.model else _WHOLE_FILE)
+    (model.save_weights if settings.model else model.save)(weights)
     description = _Description(
         model=settings.model,
         parameters=settings.parameters,
@@ -72,12 +79,14 @@ def load_model(directory: str) -> keras.Model:
       ModelError: The files are missing or damaged, or do not belong to what the builder now builds.
     """
     description = _read_description(directory)
-    weights = os.path.join(directory, _WEIGHTS_FILE)
+    weights = os.path.join(directory, _WEIGHTS_FILE if description.model else _WHOLE_FILE)
     if _sha256(weights) != description.weights_sha256:
         raise ModelError(
             f"{weights} is not the file that {_DESCRIPTION_FILE} beside it describes; remove its "
             "execution's directory and run again"
         )
+    if not description.model:
+        return _whole(weights)
     # `weights` names the file that a training began with, which need not be here any more; what
     # it brought is in the saved weights.
     parameters = {
@@ -101,6 +110,12 @@ def load_model(directory: str) -> keras.Model:
             f"did its builder change? ({str(error).splitlines()[0]})"
         ) from error
     return model
+
+
+def _whole(path: str) -> keras.Model:
+    import keras
+
+    return keras.saving.load_model(path, compile=False)
 
 
 def count_parameters(directory: str) -> int:

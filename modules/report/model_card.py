@@ -26,6 +26,7 @@ from modules.report.text import (
     training_examples,
     verdict_word,
 )
+from modules.settings import TeacherSettings
 
 TAGS = ["tensorflow", "tflite", "tfx", "knowledge-distillation"]
 WEAKEST = 3  # classes and slices that are named among the limitations
@@ -135,11 +136,13 @@ def _model_lines(report: Report) -> list[str]:
         model = config.get(role, {})
         given = model.get("parameters", {})
         parameters = ", ".join(f"{key}={value}" for key, value in given.items())
-        if "model" in model:
+        if role == "teacher" and report.teacher_origin:
+            lines.append(f"teacher: {plain(report.teacher_origin)}")
+        elif "model" in model:
             count = typeset(getattr(report, role).parameters, "count")
             builder = code(f"{model['model']}({parameters})")
             lines.append(f"{role}: {builder}, {count} parameters")
-    more = [each.get("model", "?") for each in config.get("more_teachers", [])]
+    more = [TeacherSettings.model_validate(each).name for each in config.get("more_teachers", [])]
     if more:
         lines.append(f"additional teachers: {', '.join(map(plain, more))}")
     return lines

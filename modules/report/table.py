@@ -115,9 +115,13 @@ def _comparison_lines(report: Report) -> list[str]:
             f"{report.title(name)} {text(speedup.median, 'ratio')} on {speedup.runtime} "
             f"({level} interval {low} to {high})"
         )
-    return textwrap.wrap(
+    untimed = "no teacher's model to time" if report.lacks_teacher_model else "-"
+    origin = (
+        [*textwrap.wrap(report.teacher_origin, TEXT_WIDTH), ""] if report.teacher_origin else []
+    )
+    return origin + textwrap.wrap(
         f"Agreement with the teacher: {text(report.comparison.agreement, 'share')}. "
-        f"Speed-up: {', '.join(speeds) or '-'}. Judged on {report.examples.eval:,} examples. "
-        f"{training_examples(report)}",
+        f"Speed-up: {', '.join(speeds) or untimed}. "
+        f"Judged on {report.examples.eval:,} examples. {training_examples(report)}",
         TEXT_WIDTH,
     )

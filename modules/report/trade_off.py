@@ -58,6 +58,6 @@ def pareto_front(points: Sequence[Point], better: Better = "high") -> list[Point
 def _teacher_file_bytes(report: Report) -> float | None:
     """Size of the teacher's float32 file, to which every variant's compression refers, if any."""
     for variant in report.variants.values():
-        if variant.compression is not None:
+        if variant.compression is not None and variant.size_bytes is not None:
             return round(variant.compression * variant.size_bytes)
     return None

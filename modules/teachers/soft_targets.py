@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -16,10 +17,14 @@ from modules.data.examples import ExampleData, Inputs
 from modules.data.spec import DataSpec, OutputSpec
 from modules.errors import ConfigError
 from modules.settings import AugmentSettings
+from modules.teachers.answer_store import AnswerStore
 from modules.teachers.cache import Layout, Writer
 
 _LOG = logging.getLogger("tfx_distill.soft_targets")
 _BATCH = 256
+
+# A Keras model, or what another kind of teacher has answered.
+Teacher: TypeAlias = Any
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Request:
 
 
 def compute(
-    teachers: Sequence[keras.Model], data: ExampleData, request: Request, directory: str
+    teachers: Sequence[Teacher], data: ExampleData, request: Request, directory: str
 ) -> Layout:
     """Write the answers of all teachers to all training examples, unlabeled ones too, and views.
 
@@ -56,7 +61,10 @@ def compute(
     # Values have a unit, in which float16 may be too coarse or too small.
     values = "float32" if output.task == "regression" else "float16"
     layout = Layout(output.size, len(teachers), request.views, request.top_k, values)
-    answer = _answering(teachers, request, data.spec)
+    models = [each for each in teachers if not isinstance(each, AnswerStore)]
+    # What was answered before knows no views.
+    assert len(models) == len(teachers) or not request.views
+    answer = _answering(models, request, data.spec)
     writer = Writer(directory, layout)
     started, examples = time.monotonic(), 0
 
@@ -64,7 +72,8 @@ def compute(
         nonlocal examples
         for inputs, _, ids in data.of_files([file], _BATCH):
             examples += len(ids)
-            yield ids.numpy(), answer(inputs, ids).numpy()
+            answered = answer(inputs, ids).numpy() if models else None
+            yield ids.numpy(), _with_stored(teachers, answered, ids.numpy())
 
     for file in (*data.files, *data.unlabeled_files):
         writer.add(file, batches(file))
@@ -77,6 +86,20 @@ def compute(
         time.monotonic() - started,
     )
     return layout
+
+
+def _with_stored(
+    teachers: Sequence[Teacher], answered: np.ndarray | None, ids: np.ndarray
+) -> np.ndarray:
+    """Logits `[b, views + 1, teachers, classes]` of all, given those of the models."""
+    of_models = iter(() if answered is None else np.moveaxis(answered, 2, 0))
+    return np.stack(
+        [
+            each.logits(ids)[:, np.newaxis] if isinstance(each, AnswerStore) else next(of_models)
+            for each in teachers
+        ],
+        axis=2,
+    )
 
 
 def check_top_k(top_k: int | None, output: OutputSpec) -> None:

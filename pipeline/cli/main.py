@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from modules.code_digest import builder_digest, data_digest
+from modules.code_digest import builder_digest, data_digest, teacher_digest
 from modules.distill.wording import objective_in_words
 from modules.errors import ConfigError, UserError
 from pipeline.cli import data, results, servers
@@ -123,8 +123,15 @@ for command in (*data.COMMANDS, *results.COMMANDS, compile_command, servers.pipe
 def _not_here(config: PipelineConfig) -> Iterator[str]:
     """What a valid configuration names that this machine does not have; another one may."""
     checks: list[Callable[[], object]] = [lambda: check_local_paths(config)]
-    models = (config.teacher, *config.more_teachers, config.student)
-    checks += [functools.partial(builder_digest, each.model) for each in models]
+    teachers = [("teacher", config.teacher)]
+    teachers += [(f"more_teachers.{at}", each) for at, each in enumerate(config.more_teachers)]
+    checks += [functools.partial(builder_digest, config.student.model)]
+    checks += [
+        functools.partial(builder_digest, each.model)
+        if each.kind == "model"
+        else functools.partial(teacher_digest, each, key)
+        for key, each in teachers
+    ]
     checks.append(lambda: data_digest(config.data))
     sys.path.append(os.getcwd())
     for check in checks:

@@ -87,6 +87,17 @@ def cautions(config: PipelineConfig, engine: Engine) -> list[str]:
     ):
         if ":" in model.model:
             found.append(f"{argument}.model {model.model} must be importable in the image")
+    for argument, teacher in (
+        ("teacher", config.teacher),
+        *((f"more_teachers.{at}", each) for at, each in enumerate(config.more_teachers)),
+    ):
+        if teacher.kind == "function":
+            found.append(f"{argument}.function {teacher.name} must be importable in the image")
+        elif teacher.kind != "model" and not is_url(teacher.name):
+            found.append(
+                f"{argument}.{teacher.kind} {teacher.name} is a local path, which must exist in "
+                "the image; use a URL such as gs://bucket/teacher.keras"
+            )
     for role in _ROLES if engine == "vertex" else ():
         found += _vertex_cautions(config.runtime.resources_of(role), role)
     return found

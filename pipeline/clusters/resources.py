@@ -30,7 +30,7 @@ _KILL_AFTER_S = 60
 
 def role_of(node: str) -> Role:
     """The role of a node of the graph by its id."""
-    if node in _TRAINERS or node.startswith("TeacherTrainer"):
+    if node in _TRAINERS or node.startswith(("TeacherTrainer", "AnswerCollector")):
         return "trainer"
     return "evaluator" if node in _EVALUATORS else "default"
 

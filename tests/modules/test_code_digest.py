@@ -10,9 +10,15 @@ import pytest
 
 import components
 import modules
-from modules.code_digest import builder_digest, code_digest, data_digest
+from modules.code_digest import (
+    builder_digest,
+    code_digest,
+    data_digest,
+    remembered_teacher_digest,
+    teacher_digest,
+)
 from modules.errors import ConfigError
-from modules.settings import DataSettings
+from modules.settings import DataSettings, TeacherSettings
 
 
 @pytest.fixture
@@ -148,3 +154,45 @@ def test_digest_of_what_transform_reads_follows_its_files(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=r"^data.features.t.vocabulary_file must be a file"):
         digest()
     assert not data_digest(DataSettings())
+
+
+def test_every_file_of_a_teacher_counts(tmp_path: Path) -> None:
+    directory = tmp_path / "saved"
+    (directory / "variables").mkdir(parents=True)
+    (directory / "saved_model.pb").write_bytes(b"graph")
+    (directory / "variables" / "data").write_bytes(b"one")
+    settings = TeacherSettings(saved_model=str(directory))
+    before = teacher_digest(settings)
+    assert teacher_digest(settings) == before
+    (directory / "variables" / "data").write_bytes(b"two")
+    assert teacher_digest(settings) != before
+    with pytest.raises(ConfigError, match=r"teacher\.onnx must be a file that can be read"):
+        teacher_digest(TeacherSettings(onnx=str(tmp_path / "missing.onnx")))
+
+
+def test_the_whole_package_of_a_function_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "their_teacher"
+    (package / "inner").mkdir(parents=True)
+    for name in ("__init__", "asked", "inner/__init__", "inner/prompt"):
+        (package / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = TeacherSettings(function="their_teacher.asked:answer")
+    before = teacher_digest(settings)
+    (package / "inner" / "prompt.py").write_text("PROMPT = 'Is it good?'")
+    assert teacher_digest(settings) != before
+
+
+def test_a_deleted_file_has_the_digest_that_it_had(tmp_path: Path) -> None:
+    file, root = tmp_path / "teacher.onnx", str(tmp_path / "root")
+    file.write_bytes(b"one")
+    settings = TeacherSettings(onnx=str(file))
+    os.mkdir(root)
+    remembered_teacher_digest(settings, "teacher", root)
+    file.write_bytes(b"two")
+    digest = remembered_teacher_digest(settings, "teacher", root)
+    file.unlink()
+    assert remembered_teacher_digest(settings, "teacher", root) == digest
+    with pytest.raises(ConfigError, match=r"teacher\.onnx must be a file"):
+        remembered_teacher_digest(settings, "teacher", str(tmp_path))

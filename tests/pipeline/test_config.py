@@ -11,7 +11,7 @@ import yaml
 
 from modules.distill import methods
 from modules.errors import ConfigError
-from modules.settings import DataSettings
+from modules.settings import DataSettings, TeacherSettings
 from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, find_config, load_config
 
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
@@ -365,8 +365,8 @@ def test_methods_with_their_settings(file: Path) -> None:
         ),
         (
             "more_teachers=[{model: separable_cnn}, {model: separable_cnn, trian: {}}]",
-            "more_teachers.1.trian: no such key; did you mean 'train'?; keys here: model, "
-            "parameters, train, weight",
+            "more_teachers.1.trian: no such key; did you mean 'train'?; keys here: "
+            + ", ".join(TeacherSettings.model_fields),
         ),
         (
             "more_teachers=[{model: separable_cnn, train: {epoch: 3}}]",

@@ -438,3 +438,36 @@ def test_importing_stays_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# -- a teacher that is no model --
+
+ONLY_ASKED = evidence(
+    ("teacher/size_bytes", None),
+    ("teacher/parameters", None),
+    ("teacher/latency", None),
+    ("comparison/speedup", None),
+    ("comparison/compression", None),
+)
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict"),
+    [
+        ({"number": "comparison.speedup", "min": 2}, "inconclusive"),
+        ({"number": "comparison.compression", "min": 2}, "inconclusive"),
+        ({"number": "student.size_bytes", "against": "teacher", "max": 0}, "inconclusive"),
+        ({"number": "student.latency.p50_ms", "against": "teacher", "max": 0}, "inconclusive"),
+        ({"number": "student.latency.p50_ms", "max": 3}, "passed"),
+        ({"number": "student.accuracy", "against": "teacher", "min": -0.02}, "passed"),
+        # That is missing for another reason.
+        ({"number": "student.mae", "against": "teacher", "max": 1}, "failed"),
+    ],
+)
+def test_only_limits_on_its_cost_are_inconclusive(limit: dict[str, Any], verdict: str) -> None:
+    check = judged(ONLY_ASKED, limit).checks[0]
+    assert check.verdict == verdict
+    assert ("no model to time" in check.reason) == (verdict == "inconclusive")
+    # Of a teacher that is a model, a missing number still refuses the student.
+    missing = evidence(("comparison/speedup", None))
+    assert judged(missing, min_speedup=2).checks[0].verdict == "failed"
