@@ -57,8 +57,12 @@ def training_examples(report: Report) -> str:
         if each.unlabeled:
             counts += f" and {each.unlabeled:,} unlabeled"
         roles.setdefault(counts, []).append(role)
-    parts = [f"{' and '.join(names)} {counts}" for counts, names in roles.items()]
+    parts = [f"{_listed(names)} {counts}" for counts, names in roles.items()]
     return f"Training examples: {', '.join(parts)}." if parts else ""
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def interval_text(bounds: MeasuredInterval | None, form: Form) -> str:
