@@ -36,7 +36,7 @@ def test_distillation_without_a_pipeline(tmp_path, monkeypatch):
     labels = np.arange(48) % 10
     names = {"images": images[:32], "labels": labels[:32]}
     names |= {"more_images": images[32:], "more_labels": labels[32:]}
-    first, features, _ = KERAS
+    first, features, unlabeled, _ = KERAS
     exec(first, names)
     saved = keras.saving.load_model("student.keras")
     logits = names["student"].predict(images, verbose=0)
@@ -48,6 +48,10 @@ def test_distillation_without_a_pipeline(tmp_path, monkeypatch):
     distiller.compile("adam")
     results = distiller.evaluate(images, labels, verbose=0, return_dict=True)
     assert {"decoupled_loss", "hint_loss"} < set(results)
+
+    names["labels"][8:] = -1
+    exec(unlabeled, names)
+    assert np.isfinite(distiller.history.history["loss"]).all()
 
 
 @pytest.mark.e2e
@@ -68,7 +72,7 @@ def test_the_pipeline_from_python(miniature_run, tmp_path, monkeypatch, capsys):
     three = load_digits().images[3, :, :, None] * 255 / 16
     (tmp_path / "three.png").write_bytes(tf.io.encode_png(three.astype(np.uint8)).numpy())
     names = {}
-    exec(KERAS[2], names)
+    exec(KERAS[-1], names)
     (given,) = started
     assert given["config"].distill.temperature == 2 and given["output"] == "runs/digits"
     assert names["report"].name == "digits"

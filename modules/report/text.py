@@ -56,7 +56,7 @@ def training_examples(report: Report) -> str:
         if each.unlabeled:
             counts += f" and {each.unlabeled:,} unlabeled"
         roles.setdefault(counts, []).append(role)
-    parts = [f"{' and '.join(names)} {counts}" for counts, names in roles.items()]
+    parts = [f"{_listed(names)} {counts}" for counts, names in roles.items()]
     return f"Training examples: {', '.join(parts)}." if parts else ""
 
 
@@ -65,6 +65,10 @@ def shipped_speedups(report: Report) -> dict[str, Speedup]:
     names = report.gate.tflite or ["float32"]
     found = {name: report.variants[name].speedup for name in names if name in report.variants}
     return {name: speedup for name, speedup in found.items() if speedup is not None}
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def interval_text(bounds: MeasuredInterval | None, form: Form) -> str:

@@ -14,7 +14,7 @@ from tfx.types import standard_artifacts
 from components.artifacts import TeacherLogits
 from components.distiller import Distiller
 from components.teacher_trainer import TeacherTrainer
-from components.training import TrainerExecutor
+from components.training import TrainerExecutor, config_of_run
 from modules.code_digest import code_digest
 from modules.distill.training_config import TrainingConfig
 from modules.settings import (
@@ -125,6 +125,32 @@ def test_the_executor_hands_over_where_the_teachers_and_their_logits_lie(
     logits.uri = str(tmp_path / "logits")
     given = executor._GetFnArgs({**inputs, "soft_targets": [logits]}, {}, {}).custom_config
     assert given.soft_targets_dir == str(tmp_path / "logits")
+
+
+def examples(directory: Path, *splits: str) -> standard_artifacts.Examples:
+    made = standard_artifacts.Examples()
+    made.uri = str(directory)
+    made.split_names = json.dumps(splits)
+    return made
+
+
+@pytest.mark.parametrize("unlabeled", [True, False])
+def test_unlabeled_examples_reach_those_who_are_to_count_them(
+    unlabeled: bool, tmp_path: Path
+) -> None:
+    config = told(make_student(unlabeled=unlabeled)).model_dump(mode="json")
+    given = {}
+    for splits in (("train", "eval"), ("train", "eval", "unlabeled")):
+        inputs = {"examples": [examples(tmp_path, *splits)]}
+        given[len(splits)] = config_of_run(config, inputs, {}).unlabeled_files
+    expected = (str(tmp_path / "Split-unlabeled" / "*"),) if unlabeled else ()
+    assert given == {2: (), 3: expected}
+
+
+def test_student_and_control_count_unlabeled_examples_and_the_teacher_does_not() -> None:
+    trainers = graph("tune={trials: 1, alpha: [0.1, 0.5]}")
+    counting = {name: told(each).unlabeled for name, each in trainers.items()}
+    assert counting == {"TeacherTrainer": False, "Distiller": True, "Control": True}
 
 
 def test_the_executor_reads_what_the_component_was_given() -> None:

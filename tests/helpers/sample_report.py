@@ -504,6 +504,14 @@ def sample_content(**changes: Any) -> dict[str, Any]:
         },
         "disagreements": _disagreements(answers),
         "curves": _curves(),
+        "learned_from": {
+            role: {"labeled": 1250, "unlabeled": hidden, "steps_per_epoch": steps}
+            for role, hidden, steps in (
+                ("teacher", 0, 40),
+                ("student", 12_500, 430),
+                ("control", 0, 430),
+            )
+        },
         "data": _data(),
         "lineage": _lineage(),
         "tuned": {"distill.temperature": 4.0, "student.train.learning_rate": 0.01},

@@ -1,6 +1,7 @@
 """One process of `test_training.py`: a whole training through files, and its peak memory.
 
-The examples are as many as asked for; nothing of them is kept in memory between epochs.
+The examples are as many as asked for, a third of them unlabeled; nothing of them is kept in memory
+between epochs.
 """
 
 import resource
@@ -18,7 +19,7 @@ from modules.settings import AugmentSettings, DataSettings, TrainSettings
 from modules.teachers import soft_targets
 from modules.teachers.cache import SoftTargetCache
 
-# Half of the examples are for validation, so that both parts count.
+# Half of the labeled examples are for validation, so that each part is a third.
 SETTINGS = DataSettings(validation_fraction=0.5)
 SPEC = image_spec(64, 3)
 SHAPE = (64, 64, 3)
@@ -50,12 +51,14 @@ def _model():
 def main(directory, count):
     examples._CACHE_LIMIT = 0
     examples._SHUFFLE_BYTES = 256 * int(np.prod(SHAPE))
-    write(f"{directory}/examples.gz", int(count), SHAPE)
-    files = [f"{directory}/examples.gz"]
+    files, unlabeled = [f"{directory}/examples.gz"], [f"{directory}/unlabeled.gz"]
+    write(files[0], int(count) * 2 // 3, SHAPE)
+    write(unlabeled[0], int(count) // 3, SHAPE)
     answers = f"{directory}/soft_targets"
     request = soft_targets.Request(0, AugmentSettings(), 0)
-    soft_targets.compute([_model()], examples.ExampleData(files, SPEC, SETTINGS), request, answers)
-    data = examples.ExampleData(files, SPEC, SETTINGS, SoftTargetCache(answers))
+    every = examples.ExampleData(files, SPEC, SETTINGS, unlabeled_patterns=unlabeled)
+    soft_targets.compute([_model()], every, request, answers)
+    data = examples.ExampleData(files, SPEC, SETTINGS, SoftTargetCache(answers), unlabeled)
     distiller = Distiller(None, _model())
     training.fit(distiller, data, training.Plan(TrainSettings(epochs=2), 0, None))
     # Linux counts in KiB.

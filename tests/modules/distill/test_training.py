@@ -183,8 +183,8 @@ def test_only_the_chief_writes(train, tmp_path):
 def test_memory_does_not_grow_with_the_examples(tmp_path):
     """Teachers asked, answers written, student trained: eight times as many examples for the same.
 
-    Either part kept in memory (the training's or the validation's) would cost half of what is
-    added, answers not counted.
+    Any part kept in memory (the validation's, the labeled or the unlabeled of the training) would
+    cost a third of what is added, answers not counted.
     """
     few, many = 3000, 24_000
     processes = []

@@ -129,6 +129,29 @@ def test_what_was_not_measured_shows_a_dash() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("unlabeled", "sentence"),
+    [
+        ([], ""),
+        ([0, 0, 0], "Training examples: teacher, student and control 1,090 labeled."),
+        (
+            [0, 12_345, 0],
+            "Training examples: teacher and control 1,090 labeled, student 1,090 labeled and "
+            "12,345 unlabeled.",
+        ),
+    ],
+)
+def test_it_is_said_how_many_examples_each_model_learned_from(
+    unlabeled: list[int], sentence: str
+) -> None:
+    learned_from = {
+        role: {"labeled": 1090, "unlabeled": count, "steps_per_epoch": 35}
+        for role, count in zip(("teacher", "student", "control"), unlabeled, strict=False)
+    }
+    text = " ".join(markdown_table(_report(learned_from=learned_from)).split())
+    assert text.endswith(f"Judged on 1,600 examples. {sentence}".rstrip())
+
+
 @pytest.mark.parametrize("change", [{"threads": 4}, {"runtime": "other"}])
 def test_no_speedup_between_unlike_measurements(change: dict[str, object]) -> None:
     student = _entry(0.9625, 412_000, 0.5) | {"latency": latency(0.5, p99_ms=1.0, **change)}
