@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import keras
 
@@ -17,7 +18,7 @@ from modules.distill.distiller import Distiller
 from modules.distill.methods import check_methods
 from modules.errors import ConfigError, ModelError, UserError, did_you_mean
 from modules.judge.limits import check_task
-from modules.measure.conversion import TrialConversions
+from modules.measure.conversion import TrialConversions, Wanted
 from modules.models import zoo
 from modules.models.probe import check_answers
 from modules.push.publish import check_destination
@@ -53,13 +54,19 @@ def check_places(config: PipelineConfig) -> None:
         _check_models(config, *_image_spec(config.data, classes))
 
 
-def check_spec(config: PipelineConfig, spec: DataSpec, features: Collection[str] = ()) -> None:
+def check_spec(
+    config: PipelineConfig,
+    spec: DataSpec,
+    features: Collection[str] = (),
+    memory: Path | None = None,
+) -> None:
     """Hold the configuration to the data: ask and convert the models, find the layers.
 
     Args:
       config: The experiment.
       spec: What Transform wrote of the data.
       features: Names of the raw features, as far as they are known.
+      memory: A file that keeps which conversions were possible, for the next run.
 
     Raises:
       UserError: What does not fit.
@@ -71,10 +78,11 @@ def check_spec(config: PipelineConfig, spec: DataSpec, features: Collection[str]
         _check_slices(config, (*OURS, *features))
     _check_slice_values(config.gate, spec.output)
     check_destination(config.push.destination)
-    student, teacher = config.student, config.teacher
-    with TrialConversions(
-        {"student": (student, config.export.tflite), "teacher": (teacher, ("float32",))}, spec
-    ) as conversions:
+    wanted: Wanted = {
+        "student": (config.student, config.export.tflite),
+        "teacher": (config.teacher, ("float32",)),
+    }
+    with TrialConversions(wanted, spec, memory) as conversions:
         _check_models(config, spec.by_name, spec.output)
         for place, settings in _models(config).items():
             with _placed(place):
