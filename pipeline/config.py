@@ -74,13 +74,11 @@ class PipelineConfig(Settings):
 
         float32, on which it is timed, those that `push.tflite` names, and those that a limit does.
         """
-        named: set[str] = {
-            "float32",
-            *(() if isinstance(self.push.tflite, str) else self.push.tflite),
-        }
+        named: set[str] = {"float32"}
+        named.update(() if isinstance(self.push.tflite, str) else self.push.tflite)
         for limit in self.gate.limits:
             first, *more = limit.number.split(".")
-            named |= set(more[:1]) if first == "variants" else set()
+            named.update(more[:1] if first == "variants" else ())
         return tuple(variant for variant in self.export.tflite if variant in named)
 
     @field_validator("gate")

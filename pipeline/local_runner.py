@@ -38,6 +38,7 @@ from pipeline.preflight import check_places, check_spec
 from pipeline.terminal.console import run_console
 
 _LOG = logging.getLogger("tfx_distill.run")
+_PREFLIGHT_FILE = "preflight.json"
 _FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
 
@@ -151,7 +152,8 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
 
     def check_data() -> bool:
         data = read_data(config.name, where)
-        check_spec(config, data.spec, data.statistics)
+        memory = Path(where.pipeline_root) / _PREFLIGHT_FILE
+        check_spec(config, data.spec, data.statistics, memory)
         return True
 
     os.makedirs(where.pipeline_root, exist_ok=True)

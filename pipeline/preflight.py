@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
 
 import keras
 
@@ -19,7 +19,7 @@ from modules.distill.distiller import Distiller
 from modules.distill.methods import check_methods
 from modules.errors import ConfigError, ModelError, UserError, did_you_mean
 from modules.judge.limits import check_task
-from modules.measure.conversion import TrialConversions
+from modules.measure.conversion import TrialConversions, Wanted
 from modules.models import zoo
 from modules.models.probe import check_answers
 from modules.push.publish import check_destination
@@ -58,13 +58,19 @@ def check_places(config: PipelineConfig) -> None:
         _check_models(config, *_image_spec(config.data, classes))
 
 
-def check_spec(config: PipelineConfig, spec: DataSpec, features: Collection[str] = ()) -> None:
+def check_spec(
+    config: PipelineConfig,
+    spec: DataSpec,
+    features: Collection[str] = (),
+    memory: Path | None = None,
+) -> None:
     """Hold the configuration to the data: ask and convert the models, find the layers.
 
     Args:
       config: The experiment.
       spec: What Transform wrote of the data.
       features: Names of the raw features, as far as they are known.
+      memory: A file that keeps which conversions were possible, for the next run.
 
     Raises:
       UserError: What does not fit.
@@ -76,10 +82,10 @@ def check_spec(config: PipelineConfig, spec: DataSpec, features: Collection[str]
         _check_slices(config, (*OURS, *features))
     _check_slice_values(config.gate, spec.output)
     check_destination(config.push.destination)
-    converted: dict[str, Any] = {"student": (config.student, config.export.tflite)}
+    wanted: Wanted = {"student": (config.student, config.export.tflite)}
     if config.teacher.kind == "model":
-        converted["teacher"] = (config.teacher, ("float32",))
-    with TrialConversions(converted, spec) as conversions:
+        wanted["teacher"] = (config.teacher, ("float32",))
+    with TrialConversions(wanted, spec, memory) as conversions:
         _check_models(config, spec.by_name, spec.output)
         for place, settings in _models(config).items():
             with _placed(place):

@@ -6,6 +6,7 @@ Imports nothing heavy: the command line validates configurations with it.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
@@ -24,6 +25,12 @@ from modules.settings import EvaluateSettings, GateSettings, Limit, Task
 _ANY = "<name>"  # stands for every key of a mapping
 _JUDGED = ("student", "teacher", "control", "variants", "comparison")
 _SLICED = ("student", "teacher")
+# Between 0 and 1, and what may be below 0; everything else is a loss, an error, a time or a size.
+_SHARES = frozenset(
+    {"accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc", "ece", "top_k", "agreement"}
+    | {"agreement_teacher_right", "agreement_teacher_wrong"}
+)
+_SIGNED = frozenset({"r2", "accuracy_change", "distillation_gain"})
 _NO_CONTROL = "there is no control to judge; set distill.control: true"
 
 
@@ -107,6 +114,9 @@ def _problems_of_task(gate: GateSettings, task: Task) -> Iterator[str]:
         ]
         remedy = f"set {' or '.join(fitting)} instead" if fitting else "remove it"
         yield f"gate.{name}: {task} has no {form.key}, which is for {_listed(meant)}; {remedy}"
+    gain = gate.min_distillation_gain
+    if gain is not None and task != "regression" and gain > 1:
+        yield f"gate.min_distillation_gain: must not exceed 1 for {task}, got {gain:g}; 0.01 is 1 %"
     for index, limit in enumerate(gate.limits):
         path = tuple(limit.number.split("."))
         number = (*path[len(owner_of(path)) :], "")[0]
@@ -125,6 +135,31 @@ def _listed(names: Sequence[str]) -> str:
 
 def _problem(limit: Limit, known: _Known) -> str | None:
     """Why a report can never say what the limit asks for; None if it can."""
+    return _unknown_number(limit, known) or _impossible(limit)
+
+
+def _impossible(limit: Limit) -> str | None:
+    """Why no student can keep a limit on a number that there is."""
+    path = tuple(limit.number.split("."))
+    name = (*path[len(owner_of(path)) :], "")[0] if limit.slice is None else path[1]
+    low, high = 0.0, math.inf
+    if name in _SHARES and not limit.relative:
+        low, high = (0.0, 1.0) if limit.against is None else (-1.0, 1.0)
+    elif name in _SIGNED or (limit.against is not None and not limit.relative):
+        low = -math.inf
+    for end, value in (("min", limit.min), ("max", limit.max)):
+        if value is not None and (value > high if end == "min" else value < low):
+            between = (
+                f"lies between {low:g} and {high:g}" if high == 1 else f"is never below {low:g}"
+            )
+            return (
+                f"no student can keep {end}: {value:g}, since {limit.number} {between}; give "
+                "another limit"
+            )
+    return None
+
+
+def _unknown_number(limit: Limit, known: _Known) -> str | None:
     path = tuple(limit.number.split("."))
     if limit.slice is not None:
         return _problem_of_slice(limit, path, known)

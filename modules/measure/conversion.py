@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from modules.code_digest import builder_digest, code_digest
 from modules.data.spec import DataSpec
 from modules.measure import conversion_worker
 from modules.measure.child_process import Child, ChildError
@@ -18,6 +22,8 @@ _TIME_LIMIT_S = 600.0
 # The models of a trial and the variants that are wanted of each, by their place in the
 # configuration.
 Wanted = Mapping[str, tuple[ModelSettings, Sequence[TFLiteVariant]]]
+# Why a file cannot be made, by place and variant, with a space between them.
+Problems = dict[str, str]
 
 
 class TrialConversions:
@@ -29,9 +35,10 @@ class TrialConversions:
     Args:
       wanted: What is to be converted.
       spec: What the models take and answer.
+      memory: A file in which the result is kept for the next run with the same models and code.
     """
 
-    def __init__(self, wanted: Wanted, spec: DataSpec):
+    def __init__(self, wanted: Wanted, spec: DataSpec, memory: Path | None = None):
         models = {
             place: {
                 "settings": {"model": settings.model, "parameters": settings.parameters},
@@ -39,45 +46,61 @@ class TrialConversions:
             }
             for place, (settings, variants) in wanted.items()
         }
-        # The user's own builders lie where the command line has looked for them.
-        self._task: dict[str, Any] = {
-            "models": models,
-            "spec": spec.model_dump(mode="json"),
-            "path": sys.path,
-        }
-        self._child = self._start({})
+        self._task: dict[str, Any] = {"models": models, "spec": spec.model_dump(mode="json")}
+        digests = [builder_digest(settings.model) for settings, _ in wanted.values()]
+        asked = json.dumps([self._task, code_digest(), digests], sort_keys=True)
+        self._key = hashlib.sha256(asked.encode()).hexdigest()
+        self._memory = memory
+        self._child: Child | None = None
 
     def __enter__(self) -> TrialConversions:
-        self._child.__enter__()
+        if self._remembered() is None:
+            self._start([])
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._child.__exit__(None, None, None)
+        if self._child is not None:
+            self._child.__exit__(None, None, None)
+            self._child = None
 
     def problems(self) -> dict[tuple[str, str], str]:
-        """Why a file cannot be made, by place and variant; waits for the process.
+        """Why a file cannot be made, by place and variant; waits for the process."""
+        found = self._remembered()
+        if found is None:
+            found = self._ask()
+        split = ((subject.partition(" "), reason) for subject, reason in found.items())
+        return {(place, variant): reason for (place, _, variant), reason in split}
 
-        A variant that ends the process is one of them, and the others are tried again.
-        """
-        crashed: dict[str, str] = {}
-        while True:
+    def _ask(self) -> Problems:
+        """A variant that ends the process is a problem, and the others are tried again."""
+        crashed: Problems = {}
+        while self._child is not None:
             try:
                 answered, _ = self._child.answer()
-                break
             except ChildError as error:
-                answered = {}
                 if not error.subject or error.subject in crashed:
                     # Whatever it is, training and export will tell.
                     _LOG.warning("the trial conversions have failed: %s", error.reason)
                     break
                 crashed[error.subject] = f"its conversion failed, {error.reason}"
-            self.__exit__()
-            self._child = self._start(crashed).__enter__()
-        found = {}
-        for subject, reason in (crashed | answered).items():
-            place, _, variant = subject.partition(" ")
-            found[place, variant] = reason
-        return found
+                self.__exit__()
+                self._start(list(crashed))
+            else:
+                found = crashed | answered
+                if self._memory is not None:
+                    self._memory.write_text(json.dumps({self._key: found}))
+                return found
+        return crashed
 
-    def _start(self, crashed: Mapping[str, str]) -> Child:
-        return Child(conversion_worker, self._task | {"skip": list(crashed)}, {}, _TIME_LIMIT_S)
+    def _remembered(self) -> Problems | None:
+        try:
+            found = json.loads(self._memory.read_text()) if self._memory else {}
+        except (OSError, ValueError):
+            return None
+        problems: Problems | None = found.get(self._key)
+        return problems
+
+    def _start(self, skip: Sequence[str]) -> None:
+        # The user's own builders lie where the command line has looked for them.
+        task = self._task | {"skip": list(skip), "path": sys.path}
+        self._child = Child(conversion_worker, task, {}, _TIME_LIMIT_S).__enter__()

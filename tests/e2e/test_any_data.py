@@ -246,10 +246,10 @@ def configuration(case: Case, root: Path) -> PipelineConfig:
             "name": "any",
             "task": case.task if case.sets_task else None,
             "data": data,
-            "teacher": model,
+            "teacher": {**model, "allow_weak": True},
             "student": model,
             "latency": {"processes": 2, "blocks": 2, "queries_per_block": 10},
-            "gate": case.gate,
+            "gate": {**case.gate, "allow_below_control": True},
         }
     )
 

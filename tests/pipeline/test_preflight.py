@@ -10,6 +10,7 @@ import pytest
 
 from modules.data.spec import DataSpec, InputSpec, OutputSpec
 from modules.errors import ConfigError, ModelError, UserError
+from modules.measure import conversion
 from modules.settings import ImageFeature
 from pipeline.config import PipelineConfig, load_config
 from pipeline.preflight import check_spec
@@ -57,7 +58,7 @@ def moody(inputs, output):
 class Fatal(keras.layers.Layer):
     # Ends the process that converts it.
     def call(self, x):
-        if any(frame.name == "serving_module" for frame in traceback.extract_stack()):
+        if any(frame.filename.endswith("export/tflite.py") for frame in traceback.extract_stack()):
             os.abort()
         return x
 
@@ -114,6 +115,20 @@ def test_what_need_not_ship_is_left_out_and_a_teacher_only_not_timed(
 def test_a_converter_that_crashes_is_a_reason_like_any_other(config: Any) -> None:
     with pytest.raises(ModelError, match=r"^student: its conversion failed, killed by signal 6"):
         check_spec(config("student={model: 'preflight_models:crashing'}"), SPEC)
+
+
+def test_what_was_tried_is_remembered_as_long_as_nothing_changes(
+    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, wanted = tmp_path / "preflight.json", config().student
+    trial = {"student": (wanted, ("float32",))}
+    with conversion.TrialConversions(trial, SPEC, memory) as conversions:
+        assert conversions.problems() == {}
+    monkeypatch.setattr(conversion, "Child", None)  # No process can be started any more.
+    with conversion.TrialConversions(trial, SPEC, memory) as conversions:
+        assert conversions.problems() == {}
+    with pytest.raises(TypeError):
+        conversion.TrialConversions({"student": (wanted, ("int8",))}, SPEC, memory).__enter__()
 
 
 @pytest.mark.parametrize(

@@ -367,7 +367,7 @@ def _fft(x):
 def _with(operation):
     inputs = keras.Input((8, 8, 1), dtype="uint8", name="image")
     x = keras.layers.Rescaling(1 / 255)(inputs)
-    x = keras.layers.Flatten()(keras.layers.Lambda(operation)(x))
+    x = keras.layers.Flatten()(keras.layers.Lambda(operation, name="odd_1")(x))
     return keras.Model({"image": inputs}, keras.layers.Dense(10)(x), name="exotic")
 
 
@@ -387,7 +387,9 @@ def test_operation_without_a_builtin_is_named(operation, names, variant, digit_p
 def test_operation_that_has_no_integers_is_named(digit_pixels, tmp_path):
     # The converter would put it between DEQUANTIZE and QUANTIZE.
     model = _with(lambda x: keras.ops.sin(x * 5))
-    with pytest.raises(ModelError, match=r"^exotic cannot .*int8.* no integer .* for: SIN \(rep"):
+    with pytest.raises(
+        ModelError, match=r"^exotic cannot .*int8.* no integer .* for: SIN in .*odd_1 \(L"
+    ):
         convert(model, "int8", digit_pixels[:20])
     path = _write(tmp_path / "model.tflite", convert(model, "dynamic_range", digit_pixels[:20]))
     check_against_keras(path, model, "dynamic_range", _images(digit_pixels[:20]), SPEC)
@@ -434,6 +436,22 @@ def test_export_models_writes_every_file_with_its_spec(digit_pixels, tmp_path):
         lite = runtimes.load("litert", str(tmp_path / role / "float32" / "model.tflite"))
         expected = model.predict(_images(digit_pixels[:5]), verbose=0)
         np.testing.assert_allclose(lite.answer(_images(digit_pixels[:5])), expected, atol=1e-4)
+
+
+def test_a_file_that_cannot_be_made_is_left_out_unless_it_is_needed(digit_pixels, tmp_path, caplog):
+    models = {
+        "student": (_with(lambda x: keras.ops.sin(x * 5)), ["float32", "int8"]),
+        "teacher": (_with(lambda x: tf.math.erfinv(x / 2)), ["float32"]),
+    }
+    given = (models, _images(digit_pixels[:5]), SPEC)
+    tflite.export_models(*given, str(tmp_path / "some"), needed=["float32"])
+    written = [path.parent.relative_to(tmp_path) for path in tmp_path.rglob("model.tflite")]
+    assert list(map(str, written)) == ["some/student/float32"]
+    assert "no integer operations for: SIN in the layer odd_1 (Lambda)" in caplog.text
+    assert "for: Erfinv in the layer odd_1 (Lambda)" in caplog.text
+    for needed in (["float32", "int8"], None):
+        with pytest.raises(ModelError, match="SIN"):
+            tflite.export_models(*given, str(tmp_path / "all"), needed)
 
 
 @pytest.mark.parametrize("content", [b"", b"something else entirely", None])

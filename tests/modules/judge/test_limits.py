@@ -288,3 +288,61 @@ def test_every_task_has_short_forms_and_limits(task: Any, gate: dict) -> None:
 
 def test_short_forms_are_in_the_order_of_the_settings() -> None:
     assert [*SHORT_FORMS, "limits"] == GateSettings.limit_names()
+
+
+# -- Ranges --
+
+
+@pytest.mark.parametrize(
+    ("limit", "problem"),
+    [
+        (
+            {"number": "student.accuracy", "min": 95},
+            "no student can keep min: 95, since student.accuracy lies between 0 and 1",
+        ),
+        (
+            {"number": "student.accuracy", "against": "teacher", "max": -2},
+            "no student can keep max: -2, since student.accuracy lies between -1 and 1",
+        ),
+        (
+            {"number": "variants.int8.latency.p99_ms", "max": -1},
+            "no student can keep max: -1, since variants.int8.latency.p99_ms is never below 0",
+        ),
+        (
+            {"number": "student.top_k.3", "min": 1.5, "slice": {"class_name": "3"}},
+            "no student can keep min: 1.5, since student.top_k.3 lies between 0 and 1",
+        ),
+    ],
+)
+def test_a_limit_that_no_student_can_keep_is_refused(limit: dict, problem: str) -> None:
+    evaluate = EVALUATE.model_copy(update={"slices": (("class_name",),), "top_k": (3,)})
+    gate = GateSettings.model_validate({"limits": [limit]})
+    with pytest.raises(ConfigError) as caught:
+        limits.check_limits(gate, VARIANTS, evaluate, control=True)
+    assert str(caught.value) == f"gate.limits.0: {problem}; give another limit"
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"number": "student.loss", "against": "teacher", "max": -3},
+        {"number": "student.accuracy", "against": "teacher", "relative": True, "min": 1.01},
+        {"number": "student.accuracy", "against": "control", "min": -1},
+        {"number": "comparison.distillation_gain", "max": -5},
+        {"number": "student.accuracy", "min": 1},
+    ],
+)
+def test_a_limit_at_the_edge_can_be_kept(limit: dict) -> None:
+    gate = GateSettings.model_validate({"limits": [limit]})
+    limits.check_limits(gate, VARIANTS, EVALUATE, control=True)
+
+
+def test_a_gain_needs_a_control_and_has_a_range() -> None:
+    with pytest.raises(ConfigError, match="min_distillation_gain: there is no control to judge"):
+        limits.check_limits(
+            GateSettings(min_distillation_gain=0.0), VARIANTS, EVALUATE, control=False
+        )
+    gate = GateSettings(min_distillation_gain=2.0)
+    limits.check_task(gate, "regression")
+    with pytest.raises(ConfigError, match="must not exceed 1 for binary, got 2; "):
+        limits.check_task(gate, "binary")
