@@ -7,8 +7,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from modules.data.values import shown
-from modules.errors import ConfigError, DataError
+from modules.errors import ConfigError, DataError, shown
 from modules.settings import DataSettings
 
 # The splits of the Examples artifact.
