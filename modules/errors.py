@@ -4,7 +4,8 @@ The message names the argument, the rule and the value, then says what to do.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -38,3 +39,13 @@ def raise_problems(problems: Iterable[str]) -> None:
     message = "\n".join(problems)
     if message:
         raise ConfigError(message)
+
+
+def shown(items: Sequence[Any] | None) -> str:
+    """The first value of a feature, for a message."""
+    if not items:
+        return "nothing"
+    first = items[0]
+    if isinstance(first, bytes):
+        return repr(first.decode(errors="replace"))
+    return f"{first:g}" if isinstance(first, float) else str(first)

@@ -84,7 +84,7 @@ def check_spec(
     check_destination(config.push.destination)
     wanted: Wanted = {"student": (config.student, config.export.tflite)}
     if config.teacher.kind == "model":
-        wanted["teacher"] = (config.teacher, ("float32",))
+        wanted = {**wanted, "teacher": (config.teacher, ("float32",))}
     with TrialConversions(wanted, spec, memory) as conversions:
         _check_models(config, spec.by_name, spec.output)
         for place, settings in _models(config).items():

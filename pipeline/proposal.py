@@ -100,7 +100,12 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
             small["image"] = {"filters": [8, 16, 32]}
         teacher = {"model": "mixture", "parameters": large}
         student = {"model": "mixture", "parameters": small}
-    return {"teacher": {**teacher, "train": train}, "student": {**student, "train": train}}
+    # A small network learns faster; what the presets were tuned to.
+    rate = 0.003 if "text" in kinds else 0.01
+    return {
+        "teacher": {**teacher, "train": train},
+        "student": {**student, "train": {**train, "learning_rate": rate}},
+    }
 
 
 def propose_gate(spec: DataSpec, dataset: Dataset) -> dict[str, Any]:

@@ -17,8 +17,10 @@ from modules.settings import DataSettings, Task
 Values = Sequence[Any]
 # More different values than this are no classes.
 MOST_CLASSES = 100_000
-# More different numbers than this are classes only if `task` says so.
+# More different numbers than this are classes only if `task` says so; so are more than a few of
+# which each is rare.
 MOST_NUMBERS = 1_000
+_FEW_NUMBERS, _PER_NUMBER = 20, 5
 _SEPARATOR = "|"
 _MISSING = {"nan", "null", "n/a"}
 _LOG = logging.getLogger("tfx_distill.data")
@@ -69,15 +71,18 @@ class LabelStatistics:
       longest: Largest number of values.
       shortest: Smallest number of values.
       names: Different classes; at most one more than `MOST_CLASSES`.
+      count: Number of labels.
     """
 
     kinds: set[str] = field(default_factory=set)
     longest: int = 0
     shortest: int = 1 << 60
     names: set[str] = field(default_factory=set)
+    count: int = 0
 
     def add(self, values: Values) -> None:
         """Count one label."""
+        self.count += 1
         self.longest = max(self.longest, len(values))
         self.shortest = min(self.shortest, len(values))
         for value in values:
@@ -93,6 +98,7 @@ class LabelStatistics:
             max(self.longest, other.longest),
             min(self.shortest, other.shortest),
             self.names if len(self.names) > MOST_CLASSES else self.names | other.names,
+            self.count + other.count,
         )
 
 
@@ -175,10 +181,13 @@ def _suggested(statistics: LabelStatistics, settings: DataSettings) -> Task:
         return "multilabel"
     if "fraction" in statistics.kinds:
         return "regression"
-    if "number" in statistics.kinds and len(statistics.names) > MOST_NUMBERS:
+    different = len(statistics.names)
+    rare = different > _FEW_NUMBERS and statistics.count < _PER_NUMBER * different
+    if "number" in statistics.kinds and not settings.classes and (rare or different > MOST_NUMBERS):
         raise DataError(
-            f"data.label has more than {MOST_NUMBERS:,} different numbers, so it is not clear "
-            "whether they are classes; set task: regression or task: classification"
+            f"data.label has {different:,} different numbers in {statistics.count:,} examples, so "
+            "it is not clear whether they are classes; set task: regression or task: "
+            "classification (init: --task)"
         )
     names = statistics.names
     parts = {part for name in names for part in split_names(name)}

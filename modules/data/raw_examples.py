@@ -17,8 +17,8 @@ from modules.data.labels import Labels, label_values
 from modules.data.sources.protocol import Row
 from modules.data.spec import CLASS_NAME, EXAMPLE_ID, EXAMPLE_WEIGHT, LABEL, OURS
 from modules.data.splits import EVAL, TRAIN, UNLABELED, Splitter, example_id
-from modules.data.values import Features, content, serialize, shown
-from modules.errors import DataError
+from modules.data.values import Features, content, serialize
+from modules.errors import DataError, shown
 from modules.settings import DataSettings, Task
 
 

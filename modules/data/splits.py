@@ -7,14 +7,14 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from modules.data.values import shown
-from modules.errors import ConfigError, DataError
+from modules.errors import ConfigError, DataError, shown
 from modules.settings import DataSettings
 
 # The splits of the Examples artifact.
 TRAIN, EVAL, UNLABELED = "train", "eval", "unlabeled"
 # So many units at each end of a class can change sides.
 _ENDS = 16
+_NAMED = 20
 
 
 def example_id(content: bytes) -> bytes:
@@ -188,8 +188,10 @@ def stratify(ends: dict[str, Ends], settings: DataSettings) -> dict[int, str]:
             moved[unit] = EVAL if lacks_eval else TRAIN
     if few:
         what = f"different value of {settings.group!r}" if settings.group else "different example"
+        more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
         raise DataError(
             f"every class needs one {what} for training and another one for the judgment, but "
-            f"these have too few: {', '.join(few)}; add examples or remove these classes"
+            f"these have too few: {', '.join(few[:_NAMED])}{more}; add examples or remove these "
+            "classes"
         )
     return moved

@@ -28,16 +28,6 @@ def values(feature: Any) -> Sequence[Value]:
     return getattr(feature, kind).value if kind else ()
 
 
-def shown(items: Sequence[Value] | None) -> str:
-    """The first value of a feature, for a message."""
-    if not items:
-        return "nothing"
-    first = items[0]
-    if isinstance(first, bytes):
-        return repr(first.decode(errors="replace"))
-    return f"{first:g}" if isinstance(first, float) else str(first)
-
-
 def features_of(row: Mapping[str, Any]) -> Features:
     """The features of a row of a table, in which None is a missing value.
 

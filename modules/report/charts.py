@@ -137,14 +137,20 @@ def speedups(report: Report, way: str) -> str | None:
 
 
 def main_changes(report: Report) -> str | None:
-    """Paired changes of the main number with their intervals, of every model from every other."""
+    """Paired changes of the main number with their intervals, of each pair of models once."""
     shown_as = presentation(report.task)
     main = shown_as.main.title
     changes: dict[str, tuple[str, Change]] = {}
-    for name, entry in report.models.items():
+    # Others are compared with the teacher and the control, not the other way round.
+    names = sorted(report.models, key=lambda name: {"control": 1, "teacher": 2}.get(name, 0))
+    pairs: set[frozenset[str]] = set()
+    for name in names:
+        entry = report.models[name]
         for other in entry.against:
             change = shown_as.change(entry, other)
-            if change is not None and change.value is not None:
+            pair = frozenset((name, other))
+            if change is not None and change.value is not None and pair not in pairs:
+                pairs.add(pair)
                 changes[f"{readable(name)} \N{MINUS SIGN} {readable(other)}"] = (name, change)
     if not changes:
         return None

@@ -29,7 +29,7 @@ _WORD_BYTES, _LONGEST_TEXT = 6, 512
 _MOSTLY_DIFFERENT = 0.5
 # Texts of which nearly all differ are identifiers, unless they are long.
 _IDENTIFIERS = 0.9
-_IDENTIFIER_NAME = re.compile(r"(?i)(^|[^a-z])(id|index|no|nr|number)$|[a-z]I[dD]$|^unnamed: 0$")
+_IDENTIFIER_NAME = re.compile(r"(^|[^A-Za-z])(?i:id|index|no|nr|number)$|[a-z]I[dD]$|^Unnamed: 0$")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d\d)\b")
 
 

@@ -112,7 +112,8 @@ def test_labels_that_are_none(values, message):
         ([[1.0, 2.5]], "regression", {}, "but there are lists"),
         ([[1, 2], [1]], "binary", {}, "one label per example, but some have 2; set task: multil"),
         ([0.5, 1.0], "classification", {}, "numbers such as 0.5; set task: regression"),
-        (list(range(1001)), None, {}, "more than 1,000 different numbers.*set task: regression or"),
+        (list(range(1001)) * 5, None, {}, "has 1,001 different numbers.*set task: regression or"),
+        (list(range(21)) * 4, None, {}, "21 different numbers in 84 examples, so it is not clear"),
         (["a", "b", "c"], "binary", {}, "binary needs two classes, but there are 3: a, b, c"),
         (["a", "a"], None, {}, "at least two different values, but the only one is a"),
         (["a", "b"], None, {"positive": "B"}, "data.positive must be one of the classes a, b"),
@@ -137,6 +138,12 @@ def test_several_labels_in_one_text_are_noticed(caplog):
     decide(["a|b", "c|d"])
     decide(["nan", "pita"], classes=("nan", "pita"))
     assert not caplog.text
+
+
+def test_a_few_numbers_are_classes():
+    assert decide(list(range(20))).task == "classification"
+    assert decide(list(range(21)) * 5).task == "classification"
+    assert decide([0, 1], classes=tuple(map(str, range(30)))).task == "classification"
 
 
 def test_many_numbers_are_classes_if_the_task_says_so():

@@ -77,7 +77,7 @@ def test_images_get_a_size_that_is_usual_for_them(sides, side):
         (
             {"when": "soon"},
             {"time": "when", "eval_from": "2024-01-05"},
-            "data.time: 'when' must be a date, a time or a number, got b'soon'",
+            "data.time: 'when' must be a date such as 2024-03-31, a time or a number, got 'soon'",
         ),
         ({"picture": PNG[:-9]}, {}, "x.csv:0: the image cannot be decoded (Invalid PNG"),
     ],

@@ -93,7 +93,8 @@ def test_a_time_splits_at_its_limit():
     assert sides == [TRAIN, EVAL, EVAL]
     for wrong in (None, [], [b"soon"]):
         with pytest.raises(
-            DataError, match=r"data\.time: 'day' must be a date, a time or a number"
+            DataError,
+            match=r"data\.time: 'day' must be a date such as 2024-03-31, a time or a number",
         ):
             splitter.split("", b"", wrong)
 

@@ -235,3 +235,10 @@ def test_charts_import_matplotlib_only_when_drawn() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_each_pair_of_models_is_compared_once() -> None:
+    svg = charts.main_changes(task_report("binary"))
+    assert svg is not None
+    assert "student \N{MINUS SIGN} teacher" in svg
+    assert "teacher \N{MINUS SIGN} student" not in svg
