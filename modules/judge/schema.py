@@ -472,8 +472,11 @@ class Evidence(Part):
         return f"TFLite {name}" if name in self.variants else name
 
     @model_validator(mode="after")
-    def _every_model_has_an_accuracy(self) -> Evidence:
-        """It can always be counted, even of a model that diverged."""
+    def _every_model_is_weighed_and_counted(self) -> Evidence:
+        """An accuracy can always be counted, even of a model that diverged."""
+        for name, entry in self.models.items():
+            if name != "teacher" and (entry.size_bytes is None or entry.parameters is None):
+                raise ValueError(f"{name} must have a size, which only a teacher may lack")
         if self.task != "regression":
             for name, entry in self.models.items():
                 if entry.accuracy is None:

@@ -35,7 +35,8 @@ Y = np.array([row["verdict"] == "yes" for row in ROWS], int)
 {fit}
 def answer(features):
     with open(HERE / "calls.txt", "a") as file:
-        file.write(f"{{len(features['size'])}}\\n")
+        # A feature that no model takes.
+        file.write(f"{{len(set(features['name']))}}\\n")
     return predict(np.stack([features["size"], features["age"]], axis=1).astype(np.float32))
 """
 LIBRARIES = {

@@ -253,3 +253,55 @@ def test_the_evaluator_looks_at_the_destination_only_if_the_gate_asks(tmp_path: 
     limit = "gate.limits=[{number: student.accuracy, against: pushed, min: -0.01}]"
     asking = graph(tmp_path, limit)
     assert evaluator_of(asking).exec_properties["compare_with_pushed"] == str(tmp_path / "pushed")
+
+
+# -- teachers that exist already --
+
+
+def test_a_teacher_that_is_asked_has_no_model_to_export_or_to_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "their_oracle.py").write_text("def answer(features): ...")
+    (tmp_path / "t.keras").write_bytes(b"one")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    more = f"more_teachers=[{{keras_file: {tmp_path}/t.keras}}, {{model: separable_cnn}}]"
+    pipeline = graph(tmp_path, "teacher={function: 'their_oracle:answer'}", more)
+    found = edges(pipeline)
+    models = {
+        "teachers_2": ("TeacherImporter-2", "model"),
+        "teachers_3": ("TeacherTrainer-3", "model"),
+    }
+    asked = {"answers": ("AnswerCollector", "answers")}
+    taught = {key: EDGES["Distiller"][key] for key in ("examples", "transform_graph")}
+    assert found["AnswerCollector"] == {
+        "examples": ("ExampleGen", "examples"),
+        "transform_graph": ("Transform", "transform_graph"),
+    }
+    assert found["TeacherImporter-2"] == {"transform_graph": ("Transform", "transform_graph")}
+    assert found["SoftTargets"] == {**taught, **asked, **models}
+    # Here the models alone are of use, and only if they taught online.
+    assert found["Distiller"] == {
+        **taught,
+        "teachers": models["teachers_2"],
+        "teachers_2": models["teachers_3"],
+        "soft_targets": ("SoftTargets", "soft_targets"),
+    }
+    assert "teacher_model" not in found["Exporter"]
+    evaluator = found["Evaluator"]
+    assert evaluator["teacher_answers"] == ("AnswerCollector", "answers")
+    assert not {"baseline_model", "teacher_run"} & set(evaluator)
+    before = digests(pipeline)
+    (tmp_path / "t.keras").write_bytes(b"two")
+    (tmp_path / "their_oracle.py").write_text("def answer(features): return 1")
+    after = digests(graph(tmp_path, "teacher={function: 'their_oracle:answer'}", more))
+    assert len(before) == 2
+    assert all(before[name] != after[name] for name in before)
+
+
+def digests(pipeline: Pipeline) -> dict[str, str]:
+    """What the cache knows of teachers from outside, by node."""
+    return {
+        node.id: node.exec_properties["teacher_digest"]
+        for node in pipeline.components
+        if "teacher_digest" in node.exec_properties
+    }

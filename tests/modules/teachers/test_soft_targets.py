@@ -14,6 +14,7 @@ from modules.data.examples import ExampleData, Order, View
 from modules.distill.targets import TEACHER_LOGITS
 from modules.errors import ConfigError, DataError
 from modules.settings import AugmentSettings, DataSettings
+from modules.teachers.answer_store import AnswerStore
 from modules.teachers.cache import Layout, SoftTargetCache
 from modules.teachers.soft_targets import Request, compute
 
@@ -58,6 +59,28 @@ def soft_targets(teachers, pattern, tmp_path_factory):
 
 def _answers(teachers, pixels):
     return np.stack([teacher(pixels, training=False) for teacher in teachers], axis=1)
+
+
+def test_stored_answers_keep_their_place_among_models(teachers, pattern, tmp_path):
+    (tmp_path / "stored").mkdir()
+    store, data = AnswerStore(str(tmp_path / "stored")), ExampleData([pattern], SPEC, DATA)
+    rng, known = np.random.default_rng(0), {}
+    for _, _, ids in data.everything(COUNT):
+        known = dict(zip(ids.numpy(), rng.normal(size=(COUNT, 10)).astype("f4"), strict=True))
+    # In another order than that of the examples.
+    store.add(sorted(known), np.stack([known[each] for each in sorted(known)]))
+    directory = str(tmp_path / "soft")
+    all_of_them = [teachers[0], store, teachers[1]]
+    layout = compute(all_of_them, data, Request(0, AUGMENT, SEED), directory)
+    assert layout == Layout(10, 3, 0, None)
+    cached = ExampleData([pattern], SPEC, DATA, SoftTargetCache(directory))
+    for inputs, y in cached.validation(64):
+        models = _answers(teachers, inputs["image"])
+        np.testing.assert_allclose(y[TEACHER_LOGITS][:, ::2], models, rtol=2e-3, atol=2e-3)
+    records = tf.constant(list(SoftTargetCache(directory).records().as_numpy_iterator()))
+    ids, view = tf.constant(list(known)), tf.fill([COUNT], tf.constant(-1, tf.int64))
+    found = SoftTargetCache(directory).logits(records, ids, view)[:, 1]
+    np.testing.assert_allclose(found, np.stack(list(known.values())), rtol=2e-3, atol=2e-3)
 
 
 def _order(batch_size=64):
