@@ -148,7 +148,7 @@ def _below_control(evidence: Evidence) -> Iterator[Check]:
     bounds = gain_bounds(evidence)
     if bounds is not None and bounds[1] < 0:
         reason = (
-            f"{gain_sentence(evidence)}; ship the control's way of training, or set "
+            f"{gain_sentence(evidence)}; improve the teacher or the distillation, or set "
             "gate.allow_below_control: true"
         )
         value = evidence.comparison.distillation_gain

@@ -494,7 +494,7 @@ def test_preflight_refuses_models(
     config = load_config("digits", [f"{role}={model}"])
     with pytest.raises(error) as caught:
         check_places(config)
-    assert str(caught.value).startswith(message)
+    assert str(caught.value).startswith(f"{role}: {message}")
     assert "\n" not in str(caught.value)
 
 

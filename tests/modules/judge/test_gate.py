@@ -345,8 +345,8 @@ def test_a_student_that_is_worse_than_its_control_for_certain_is_refused() -> No
     )
     assert result.checks[1].reason == (
         "distillation hurts: the student's accuracy is 0.9700, the control's 0.9500, a gain of "
-        "-0.1800 (95% interval -0.2200 to -0.1400); ship the control's way of training, or set "
-        "gate.allow_below_control: true"
+        "-0.1800 (95% interval -0.2200 to -0.1400); improve the teacher or the distillation, or "
+        "set gate.allow_below_control: true"
     )
     assert judged(hurt, min_accuracy=0.9, allow_below_control=True).blessed
     # That alone is no limit.
