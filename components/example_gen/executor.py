@@ -56,11 +56,11 @@ def pack_settings(
     """
     relevant = settings.model_dump(mode="json", include=_RELEVANT)
     if settings.source == "csv":
-        # Text may look like numbers, and numbers like zip codes.
+        # Text may look like numbers.
         relevant["features"] = {
             name: {"kind": each.kind}
             for name, each in settings.features.items()
-            if each.kind != "image"
+            if each.kind in ("category", "text")
         }
     # TFX notices changed files itself, but not, for example, a moved one.
     state = SOURCES[settings.source].unwatched(settings) if known_path else b""

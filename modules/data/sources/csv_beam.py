@@ -177,11 +177,11 @@ class Columns:
         odd = []
         for name, (integers, floats, texts, text) in self.cells.items():
             kind = kinds.get(ours.get(name, name))
-            numbers, codes = integers + floats, bool(_CODE.fullmatch(text))
-            mostly = texts and not codes and numbers >= max(_FEW, _NUMBERS * (numbers + texts))
+            numbers, is_code = integers + floats, _CODE.fullmatch(text)
+            mostly = texts and not is_code and numbers >= max(_FEW, _NUMBERS * (numbers + texts))
             if kind is None and mostly:
                 odd.append(f"{name!r} has {numbers} numbers and {texts} texts such as {text!r}")
-            is_text = kind == "text" or (texts and not (codes and kind == "numeric"))
+            is_text = texts or kind == "text"
             found[name] = str if is_text else float if floats else int
         if odd:
             raise DataError(

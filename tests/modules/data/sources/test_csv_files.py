@@ -8,7 +8,7 @@ from beam_rows import rows_of
 from modules.data.sources.csv_beam import cells_of, header, number
 from modules.data.sources.csv_files import CsvFiles
 from modules.errors import DataError
-from modules.settings import DataSettings, NumericFeature, TextFeature
+from modules.settings import DataSettings, TextFeature
 
 
 def settings(tmp_path, *contents, **more):
@@ -35,8 +35,6 @@ def test_what_begins_with_zeros_is_no_number(tmp_path):
     data = settings(tmp_path, f"a,zip\n{rows}40,01234\n")
     found = [row.features["zip"] for row in rows_of(data)]
     assert found[0] == (b"90000",) and found[-1] == (b"01234",)
-    data = settings(tmp_path, "a,zip\n1,007\n2,10\n", features={"zip": NumericFeature()})
-    assert [row.features["zip"] for row in rows_of(data)] == [(7,), (10,)]
     # Other texts in it are mistakes all the same.
     with pytest.raises(DataError, match="41 numbers and 2 texts such as 'x'"):
         rows_of(settings(tmp_path, f"a,zip\n{rows}40,9\n41,01234\n42,x\n"))
