@@ -141,6 +141,44 @@ class TextFeature(Settings):
     )
 
 
+class DistanceSettings(Settings):
+    """How far the values of a feature may be apart in two sets of examples.
+
+    Texts, ids and images are not compared. A curated schema's own comparators go before `limit`.
+    """
+
+    limit: float = Field(
+        gt=0, le=1, description="largest Jensen-Shannon divergence of a feature, 0 to 1"
+    )
+    action: Literal["stop", "warn"] = Field(
+        "stop", description="`stop` the run, or `warn` in the log and in the report"
+    )
+
+
+class DriftSettings(DistanceSettings):
+    """What today's training examples are compared with."""
+
+    statistics: PathOrUrl | None = Field(
+        None,
+        description="directory of an ExampleStatistics artifact; null: those of the last span, or "
+        "of the last run with other examples, which local runs find by themselves",
+    )
+
+
+class CheckSettings(Settings):
+    """What ExampleValidator does about examples that are not as expected."""
+
+    anomalies: Literal["stop", "warn"] = Field(
+        "stop", description="where examples do not fit the schema: `stop` the run, or `warn`"
+    )
+    skew: DistanceSettings | None = Field(
+        None, description="compares the splits train and eval; null: not compared"
+    )
+    drift: DriftSettings | None = Field(
+        None, description="compares the split train with that of the last span; null: not compared"
+    )
+
+
 def _kind_of(feature: Any) -> str | None:
     return feature.get("kind") if isinstance(feature, dict) else getattr(feature, "kind", None)
 
@@ -170,6 +208,16 @@ _ClassWeights = Annotated[
 ]
 
 
+class RecordedExamples(Settings):
+    """The newest Examples artifact that another TFX pipeline has recorded in its ML Metadata."""
+
+    metadata: PathOrUrl = Field(description="its SQLite file, `metadata.sqlite` or `metadata.db`")
+    pipeline: str = Field(min_length=1, description="name of the pipeline")
+    node: str | None = Field(
+        None, min_length=1, description="node that made them; null: the only one that has"
+    )
+
+
 class DataSettings(Settings):
     """Where the examples come from, what in them is what, and how they are split."""
 
@@ -185,6 +233,9 @@ class DataSettings(Settings):
         "`days/{SPAN}/*.csv`; of `image_folder` a directory with one sub-folder per class; of "
         "`examples` the artifact's directory; `embedded:segments.parquet` and the like come with "
         "the project",
+    )
+    produced_by: RecordedExamples | None = Field(
+        None, description="of the source `examples`, instead of `path`: where they are recorded"
     )
     query: str | None = Field(None, min_length=1, description="SQL of the source `bigquery`")
     label: str | None = Field(
@@ -251,6 +302,7 @@ class DataSettings(Settings):
     schema_file: PathOrUrl | None = Field(
         None, description="a curated `schema.pbtxt`; null: inferred from the training examples"
     )
+    checks: CheckSettings = CheckSettings()
     preprocessing_fn: str | None = Field(
         None,
         min_length=1,

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
+from modules.data.sources.recorded_examples import latest_examples
 from modules.data.sources.registry import find_source
 from modules.errors import ConfigError, did_you_mean
 from modules.settings import (
@@ -93,6 +94,11 @@ def load_config(preset_or_file: str, overrides: Sequence[str] = ()) -> PipelineC
     problems += _with_origins(found, layers)
     if problems or config is None:
         raise ConfigError("\n".join(problems))
+    if config.data.produced_by:
+        # From here on the configuration names the very artifact.
+        path = latest_examples(config.data.produced_by)
+        data = config.data.model_copy(update={"path": path, "produced_by": None})
+        config = config.model_copy(update={"data": data})
     return config
 
 

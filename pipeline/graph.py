@@ -9,14 +9,16 @@ from typing import Any
 
 from tfx.components import StatisticsGen
 from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
-from tfx.types import BaseChannel
+from tfx.types import BaseChannel, Channel, standard_artifacts
 
 from components.answer_collector import AnswerCollector
 from components.distiller import Distiller
 from components.evaluator.component import Evaluator, EvaluatorInputs
 from components.example_gen.component import example_gen
-from components.example_validator import ExampleValidator
+from components.example_validator.component import EarlierStatistics, ExampleValidator
 from components.exporter.component import Exporter
 from components.pusher.component import Pusher
 from components.run_parameters import Parameters
@@ -28,7 +30,8 @@ from components.transform import Transform
 from components.tuner import Tuner
 from modules.code_digest import code_digest, data_digest, remembered_teacher_digest
 from modules.distill.training_config import TrainingConfig
-from modules.settings import GateSettings, ModelSettings
+from modules.errors import ConfigError
+from modules.settings import DataSettings, GateSettings, ModelSettings
 from pipeline.beam_arguments import IN_MEMORY
 from pipeline.config import PipelineConfig
 
@@ -65,7 +68,7 @@ def create_pipeline(
         runner leaves them open until a run begins.
     """
     digest = code_digest()
-    data = _data_nodes(config, digest, parameters)
+    data = _data_nodes(config, places, digest, parameters)
     teachers = _teacher_nodes(config, data, places, digest)
     taught = _training_nodes(config, data["Transform"], teachers, digest, parameters)
     taught = {node.id: node for node in teachers} | taught
@@ -81,8 +84,8 @@ def create_pipeline(
 
 
 def _data_nodes(
-    config: PipelineConfig, digest: str, parameters: Parameters
-) -> dict[str, BaseComponent]:
+    config: PipelineConfig, places: Places, digest: str, parameters: Parameters
+) -> dict[str, BaseNode]:
     """From the source to transformed examples, by node id."""
     # After tfx, which brings what tensorflow_data_validation 1.16 lacks.
     import tensorflow_data_validation as tfdv
@@ -101,10 +104,13 @@ def _data_nodes(
         schema_file=config.data.schema_file,
         code_digest=digest,
     )
+    earlier = _earlier_statistics(config.data, places)
     validator = ExampleValidator(
         statistics=statistics.outputs["statistics"],
         schema=schema.outputs["schema"],
+        checks=config.data.checks,
         code_digest=digest,
+        earlier_statistics=earlier[0].outputs["statistics"] if earlier else None,
     )
     transform = Transform(
         examples=examples.outputs["examples"],
@@ -115,11 +121,35 @@ def _data_nodes(
     )
     # Nothing is trained on data that the validator refuses.
     transform.add_upstream_node(validator)
-    return {node.id: node for node in (examples, statistics, schema, validator, transform)}
+    nodes = (*earlier, examples, statistics, schema, validator, transform)
+    return {node.id: node for node in nodes}
+
+
+def _earlier_statistics(data: DataSettings, places: Places) -> list[BaseNode]:
+    """A node that finds the statistics of earlier runs, if it is needed.
+
+    Raises:
+      ConfigError: There is no metadata store of ours to find them in.
+    """
+    drift = data.checks.drift
+    if drift is None or drift.statistics:
+        return []
+    if places.metadata is None:
+        raise ConfigError(
+            "data.checks.drift.statistics must be set for runs on a cluster, which cannot find "
+            "earlier statistics by themselves; name the directory of an ExampleStatistics artifact"
+        )
+    found = Channel(
+        type=standard_artifacts.ExampleStatistics,
+        producer_component_id="StatisticsGen",
+        output_key="statistics",
+    )
+    resolver = Resolver(strategy_class=EarlierStatistics, statistics=found)
+    return [resolver.with_id("EarlierStatistics")]
 
 
 def _teacher_nodes(
-    config: PipelineConfig, data: dict[str, BaseComponent], places: Places, digest: str
+    config: PipelineConfig, data: dict[str, BaseNode], places: Places, digest: str
 ) -> list[BaseComponent]:
     """A node for each teacher: trained here, imported, or asked."""
     transform = data["Transform"].outputs
@@ -157,7 +187,7 @@ def _answer_of(node: BaseComponent) -> BaseChannel:
 
 def _training_nodes(
     config: PipelineConfig,
-    transform: BaseComponent,
+    transform: BaseNode,
     taught_by: Sequence[BaseComponent],
     digest: str,
     parameters: Parameters,
@@ -229,7 +259,7 @@ def _training_config(
 
 def _shipping_nodes(
     config: PipelineConfig,
-    data: dict[str, BaseComponent],
+    data: dict[str, BaseNode],
     taught: dict[str, BaseComponent],
     places: Places,
     digest: str,

@@ -2,7 +2,8 @@
 
 TFX's takes for granted what Vertex AI does. Two things are different on Kubeflow Pipelines 2:
 
-- Its driver does not tell the types of input artifacts. The component's definition has them.
+- What its drivers tell as the types of input artifacts is nothing, `system.Artifact`, or a text in
+  the wrong place. The component's definition has them.
 - Artifacts at minio:// and s3:// URLs, which TFX cannot read, are copied into and out of local
   directories by the launcher that wraps this command. TFX is given those directories.
 """
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     definition = pipeline_spec_pb2.ComponentInputsSpec()
     json_format.Parse(args.json_serialized_inputs_spec_args, definition)
     output_file = executor_input.outputs.output_file
-    add_types(executor_input, definition)
+    set_types(executor_input, definition)
     use_local_directories(executor_input)
     use_remote_output(executor_input)
     args.json_serialized_invocation_args = json_format.MessageToJson(executor_input)
@@ -56,15 +57,14 @@ def launcher_directories() -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def add_types(
+def set_types(
     executor_input: pipeline_spec_pb2.ExecutorInput,
     definition: pipeline_spec_pb2.ComponentInputsSpec,
 ) -> None:
-    """Give input artifacts without a type that of the component's definition."""
+    """Give input artifacts the types of the component's definition, whatever the engine says."""
     for name, artifacts in executor_input.inputs.artifacts.items():
         for artifact in artifacts.artifacts:
-            if not (artifact.type.schema_title or artifact.type.instance_schema):
-                artifact.type.CopyFrom(definition.artifacts[name].artifact_type)
+            artifact.type.CopyFrom(definition.artifacts[name].artifact_type)
 
 
 def use_local_directories(executor_input: pipeline_spec_pb2.ExecutorInput) -> None:

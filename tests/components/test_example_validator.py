@@ -9,13 +9,14 @@ import pytest
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
-from tfx.components.example_validator import component as tfx_component
 from tfx.components.schema_gen import executor as schema_gen
 from tfx.components.statistics_gen import executor as statistics_gen
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.example_validator import ExampleValidator, Executor, describe_anomalies
-from modules.errors import DataError
+from components.example_validator.component import ExampleValidator
+from components.example_validator.executor import Executor, describe_anomalies
+from modules.errors import ConfigError, DataError
+from modules.settings import CheckSettings
 
 CLASSES = ("cat", "dog")
 
@@ -41,6 +42,7 @@ SPLITS = {
     "train": [example(CLASSES[index % 2], index) for index in range(200)],
     "eval": [example(CLASSES[index % 2], index) for index in range(200, 240)],
     "unseen": [example(("cat", "dog", "unicorn")[index % 3], index) for index in range(240, 270)],
+    "cats": [example("cat", index) for index in range(300, 340)],
     "missing": [
         example(CLASSES[index % 2], index, **({"label": None} if index % 3 == 0 else {}))
         for index in range(270, 300)
@@ -83,8 +85,9 @@ def schema(
     return made
 
 
-def statistics_of(directory: Path, splits: list[str]) -> Any:
+def statistics_of(directory: Path, splits: list[str], span: int = 0, identity: int = 0) -> Any:
     made = standard_artifacts.ExampleStatistics()
+    made.span, made.id = span, identity
     made.uri = str(directory)
     made.split_names = artifact_utils.encode_split_names(splits)
     return made
@@ -96,22 +99,32 @@ def validate(
 ) -> Callable[..., Any]:
     """A function that validates train, and one of the splits above in the place of eval."""
 
-    def run(eval_split: str) -> Any:
+    def run(eval_split: str, earlier: tuple[Any, ...] = (), **checks: Any) -> Any:
         for split, source in (("train", "train"), ("eval", eval_split)):
             target = tmp_path / "statistics" / f"Split-{split}"
             shutil.copytree(statistics_dir / f"Split-{source}", target)
         anomalies = artifact(standard_artifacts.ExampleAnomalies, tmp_path / "anomalies")
+        current = statistics_of(tmp_path / "statistics", ["train", "eval"], span=7, identity=40)
         Executor().Do(
-            {
-                "statistics": [statistics_of(tmp_path / "statistics", ["train", "eval"])],
-                "schema": [schema],
-            },
+            {"statistics": [current], "schema": [schema], "earlier_statistics": list(earlier)},
             {"anomalies": [anomalies]},
-            {"exclude_splits": "[]"},
+            {"exclude_splits": "[]", "checks": CheckSettings(**checks).model_dump_json()},
         )
         return anomalies
 
     return run
+
+
+@pytest.fixture
+def earlier(tmp_path: Path, statistics_dir: Path) -> Callable[..., Any]:
+    """A function that makes statistics of an earlier run out of one of the splits above."""
+
+    def make(source: str, span: int, identity: int) -> Any:
+        directory = tmp_path / f"{span}-{identity}"
+        shutil.copytree(statistics_dir / f"Split-{source}", directory / "Split-train")
+        return statistics_of(directory, ["train"], span, identity)
+
+    return make
 
 
 def test_clean_examples_pass(validate: Any) -> None:
@@ -166,13 +179,92 @@ def test_every_anomaly_has_its_sentence() -> None:
     ]
 
 
-def test_component_is_tfxs_with_our_executor() -> None:
-    component = ExampleValidator(
+def test_anomalies_that_shall_only_be_warned_of_are_recorded(validate: Any, caplog: Any) -> None:
+    anomalies = validate("unseen", anomalies="warn")
+    assert anomalies.get_json_value_custom_property("blessed") == {"train": 1, "eval": 0}
+    (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert record.getMessage().startswith("the examples do not fit their schema: split eval, ")
+
+
+def test_splits_that_differ_stop_the_run(validate: Any, tmp_path: Path) -> None:
+    """Of 40 examples half are cats in train, all in eval: 0.311 bits by hand."""
+    with pytest.raises(DataError) as caught:
+        validate("cats", skew={"limit": 0.2})
+    # `image` has another value in each example, and `label` is `class_name` once more.
+    assert str(caught.value) == (
+        "the splits train and eval differ: feature 'class_name': the distance is 0.311, above 0.2 "
+        "(Jensen-Shannon divergence)"
+    )
+    recorded = anomalies_pb2.Anomalies.FromString(
+        (tmp_path / "anomalies" / "Split-train" / "SchemaDiff.pb").read_bytes()
+    )
+    assert list(recorded.anomaly_info) == ["class_name"]
+
+
+def test_splits_that_differ_by_less_pass(validate: Any) -> None:
+    validate("cats", skew={"limit": 0.32})
+
+
+def test_a_schema_may_name_its_own_limits(validate: Any, schema: Any) -> None:
+    path = Path(schema.uri, "schema.pbtxt")
+    before = path.read_text()
+    limit = 'skew_comparator { infinity_norm { threshold: 0.4 } } name: "class_name"'
+    path.write_text(before.replace('name: "class_name"', limit, 1))
+    try:
+        with pytest.raises(DataError, match=r"distance is 0.5, above 0.4 \(largest difference"):
+            validate("cats")
+    finally:
+        path.write_text(before)
+
+
+def test_examples_that_drift_are_told_from_the_last_span(
+    validate: Any, earlier: Any, caplog: Any
+) -> None:
+    """A span that was read again later is no later span, nor are the examples' own statistics."""
+    drift = {"limit": 0.2, "action": "warn"}
+    found = (earlier("cats", 6, 41), earlier("train", 5, 42), earlier("train", 8, 3))
+    validate("eval", earlier=found, drift=drift)
+    (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert record.getMessage() == (
+        "the training examples differ from earlier ones: feature 'class_name': the distance is "
+        "0.311, above 0.2 (Jensen-Shannon divergence)"
+    )
+
+
+def test_without_spans_the_last_run_is_compared_with(validate: Any, earlier: Any) -> None:
+    found = (earlier("cats", 7, 20), earlier("train", 7, 30), earlier("cats", 7, 50))
+    validate("eval", earlier=found, drift={"limit": 0.2})
+
+
+def test_statistics_to_compare_with_may_be_named(validate: Any, earlier: Any) -> None:
+    named = {"limit": 0.2, "statistics": earlier("cats", 0, 0).uri}
+    with pytest.raises(DataError, match="differ from earlier ones: feature 'class_name'"):
+        validate("eval", earlier=(earlier("train", 6, 1),), drift=named)
+
+
+def validator(**checks: Any) -> ExampleValidator:
+    return ExampleValidator(
         statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
         schema=types.Channel(type=standard_artifacts.Schema),
+        checks=CheckSettings(**checks),
         code_digest="abc",
     )
+
+
+def test_the_cache_knows_the_named_statistics(earlier: Any) -> None:
+    keys = [
+        validator(
+            drift={"limit": 0.2, "statistics": earlier(source, 0, number).uri}
+        ).exec_properties["code_digest"]
+        for number, source in enumerate(("cats", "train", "cats"))
+    ]
+    assert keys[0] == keys[2] != keys[1]
+    with pytest.raises(ConfigError, match=r"data.checks.drift.statistics must be the directory"):
+        validator(drift={"limit": 0.2, "statistics": "/nowhere"})
+
+
+def test_component_has_our_executor() -> None:
+    component = validator()
     assert component.exec_properties["code_digest"] == "abc"
-    assert isinstance(component, tfx_component.ExampleValidator)
     assert component.id == "ExampleValidator"
     assert component.executor_spec.executor_class is Executor

@@ -11,7 +11,7 @@ from tfx.components.statistics_gen import executor as statistics_gen
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
-from components.example_validator import Executor as Validator
+from components.example_validator.executor import Executor as Validator
 from components.schema_gen import Executor, SchemaGen
 from modules.data.values import features_of, serialize
 from modules.errors import ConfigError, DataError
@@ -57,7 +57,7 @@ def statistics_of(
     made.split_names = artifact_utils.encode_split_names(list(SPLITS))
     statistics = artifact(standard_artifacts.ExampleStatistics, root / "statistics")
     beam_executor(statistics_gen.Executor).Do(
-        {"examples": [made]}, {"statistics": [statistics]}, {"exclude_splits": "[]"}
+        {"examples": [made]}, {"statistics": [statistics]}, {"exclude_splits": "[]", "checks": "{}"}
     )
 
     def of(*splits: str) -> Any:
@@ -97,7 +97,7 @@ def validate(tmp_path: Path, artifact: Callable[..., Any]) -> Callable[..., None
         Validator().Do(
             {"statistics": [statistics], "schema": [schema]},
             {"anomalies": [anomalies]},
-            {"exclude_splits": "[]"},
+            {"exclude_splits": "[]", "checks": "{}"},
         )
 
     return run

@@ -11,7 +11,7 @@ import yaml
 
 from modules.distill import methods
 from modules.errors import ConfigError
-from modules.settings import TeacherSettings
+from modules.settings import DataSettings, TeacherSettings
 from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, find_config, load_config
 
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
@@ -360,10 +360,7 @@ def test_methods_with_their_settings(file: Path) -> None:
         ),
         (
             "data.zzz=1",
-            "data.zzz: no such key; keys here: source, path, query, label, positive, classes, "
-            "rename, features, exclude, id, group, weight, class_weights, splits, unlabeled, "
-            "time, eval_from, eval_fraction, validation_fraction, split_seed, schema_file, "
-            "preprocessing_fn",
+            f"data.zzz: no such key; keys here: {', '.join(DataSettings.model_fields)}",
         ),
         (
             "more_teachers=[{model: separable_cnn}, {model: separable_cnn, trian: {}}]",

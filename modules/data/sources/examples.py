@@ -24,7 +24,14 @@ class Examples(TFRecordFiles):
 
     @classmethod
     def check(cls, settings: DataSettings) -> None:
-        """Requires the directory."""
+        """Requires the directory, or where it is recorded."""
+        if settings.produced_by:
+            if settings.path:
+                raise ConfigError(
+                    "data.path and data.produced_by are two ways to name the examples; remove one "
+                    "of them"
+                )
+            return
         super().check(settings)
         if settings.splits or re.search(r"[*?\[{]", str(settings.path)):
             got = f"data.splits {settings.splits}" if settings.splits else repr(settings.path)

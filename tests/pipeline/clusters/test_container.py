@@ -14,7 +14,6 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from pipeline.clusters import container
 
 EXAMPLES = {"instanceSchema": "title: tfx.Examples\ntype: object\n"}
-STATISTICS = {"instanceSchema": "title: tfx.ExampleStatistics\ntype: object\n"}
 
 
 def executor_input(**content: Any) -> Any:
@@ -25,24 +24,27 @@ def artifacts(**uris: Any) -> dict[str, Any]:
     return {"artifacts": {name: {"artifacts": [each]} for name, each in uris.items()}}
 
 
-@pytest.mark.parametrize("untyped", [{}, {"type": {"instanceSchema": ""}}])
-def test_inputs_without_a_type_get_the_components(untyped: dict[str, Any]) -> None:
-    given = executor_input(
-        inputs=artifacts(examples={"uri": "a", **untyped}, other={"uri": "b", "type": STATISTICS})
-    )
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param(None, id="KFP's driver, nothing"),
+        pytest.param({"instanceSchema": ""}, id="KFP's driver, an empty one"),
+        pytest.param({"schemaTitle": "system.Artifact"}, id="kfp.local"),
+        pytest.param({"schemaTitle": EXAMPLES["instanceSchema"]}, id="KFP without MLMD"),
+        pytest.param(EXAMPLES, id="Vertex AI"),
+    ],
+)
+def test_inputs_have_the_type_that_the_component_names(told: dict[str, Any] | None) -> None:
+    """Engines tell it in four ways, of which TFX understands the last."""
+    artifact = {"uri": "a"} | ({"type": told} if told else {})
+    given = executor_input(inputs=artifacts(examples=artifact))
     definition = json_format.ParseDict(
-        {"artifacts": {name: {"artifactType": EXAMPLES} for name in ("examples", "other")}},
+        {"artifacts": {"examples": {"artifactType": EXAMPLES}}},
         pipeline_spec_pb2.ComponentInputsSpec(),
     )
-    container.add_types(given, definition)
-    types = {
-        name: each.artifacts[0].type.instance_schema
-        for name, each in given.inputs.artifacts.items()
-    }
-    assert types == {
-        "examples": EXAMPLES["instanceSchema"],
-        "other": STATISTICS["instanceSchema"],
-    }
+    container.set_types(given, definition)
+    (found,) = given.inputs.artifacts["examples"].artifacts
+    assert json_format.MessageToDict(found.type) == EXAMPLES
 
 
 @pytest.fixture

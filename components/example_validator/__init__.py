@@ -1,0 +1,1 @@
+"""ExampleValidator: holds the examples to their schema and to each other."""
