@@ -362,6 +362,7 @@ def _count(records: tf.data.Dataset) -> int:
 def _spread(chosen: int, total: int) -> tf.data.Dataset:
     """`chosen` ones among `total` numbers, the others 0, as evenly as can be."""
 
+    @tf.autograph.experimental.do_not_convert
     def block(first: tf.Tensor) -> tf.Tensor:
         place = tf.range(first, tf.minimum(first + _PARSE_BATCH, total))
         return (place + 1) * chosen // total - place * chosen // total

@@ -362,7 +362,9 @@ def test_a_student_that_is_worse_than_its_control_for_certain_is_refused() -> No
     ],
 )
 def test_the_gain_is_said_in_words(gain: tuple[float, float, float], verb: str) -> None:
-    (remark,) = judged(evidence(*_gain(*gain)), min_accuracy=0.9).remarks
+    result = judged(evidence(*_gain(*gain)), min_accuracy=0.9)
+    (remark,) = result.remarks
+    assert ("below_control" in verdicts(result)) is (verb == "hurts")
     assert remark.startswith(f"Distillation {verb}: the student's accuracy is 0.9700, ")
     assert f"a gain of {gain[0]:+.4f} (95% interval {gain[1]:+.4f} to {gain[2]:+.4f})" in remark
     assert judged(evidence(), min_accuracy=0.9).remarks == []
