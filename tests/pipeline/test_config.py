@@ -670,3 +670,10 @@ def test_validation_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_weights_of_classes_are_no_booleans(file: Path) -> None:
+    """YAML reads `yes` as true, which would count as 1."""
+    override = "data.class_weights={a: yes}"
+    wanted = f"--set {override}: data.class_weights.a: must be a valid number, got True"
+    assert error_of(file, override) == wanted
