@@ -187,7 +187,10 @@ def test_setup_script_declares_the_requirements_and_the_packages(declared):
         str(requirement) for requirement in _requirements(runtime)
     ]
     assert "pytest" not in declared["install_requires"]
-    assert declared["extras_require"] == {"hub": ["keras-hub"]}
+    assert declared["extras_require"] == {
+        "hub": ["keras-hub"],
+        "onnx": ["onnxruntime"],
+    }
     assert "pytest" in [requirement.name for requirement in _requirements(development)]
 
     packages = {

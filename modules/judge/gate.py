@@ -168,11 +168,11 @@ def _check(evidence: Evidence, required: Requirement) -> Check:
             found = estimate(evidence, required)
         except MissingEvidenceError as error:
             # What cannot be measured is no fault of the student's, but proves nothing either.
-            no_model = evidence.lacks_teacher_model and required.rests_on_teacher_model
-            verdict = "inconclusive" if no_model else "failed"
+            lack = evidence.lacks_of_teacher if required.rests_on_teacher_model else None
+            verdict = "inconclusive" if lack else "failed"
             reason = explanations.missing(error, required.threshold)
-            if no_model:
-                reason += ": the teacher has no model to time or to weigh"
+            if lack:
+                reason += f": the teacher has {lack}"
         else:
             value, verdict = found.value, required.verdict(found.bounds)
             ends = found.interval or ends

@@ -457,6 +457,15 @@ class Evidence(Part):
         return self.teacher.size_bytes is None
 
     @property
+    def lacks_of_teacher(self) -> str | None:
+        """What its times and sizes would need; None if it is there, or if nothing was timed."""
+        if self.lacks_teacher_model:
+            return "no model to time or to weigh"
+        if self.teacher.latency is None and self.student.latency is not None:
+            return "no TFLite file to time"
+        return None
+
+    @property
     def main(self) -> str:
         """The number by which models are compared first."""
         return "rmse" if self.task == "regression" else "accuracy"

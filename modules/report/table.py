@@ -115,7 +115,7 @@ def _comparison_lines(report: Report) -> list[str]:
             f"{report.title(name)} {text(speedup.median, 'ratio')} on {speedup.runtime} "
             f"({level} interval {low} to {high})"
         )
-    untimed = "no teacher's model to time" if report.lacks_teacher_model else "-"
+    untimed = "no model to time" if report.lacks_teacher_model else "-"
     origin = (
         [*textwrap.wrap(report.teacher_origin, TEXT_WIDTH), ""] if report.teacher_origin else []
     )

@@ -163,7 +163,7 @@ class Feeding:
         }
         if len(arguments) == len(names) == 1 and not settings.inputs:
             self._sources = {arguments[0].name: names[0]}
-        inputs = ", ".join(each.name for each in arguments)
+        inputs = ", ".join(sorted(each.name for each in arguments))
         for name, source in self._sources.items():
             if name not in {each.name for each in arguments}:
                 raise ConfigError(

@@ -160,7 +160,7 @@ def test_calibration_reads_training_examples_of_all_classes_alike(
 ) -> None:
     seen = {}
 
-    def export_models(models: Any, calibration: Any, spec: Any, directory: str) -> None:
+    def export_models(models: Any, calibration: Any, spec: Any, directory: str, _: Any) -> None:
         seen.update(models=models, pixels=calibration["image"], spec=spec, directory=directory)
 
     monkeypatch.setattr("modules.export.tflite.export_models", export_models)

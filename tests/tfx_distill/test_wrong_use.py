@@ -160,7 +160,7 @@ KINDS = {
     ),
     "key of y": (
         lambda: _distill(y={"label": Y, "teacher_logit": np.zeros((24, 3))}),
-        r"^y must have no keys but 'label' and 'teacher_logits', got 'teacher_logit'; did you mean",
+        r"^y must have no keys but 'label', 'labeled', 'teacher_logits', got 'teacher_logit'; did",
     ),
 }
 

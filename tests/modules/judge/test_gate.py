@@ -444,11 +444,16 @@ def test_importing_stays_light() -> None:
 
 # -- a teacher that is no model --
 
-ONLY_ASKED = evidence(
-    ("teacher/size_bytes", None),
-    ("teacher/parameters", None),
+NOT_TIMED = (
     ("teacher/latency", None),
     ("comparison/speedup", None),
+    ("variants/float32/speedup", None),
+    ("variants/int8/speedup", None),
+)
+ONLY_ASKED = evidence(
+    *NOT_TIMED,
+    ("teacher/size_bytes", None),
+    ("teacher/parameters", None),
     ("comparison/compression", None),
 )
 
@@ -470,6 +475,14 @@ def test_only_limits_on_its_cost_are_inconclusive(limit: dict[str, Any], verdict
     check = judged(ONLY_ASKED, limit).checks[0]
     assert check.verdict == verdict
     assert ("no model to time" in check.reason) == (verdict == "inconclusive")
-    # Of a teacher that is a model, a missing number still refuses the student.
-    missing = evidence(("comparison/speedup", None))
+
+
+def test_a_teacher_that_did_not_convert_leaves_its_speed_open() -> None:
+    check = judged(evidence(*NOT_TIMED), min_speedup=2).checks[0]
+    assert (check.verdict, check.reason.rpartition(": ")[2]) == (
+        "inconclusive",
+        "the teacher has no TFLite file to time",
+    )
+    # Of a teacher that was timed, a missing number still refuses the student.
+    missing = evidence(*NOT_TIMED[1:])
     assert judged(missing, min_speedup=2).checks[0].verdict == "failed"

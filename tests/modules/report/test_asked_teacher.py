@@ -23,7 +23,7 @@ def report() -> Report:
     content["comparison"] |= {"speedup": None, "compression": None}
     content["comparison"] |= {"speedups": {}, "aa_control": {}}
     for variant in content["variants"].values():
-        variant["compression"] = None
+        variant |= {"compression": None, "speedup": None}
     return Report.model_validate({**content, "teacher_origin": ORIGIN})
 
 
