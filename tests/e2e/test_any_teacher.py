@@ -125,6 +125,7 @@ def library(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", map(library, LIBRARIES))
+@pytest.mark.thorough
 def test_a_function(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, module = write_table(tmp_path), f"teacher_of_{name}"
     code = tmp_path / f"{module}.py"

@@ -21,7 +21,7 @@ def write(path: Path, mean: float) -> None:
     pd.DataFrame(table).to_csv(path, index=False)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_with_other_examples_is_compared_with_the_last(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     data = f"data={{source: csv, path: {path}, label: label}}"

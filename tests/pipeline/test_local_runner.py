@@ -313,9 +313,9 @@ def test_every_generation_is_distilled(taught_by_two: Any) -> None:
         assert "epoch_soft_target_loss" in logged(run)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("run_in_process")
 @pytest.mark.parametrize("damage", ["truncated", "a byte changed", "manifest gone"])
+@pytest.mark.thorough
 def test_damaged_soft_targets_are_one_clear_line(miniature_run: Any, damage: str) -> None:
     directory = Path(miniature_run.uris["SoftTargets.soft_targets"])
     (answers,) = directory.glob("*.answers")

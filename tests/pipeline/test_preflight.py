@@ -95,6 +95,7 @@ def test_a_student_whose_float32_file_cannot_be_made_is_refused_with_its_layer(
     )
 
 
+@pytest.mark.thorough
 def test_what_need_not_ship_is_left_out_and_a_teacher_only_not_timed(
     config: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -112,6 +113,7 @@ def test_what_need_not_ship_is_left_out_and_a_teacher_only_not_timed(
             check_spec(config(normalized, needing), SPEC)
 
 
+@pytest.mark.thorough
 def test_a_converter_that_crashes_is_a_reason_like_any_other(config: Any) -> None:
     with pytest.raises(ModelError, match=r"^student: its conversion failed, killed by signal 6"):
         check_spec(config("student={model: 'preflight_models:crashing'}"), SPEC)

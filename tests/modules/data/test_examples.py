@@ -198,8 +198,8 @@ def test_order_is_the_same_in_any_buffer_that_holds_all_examples(pattern, monkey
     assert orders[2] != orders[0] and sorted(orders[2]) == sorted(orders[0])
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is counted in other units")
+@pytest.mark.thorough
 def test_memory_of_an_epoch_is_bounded_in_bytes(tmp_path):
     """Images of 224x224x3, twice what may be held: neither the shuffle buffer nor a step before it
     may count records instead."""

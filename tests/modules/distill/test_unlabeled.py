@@ -280,6 +280,7 @@ def _trained(case, patterns, taught, state_dir=None, seed=0, settings=SETTINGS):
 
 
 @pytest.mark.parametrize("case", OBJECTIVES)
+@pytest.mark.thorough
 def test_a_killed_training_ends_as_an_unbroken_one(
     case, patterns, teachers, soft_targets, tmp_path, monkeypatch, caplog
 ):

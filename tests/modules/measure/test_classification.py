@@ -172,8 +172,8 @@ def test_weights_widen_the_interval() -> None:
     assert weighted[1] - weighted[0] > 2 * (plain[1] - plain[0])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1", "roc_auc", "pr_auc"])
+@pytest.mark.thorough
 def test_intervals_cover(name: str) -> None:
     population = ClassAnswers.concatenate([_pair(40_000, classes=2, seed=1)[1]])
     true = BINARY.statistics(population)[name].value

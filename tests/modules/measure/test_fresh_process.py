@@ -102,7 +102,7 @@ def test_an_integer_file_is_compared_by_its_real_logits(tmp_path: Path) -> None:
     assert (found.passed, found.max_difference) == (True, 0.0)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_saved_models(tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("sums", "greedy", "patient")}
     write_saved_model(files["sums"], sums)

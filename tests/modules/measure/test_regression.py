@@ -68,7 +68,7 @@ def test_an_increase_is_paired_and_relative() -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_intervals_of_errors_cover() -> None:
     rng = np.random.default_rng(0)
     errors = rng.normal(size=(50_000, 2)) * rng.lognormal(sigma=0.3, size=(50_000, 1))

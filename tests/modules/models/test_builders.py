@@ -85,6 +85,7 @@ def test_every_input_matters(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.thorough
 def test_float32_file_of_builtins_answers_any_batch(name):
     output = VALUE if name in ("mlp", "text_cnn") else OUTPUTS[0]
     model, examples = _trained(name, output)

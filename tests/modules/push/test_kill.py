@@ -82,7 +82,7 @@ def test_killed_push(tmp_path: Path, before: str) -> None:
     assert halves == (3 if before else 1)  # a kill between two renames
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_killed_rollback(tmp_path: Path) -> None:
     outcomes = set()
     for destination in killed_at_every_step(tmp_path, "ab", "rollback"):

@@ -478,6 +478,7 @@ TASKS: tuple[Any, ...] = ("binary", "multilabel", "regression")
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.thorough
 def test_the_numbers_of_every_task_are_those_of_its_report(
     task: Any, open_page: Callable[..., Page]
 ) -> None:

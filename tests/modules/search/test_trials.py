@@ -258,6 +258,7 @@ def test_proposals_lie_within_the_space_and_weights_on_a_logarithmic_scale(tmp_p
     assert {values["parameters.dropout"] for values in tried} == {"0.0", "0.5"}
 
 
+@pytest.mark.thorough
 def test_the_search_learns_from_its_trials(tmp_path):
     """After its first random ones it looks where it was good."""
     space = TuneSettings(trials=12, alpha=(0, 1))
@@ -329,7 +330,7 @@ def search(fn_args):
     return made.tuner
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_objective_is_the_lowest_cross_entropy_of_what_is_held_out(fn_args, trained, caplog):
     caplog.set_level(logging.INFO, "tfx_distill")
     found = search(fn_args)

@@ -94,7 +94,7 @@ def test_a_failure_is_one_line_and_leaves_nothing(
     assert [path.name for path in table.parent.iterdir()] == [table.name]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_messy_table_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a spreadsheet leaves it: a byte order mark, Windows line ends, empty cells, codes."""
     monkeypatch.chdir(tmp_path)
