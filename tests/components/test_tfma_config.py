@@ -53,7 +53,6 @@ def _feature(values: Any) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "weighted",
     [
@@ -63,6 +62,7 @@ def _feature(values: Any) -> tf.train.Feature:
     ],
 )
 @pytest.mark.parametrize("task", SIZES)
+@pytest.mark.thorough
 def test_tfma_finds_our_numbers(task: Task, weighted: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     outputs = {

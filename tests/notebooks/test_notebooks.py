@@ -157,7 +157,7 @@ EXPLORED = """{
 }"""
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_finished_run_is_explored(run, miniature_run):
     cells, found = run("explore_run", EXPLORED, TFX_DISTILL_RUN=str(miniature_run.output))
     assert {"compare", "tfma-picture", "lineage-picture", "curves", "data"} <= pictures(cells)

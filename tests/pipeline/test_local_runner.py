@@ -276,7 +276,7 @@ def taught_by_two(miniature_run: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_another_teacher_beside_the_first_leaves_it_as_it_was(taught_by_two: Any) -> None:
     run_again = {"TeacherTrainer-2", "SoftTargets", "Distiller"}
     states = taught_by_two["states"]

@@ -139,6 +139,7 @@ def test_a_training_taken_up_again_ends_as_an_unbroken_one(
     assert not state_dir.exists()
 
 
+@pytest.mark.thorough
 def test_a_training_that_died_when_it_was_done(
     pattern, unbroken, kill_after, tmp_path, monkeypatch
 ):
@@ -368,7 +369,7 @@ print("done")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_killed_process_is_taken_up_by_the_next(pattern, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -70,6 +70,7 @@ def test_safe_gradients_are_the_same_gradients(layer: keras.Layer) -> None:
 @pytest.mark.parametrize(
     "count", [115, pytest.param(20_019, marks=pytest.mark.thorough)], ids=["115", "20019"]
 )
+@pytest.mark.thorough
 def test_strided_shortcuts_of_few_channels_train_on_any_batch(count: int) -> None:
     """Without the guard, AVX-512 ends this by SIGABRT or SIGSEGV."""
     ended = subprocess.run(

@@ -14,6 +14,8 @@ from modules.export.fidelity import check_against_keras
 from modules.export.tflite import convert
 from modules.settings import CategoryFeature, NumericFeature
 
+pytestmark = pytest.mark.thorough
+
 VARIANTS = ("float32", "float16", "dynamic_range", "int8")
 EXAMPLES = examples(200)
 

@@ -11,6 +11,8 @@ from modules.export.quantization import layer_errors
 from modules.export.tflite import convert
 from modules.judge.schema import LayerError
 
+pytestmark = pytest.mark.thorough
+
 QUANTIZED = ("float16", "dynamic_range", "int8")
 SHAPE = (8, 8, 3)
 OUTPUT = OutputSpec(task="classification", size=10, classes=tuple("0123456789"))

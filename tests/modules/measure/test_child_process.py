@@ -67,6 +67,7 @@ def test_a_child_needs_no_more_than_numpy(write_module) -> None:
     assert "numpy" in found["modules"] and not heavy & set(found["modules"])
 
 
+@pytest.mark.thorough
 def test_waiting_for_the_turn_takes_nothing_from_its_time(write_module) -> None:
     body = "parent = Parent(sys.argv[1]); parent.wait_for_turn(); time.sleep(1); "
     with Child(write_module(body + "parent.answer({}, {})"), {}, {}, 4) as child:

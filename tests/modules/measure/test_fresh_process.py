@@ -80,6 +80,7 @@ def test_a_file_that_takes_too_long(tflite: ModelFile) -> None:
     assert (found.passed, found.problem) == (False, "did not answer within 0.01 s")
 
 
+@pytest.mark.thorough
 def test_a_file_that_never_answers(tmp_path: Path) -> None:
     file = ModelFile("patient", LITERT, write_tflite(tmp_path / "patient.tflite", patient_sums))
     found = _probe(file, time_limit_s=4)

@@ -159,7 +159,7 @@ def test_the_same_file_is_told_from_a_slower_one(measured: Measurements) -> None
     assert 1 / 3 < measured.aa_control(0.9)["litert_batch_1"]["median"] < 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_saved_models_are_timed_without_keras(files: SimpleNamespace) -> None:
     models = [
         ModelFile("teacher", SAVED_MODEL, files.slow_saved),

@@ -97,6 +97,7 @@ def test_float32_file_of_builtins_answers_any_batch(name):
 
 
 @pytest.mark.parametrize("name", STUDENTS)
+@pytest.mark.thorough
 def test_int8_file_of_students_computes_with_integers(name):
     model, examples = _trained(name, OUTPUTS[0])
     content = convert(model, examples)
@@ -108,6 +109,7 @@ def test_int8_file_of_students_computes_with_integers(name):
 
 
 @pytest.mark.parametrize("name", ["mlp", "text_cnn"])
+@pytest.mark.thorough
 def test_int8_file_of_a_regression(name):
     model, examples = _trained(name, VALUE)
     content = convert(model, examples)

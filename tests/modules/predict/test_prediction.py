@@ -28,6 +28,8 @@ from modules.predict.prediction import BATCH_SIZE, predict
 from modules.predict.pushed_models import find_models
 from pipeline.cli.main import main
 
+pytestmark = pytest.mark.thorough
+
 TABLE = ("age", "petal length (cm)", "income", "score", "city", "zip")
 # Others than the graph was made of: values that no vocabulary has, numbers beyond all boundaries.
 ROWS = [*make_rows(BATCH_SIZE + 4, seed=7)]

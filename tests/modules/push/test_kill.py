@@ -59,8 +59,8 @@ def half_done(destination: Path) -> bool:
     return versions(destination / "saved_model") != versions(destination / "tflite")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "abc"])
+@pytest.mark.thorough
 def test_killed_push(tmp_path: Path, before: str) -> None:
     steps = halves = 0
     for destination in killed_at_every_step(tmp_path, before, "push_d"):

@@ -156,6 +156,7 @@ def test_what_is_missing_has_no_chart() -> None:
 
 
 @pytest.mark.parametrize("name", ["roc", "precision_recall"])
+@pytest.mark.thorough
 def test_curves_of_ranking_are_drawn_for_both(name: Any) -> None:
     drawn = charts.answer_curve(task_report("binary"), name)
     assert {"teacher", "student"} <= set(_texts(drawn))

@@ -508,6 +508,7 @@ def test_the_numbers_of_every_task_are_those_of_its_report(
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.thorough
 def test_a_page_of_every_task_is_wide_enough_for_a_phone(
     task: Any, open_page: Callable[..., Page]
 ) -> None:
@@ -516,6 +517,7 @@ def test_a_page_of_every_task_is_wide_enough_for_a_phone(
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.thorough
 def test_differing_answers_are_told_as_the_task_has_them(open_page: Callable[..., Page]) -> None:
     report = task_report("multilabel")
     page = open_page(render_page(report, {}))

@@ -109,6 +109,7 @@ def _data(task):
 @pytest.mark.parametrize(
     ("task", "outputs"), [("binary", 1), ("binary", 2), ("multilabel", 3), ("regression", 1)]
 )
+@pytest.mark.thorough
 def test_a_student_learns_from_labels_and_teacher(task, outputs):
     features, labels = _data(task)
     made = make_task(task, float(labels.std()) or 1.0)
