@@ -285,6 +285,7 @@ def test_another_teacher_beside_the_first_leaves_it_as_it_was(taught_by_two: Any
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_two_teachers_reach_the_student_in_order(taught_by_two: Any, read_examples: Any) -> None:
     uris = taught_by_two["uris"]
     teachers = [uris[f"{node}.model"] for node in ("TeacherTrainer", "TeacherTrainer-2")]
@@ -306,6 +307,7 @@ def test_two_teachers_reach_the_student_in_order(taught_by_two: Any, read_exampl
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_every_generation_is_distilled(taught_by_two: Any) -> None:
     runs = Path(taught_by_two["uris"]["Distiller.model_run"])
     assert sorted(path.name for path in runs.iterdir()) == ["generation_1", "generation_2"]

@@ -21,7 +21,7 @@ from modules.errors import UserError
 from modules.push.publish import Pushed
 from pipeline.cli.main import main
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 URL = "s3://models/digits"
 
 
