@@ -148,8 +148,8 @@ def test_another_temperature_concerns_the_student_alone(miniature_run: Any) -> N
     assert content(Path(outcome.saved_model)) == servable(uris)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("run_in_process")
+@pytest.mark.thorough
 def test_a_refused_student_is_not_pushed(
     miniature_run: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,6 +134,7 @@ def test_tensorboard_logs_are_in_the_directory(trained):
     assert {file.parent.name for file in files} == {"train", "validation"}
 
 
+@pytest.mark.thorough
 def test_the_seed_decides_the_weights_to_the_bit(train, trained):
     again, other = train(SETTINGS), train(SETTINGS, seed=1)
     assert all(_equal(trained.weights, again.weights))
