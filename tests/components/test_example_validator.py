@@ -219,7 +219,9 @@ def test_splits_that_differ_stop_the_run(validate: Any, tmp_path: Path) -> None:
 
 
 def test_splits_that_differ_by_less_pass(validate: Any) -> None:
-    validate("cats", skew={"limit": 0.32})
+    anomalies = validate("cats", skew={"limit": 0.32})
+    recorded = Path(anomalies.uri, "Split-train", "SchemaDiff.pb").read_bytes()
+    assert not anomalies_pb2.Anomalies.FromString(recorded).anomaly_info
 
 
 def test_a_schema_may_name_its_own_limits(validate: Any, schema: Any) -> None:
@@ -249,8 +251,10 @@ def test_examples_that_drift_are_told_from_the_last_span(
 
 
 def test_without_spans_the_last_run_is_compared_with(validate: Any, earlier: Any) -> None:
-    found = (earlier("cats", 7, 20), earlier("train", 7, 30), earlier("cats", 7, 50))
-    validate("eval", earlier=found, drift={"limit": 0.2})
+    """Neither one before it, nor one that came later."""
+    found = (earlier("train", 7, 20), earlier("cats", 7, 30), earlier("train", 7, 50))
+    with pytest.raises(DataError, match="differ from earlier ones: feature 'class_name'"):
+        validate("eval", earlier=found, drift={"limit": 0.2})
 
 
 def test_statistics_to_compare_with_may_be_named(validate: Any, earlier: Any) -> None:

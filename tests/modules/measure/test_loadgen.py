@@ -84,7 +84,8 @@ def test_both_engines_agree_on_the_speedup(tmp_path: Path) -> None:
         ModelFile("student", LITERT, write_tflite(tmp_path / "sums.tflite", quick)),
     ]
     ratios: dict[str, list[float]] = {"blocks": [], "loadgen": []}
-    for seed in range(3):
+    # Other work on the machine moves single ratios; the median of five bears two of them.
+    for seed in range(5):
         for engine, found in ratios.items():
             settings = LatencySettings(engine=engine, batch_size=2)
             logs = str(tmp_path / str(seed))
@@ -93,5 +94,4 @@ def test_both_engines_agree_on_the_speedup(tmp_path: Path) -> None:
             found.append(measured.speedups(0.95)["litert_batch_1"]["student"]["median"])
     ours, official = (float(np.median(found)) for found in ratios.values())
     assert ours > 5  # otherwise the test shows nothing
-    # Other work on the machine was seen to move them 14 % apart.
-    assert official == pytest.approx(ours, rel=0.3)
+    assert official == pytest.approx(ours, rel=0.1)
