@@ -146,6 +146,7 @@ def test_a_training_that_died_when_it_was_done(
     # Stopped early, saved, killed: nothing is left to train.
     state_dir = tmp_path / "state"
     name, stops = "stopped early", []
+    expected = unbroken(name)  # before training is made to die below
     original = TrainingState.on_epoch_end
 
     def on_epoch_end(self, epoch, logs=None):
@@ -163,7 +164,7 @@ def test_a_training_that_died_when_it_was_done(
     again = train(pattern, state_dir, tmp_path / "logs", SETTINGS[name], seed=1)
     assert len(stops) == steps  # no epoch more
     # The best weights, which the projector and batch statistics belong to.
-    _assert_same(again, unbroken(name))
+    _assert_same(again, expected)
     assert not state_dir.exists()
 
 
