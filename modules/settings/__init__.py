@@ -1,0 +1,89 @@
+"""The sections of the configuration, one for each part of `modules` that uses one.
+
+They are pydantic models and import nothing heavy, so that a configuration is validated before
+TensorFlow or TFX is loaded. `pipeline.config.PipelineConfig` composes them. Executors receive
+them as JSON (`model_dump_json`) and read them back with `model_validate_json`.
+
+The descriptions and the first paragraphs of the docstrings are printed as the reference
+(`tfx-distill settings`, docs/configuration.md). A validator's message does not name its key: the
+caller knows it. Rules between two keys are validators of the later one, so that they are reported
+together with whatever else is wrong in the section.
+"""
+
+from modules.settings.base import (
+    EMBEDDED,
+    MOST_TEACHERS,
+    Fraction,
+    Interval,
+    PathOrUrl,
+    Settings,
+    Strategy,
+    Task,
+    TFLiteVariant,
+)
+from modules.settings.checks import CheckSettings, DistanceSettings, DriftSettings
+from modules.settings.data import DataSettings, RecordedExamples
+from modules.settings.distillation import AugmentSettings, DistillSettings, MethodSettings
+from modules.settings.features import (
+    CategoryFeature,
+    FeatureSettings,
+    ImageFeature,
+    NumericFeature,
+    TextFeature,
+)
+from modules.settings.judgment import EvaluateSettings, GateSettings, LatencySettings, Limit
+from modules.settings.models import ModelSettings, TeacherSettings, TrainSettings
+from modules.settings.runtime import (
+    BeamSettings,
+    KubeflowSettings,
+    Place,
+    ResourceSettings,
+    Role,
+    RuntimeSettings,
+    VertexSettings,
+)
+from modules.settings.shipping import ExportSettings, PushSettings, VertexRegistrySettings
+from modules.settings.tuning import TuneSettings
+
+__all__ = [
+    "EMBEDDED",
+    "MOST_TEACHERS",
+    "AugmentSettings",
+    "BeamSettings",
+    "CategoryFeature",
+    "CheckSettings",
+    "DataSettings",
+    "DistanceSettings",
+    "DistillSettings",
+    "DriftSettings",
+    "EvaluateSettings",
+    "ExportSettings",
+    "FeatureSettings",
+    "Fraction",
+    "GateSettings",
+    "ImageFeature",
+    "Interval",
+    "KubeflowSettings",
+    "LatencySettings",
+    "Limit",
+    "MethodSettings",
+    "ModelSettings",
+    "NumericFeature",
+    "PathOrUrl",
+    "Place",
+    "PushSettings",
+    "RecordedExamples",
+    "ResourceSettings",
+    "Role",
+    "RuntimeSettings",
+    "Settings",
+    "Strategy",
+    "TFLiteVariant",
+    "Task",
+    "TeacherSettings",
+    "TextFeature",
+    "TrainSettings",
+    "TuneSettings",
+    "VertexRegistrySettings",
+    "VertexSettings",
+]

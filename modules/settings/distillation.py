@@ -1,0 +1,114 @@
+"""`distill` and `augment`: the student's training loss and its views of the images."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+)
+
+from modules.settings.base import Settings
+
+
+class MethodSettings(BaseModel):
+    """One distillation loss. Besides these keys, some methods have settings of their own.
+
+    The names, customary weights and settings of the methods are in `modules.distill.methods`.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    name: str = Field(description="a method of docs/methods.md, for example `soft_target`")
+    weight: float | None = Field(
+        None,
+        ge=0,
+        le=1_000_000,
+        description="weight of the loss; null: the method's customary weight",
+    )
+    warmup_epochs: int = Field(
+        0, ge=0, le=1_000_000, description="epochs over which the weight rises linearly from 0"
+    )
+    temperature: float | None = Field(
+        None, gt=0, le=1000, description="temperature of this method; null: `distill.temperature`"
+    )
+    final_temperature: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="temperature at the last epoch, reached along half a cosine; null: constant",
+    )
+    student_layer: str | None = Field(
+        None, description="feature methods: the student's layer to compare"
+    )
+    teacher_layer: str | None = Field(
+        None, description="feature methods: the teacher's layer to compare it with"
+    )
+
+
+class DistillSettings(Settings):
+    """The training loss of the student: `alpha * L_hard + (1 - alpha) * sum of weight * method`."""
+
+    alpha: float = Field(
+        0.1, ge=0, le=1, description="weight of the **hard-label** loss; 1 - alpha: distillation"
+    )
+    temperature: float = Field(
+        4.0,
+        gt=0,
+        le=1000,
+        description="divides the logits of teacher and student before the softmax",
+    )
+    methods: tuple[MethodSettings, ...] = Field(
+        ({"name": "soft_target"},),
+        validate_default=True,
+        description="the distillation losses, added with their weights",
+    )
+    soft_targets: Literal["cached", "online"] = Field(
+        "cached",
+        description="`cached`: the teacher's logits are computed once and shared by all students; "
+        "`online`: in every step, which feature methods and mixup need",
+    )
+    views: int = Field(
+        1, ge=1, le=1000, description="augmented views of each example to cache; needs `augment`"
+    )
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="cache the k largest logits only, and spread the rest evenly; null: all",
+    )
+    generations: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="above 1, each student teaches the next one (born-again networks)",
+    )
+    control: bool = Field(
+        True,
+        description="also train the same student, with the same seed, without the teacher",
+    )
+
+
+class AugmentSettings(Settings):
+    """Random changes of training images, each a function of the example, the view and the seed."""
+
+    pad_crop: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="pixels to pad on every side before a random crop of the old size",
+    )
+    flip: bool = Field(False, description="mirror left and right at random")
+    cutout: int = Field(
+        0, ge=0, le=1000, description="side of a gray square at a random place, in pixels"
+    )
+    mixup: float = Field(
+        0, ge=0, le=0.5, description="largest share of another image that is mixed in"
+    )
+
+    @property
+    def active(self) -> bool:
+        """Whether any image is changed."""
+        return self != AugmentSettings()
