@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import click
 
 from modules.code_digest import builder_digest, data_digest, teacher_digest
+from modules.disk import free_space, is_full
 from modules.distill.wording import objective_in_words
 from modules.errors import ConfigError, UserError
 from pipeline.cli import data, results, servers
@@ -185,6 +187,12 @@ def _run_logged(config: PipelineConfig, output: Path, log_file: Path, debug: boo
         )
     # Any failure is one line and exit code 1; a user's builder may even call sys.exit.
     except (Exception, SystemExit) as error:  # noqa: BLE001
+        if is_full(error):
+            free = "; ".join(map(free_space, (str(output), tempfile.gettempdir())))
+            return explain(
+                f"{where}no space left: {free}; free some, and the same command "
+                "goes on from what is done"
+            )
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         return explain(
             f"{where}{type(error).__name__}: {reason}; the traceback is in {log_file}, or run "
