@@ -21,7 +21,7 @@ from modules.data.examples import ExampleData, View
 from modules.distill import training
 from modules.distill.checkpoint import TrainingState
 from modules.distill.distiller import Distiller
-from modules.errors import DataError
+from modules.errors import DataError, UserError
 from modules.settings import (
     AugmentSettings,
     DataSettings,
@@ -301,6 +301,20 @@ def test_a_save_that_is_cut_short_leaves_the_last_one(trained, tmp_path, monkeyp
     assert (tmp_path / "state.npz").read_bytes() == content
     restored = _state(tmp_path)
     assert restored.restore(trained) and restored.first_epoch == 1
+
+
+def test_a_full_disk_leaves_the_last_one(trained, tmp_path, monkeypatch):
+    state = _state(tmp_path, trained)
+    state.save()
+    content = (tmp_path / "state.npz").read_bytes()
+
+    def write(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, f"{tmp_path}; No space left on device")
+
+    monkeypatch.setattr(tf.io.gfile.GFile, "write", write)
+    with pytest.raises(UserError, match=r"no space left for the state of the training: \d"):
+        state.save()
+    assert (tmp_path / "state.npz").read_bytes() == content
 
 
 def test_an_unfinished_first_save_is_no_state(trained, tmp_path):
