@@ -15,6 +15,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import BaseChannel, Channel, standard_artifacts
 
 from components.answer_collector import AnswerCollector
+from components.brought_teachers import BroughtTeacher
 from components.distiller import Distiller
 from components.evaluator.component import Evaluator, EvaluatorInputs
 from components.example_gen.component import example_gen
@@ -164,12 +165,11 @@ def _teacher_nodes(
                 config=_training_config(config, settings, allow_weak=settings.allow_weak),
             )
         else:
+            remembered = remembered_teacher_digest(settings, key, places.pipeline_root)
             brought: dict[str, Any] = {
+                "transformed_examples": transform["transformed_examples"],
                 "transform_graph": transform["transform_graph"],
-                "teacher": settings,
-                "key": key,
-                "teacher_digest": remembered_teacher_digest(settings, key, places.pipeline_root),
-                "code_digest": digest,
+                "teacher": BroughtTeacher(settings, key, remembered, digest),
             }
             if settings.is_model:
                 node = TeacherImporter(**brought)

@@ -273,11 +273,12 @@ def test_a_teacher_that_is_asked_has_no_model_to_export_or_to_time(
     }
     asked = {"answers": ("AnswerCollector", "answers")}
     taught = {key: EDGES["Distiller"][key] for key in ("examples", "transform_graph")}
-    assert found["AnswerCollector"] == {
-        "examples": ("ExampleGen", "examples"),
+    transformed = {
+        "transformed_examples": ("Transform", "transformed_examples"),
         "transform_graph": ("Transform", "transform_graph"),
     }
-    assert found["TeacherImporter-2"] == {"transform_graph": ("Transform", "transform_graph")}
+    assert found["AnswerCollector"] == {**transformed, "examples": ("ExampleGen", "examples")}
+    assert found["TeacherImporter-2"] == transformed
     assert found["SoftTargets"] == {**taught, **asked, **models}
     # Here the models alone are of use, and only if they taught online.
     assert found["Distiller"] == {
