@@ -12,6 +12,7 @@ from keras import layers
 from scipy.special import softmax
 
 from modules.data.spec import InputSpec, OutputSpec
+from modules.distill.feature_taps import call_with_features, find_layer
 from modules.errors import ConfigError, ModelError
 from modules.models import storage
 from modules.settings import TeacherSettings
@@ -63,6 +64,18 @@ def test_its_own_size_channels_and_range(tmp_path: Path) -> None:
     expected = model(np.repeat(resized, 3, axis=3) / 127.5 - 1)
     assert list(found.input) == ["image"]
     np.testing.assert_allclose(found({"image": PIXELS}), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_feature_methods_find_the_layers_within(tmp_path: Path) -> None:
+    """Also in the model that TeacherImporter has written, from which a Distiller reads it."""
+    settings = TeacherSettings(keras_file=save(images((4, 6, 3)), tmp_path))
+    found = load_teacher(settings, IMAGE, OUTPUT)
+    storage.save_model(found, settings, IMAGE, OUTPUT, str(tmp_path / "stored"))
+    stored = storage.load_model(str(tmp_path / "stored"))
+    layer = find_layer(stored, "flat", "distill.methods.0.teacher_layer")
+    _, (features,) = call_with_features(stored, [layer], {"image": PIXELS}, training=False)
+    resized = keras.ops.image.resize(PIXELS.astype(np.float32), (4, 6))
+    np.testing.assert_allclose(features, np.repeat(resized, 3, axis=3).reshape(5, -1), rtol=1e-5)
 
 
 def test_features_become_columns(tmp_path: Path) -> None:
