@@ -39,7 +39,8 @@ _SHOWN = 3
 # not read the data again.
 _RELEVANT = {
     *("source", "path", "query", "label", "positive", "classes", "rename", "id", "group"),
-    *("weight", "splits", "unlabeled", "time", "eval_from", "eval_fraction", "split_seed"),
+    *("weight", "splits", "unlabeled", "max_labels", "time", "eval_from", "eval_fraction"),
+    "split_seed",
 }
 
 
@@ -159,6 +160,9 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         self._check_duplicates(reading, labels.task, scan, duplicates)
         if not settings.time and not scan.own_splits:
             reader.splitter.moved |= stratify(scan.ends, settings)
+        most, places = settings.max_labels, scan.places.found()
+        if most and len(places) > most:
+            reader.splitter.last_label = places[most - 1]
 
     def _check_duplicates(
         self, reading: Reading, task: Task, scan: Scan, duplicates: Duplicates
@@ -201,7 +205,8 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
     ) -> None:
         settings = reading.reader.settings
         # Rows without label make the split as well as files that are named for it.
-        unlabeled = bool(scan.examples[UNLABELED] or settings.unlabeled)
+        hidden = reading.reader.splitter.last_label is not None
+        unlabeled = bool(scan.examples[UNLABELED] or settings.unlabeled or hidden)
         splits = [TRAIN, EVAL, *([UNLABELED] if unlabeled else [])]
         artifact.split_names = artifact_utils.encode_split_names(splits)
         directories = {split: artifact_utils.get_split_uri([artifact], split) for split in splits}
