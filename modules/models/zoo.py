@@ -25,6 +25,7 @@ from modules.models.hub import keras_hub_backbone
 from modules.models.image import cnn_tutorial, resnet_small, separable_cnn
 from modules.models.inputs import Inputs, describe
 from modules.models.mixture import mixture
+from modules.models.native_faults import avoid_narrow_strided_convolutions
 from modules.models.tabular import mlp, resnet_tabular
 from modules.models.text import text_cnn, text_transformer
 from modules.settings import ModelSettings
@@ -108,7 +109,9 @@ def build_model(settings: ModelSettings, inputs: Inputs, output: OutputSpec) -> 
             f"model {settings.model!r} with parameters {settings.parameters} cannot be built for "
             f"{describe(inputs)} and {output.size} outputs: {_reason(error)}"
         ) from error
-    return conform(model, inputs, output, f"model {settings.model!r}")
+    model = conform(model, inputs, output, f"model {settings.model!r}")
+    avoid_narrow_strided_convolutions(model)
+    return model
 
 
 def _find_builder(name: str) -> Callable[..., keras.Model]:
