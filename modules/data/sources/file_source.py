@@ -12,6 +12,7 @@ from typing import ClassVar
 from modules import files
 from modules.data.sources.embedded import is_embedded, locate
 from modules.data.sources.protocol import Files, Part, Prepared, Summarize
+from modules.data.sources.state import files_state
 from modules.data.spec import Kind
 from modules.errors import ConfigError, DataError
 from modules.settings import DataSettings
@@ -69,15 +70,14 @@ class FileSource:
 
     @classmethod
     def unwatched(cls, settings: DataSettings) -> bytes:
-        """Names and exact times of local files; the content of what is part of the project."""
+        """Names and contents of local files; also of what is part of the project."""
         if is_embedded(settings.path):
             return Path(locate(str(settings.path))).read_bytes()
-        lines = []
-        for part in cls.absolute(settings):
-            for path in cls.local_files(_SPANS.sub("*", part.pattern)):
-                about = os.stat(path)
-                lines.append(f"{part.name}\0{path}\0{about.st_size} {about.st_mtime_ns}\n")
-        return "".join(lines).encode()
+        return files_state(
+            (f"{part.name}\0{path}", path)
+            for part in cls.absolute(settings)
+            for path in cls.local_files(_SPANS.sub("*", part.pattern))
+        )
 
     @classmethod
     def look(cls, settings: DataSettings) -> tuple[str, ...] | None:

@@ -18,6 +18,7 @@ from modules.distill import trainer_task
 from modules.distill.hyperparameters import apply_hyperparameters, describe
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ConfigError, DataError, ModelError
+from modules.models.known import KnownModel
 from modules.models.storage import save_model
 from modules.models.zoo import build_model
 from modules.search import trials
@@ -306,6 +307,9 @@ def fn_args(transformed_digits, tmp_path):
             checkpoint_seconds=0,
             teacher_weights=(1.0,),
             teacher_dirs=(str(tmp_path / "teacher" / "Format-Serving"),),
+            teacher_models=(
+                KnownModel.of(ModelSettings(model="separable_cnn", parameters={"filters": [8]})),
+            ),
         ),
     )
 
