@@ -123,7 +123,7 @@ def load_model(directory: str, known: KnownModel) -> keras.Model:
 def _whole(path: str) -> keras.Model:
     import keras
 
-    return keras.saving.load_model(path, compile=False)
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def count_parameters(directory: str) -> int:

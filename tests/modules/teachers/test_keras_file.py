@@ -140,3 +140,18 @@ def test_other_shapes_and_files_are_one_line(tmp_path: Path) -> None:
         load(path, TABLE, inputs={"x": "age"})
     with pytest.raises(ModelError, match=r"must be a model that keras\.saving\.load_model"):
         load(str(tmp_path / "missing.keras"))
+
+
+@pytest.mark.parametrize("name", ["teacher.keras", "teacher.h5"])
+def test_code_in_a_file_is_not_run(name: str, tmp_path: Path) -> None:
+    mark = str(tmp_path / "was_run")
+    given = keras.Input((8, 8, 1), name="pixels")
+    x = layers.Lambda(lambda pixels: [open(mark, "w"), pixels][1])(layers.Flatten()(given))
+    path = save(keras.Model(given, layers.Dense(3)(x)), tmp_path, name)
+    Path(mark).unlink()
+    with pytest.raises(ModelError) as caught:
+        load(path)
+    assert str(caught.value).startswith(
+        f"teacher.keras_file must have layers alone, but {path!r} has code of its own in a layer"
+    )
+    assert not Path(mark).exists()
