@@ -86,6 +86,15 @@ def marks(url: str) -> list[tuple[str, str]]:
     return sorted((name, _mark(entry)) for name, entry in _below(*_locate(url)))
 
 
+def leads_up(path: str) -> bool:
+    """Whether a local link leads to a directory that the path to it comes through, in a circle."""
+    target, above = os.path.realpath(path), os.path.abspath(path)
+    while above != (above := os.path.dirname(above)):
+        if os.path.realpath(above) == target:
+            return True
+    return False
+
+
 def check_regular(path: str) -> None:
     """Checks that a local path, if it is there, is a regular file: a pipe or a device has no end.
 
@@ -235,6 +244,8 @@ def _below(files: Any, directory: str, prefix: str = "") -> Iterator[tuple[str, 
             continue
         # A local link is listed as neither a file nor a directory.
         linked = entry["type"] not in ("file", "directory") and files.isdir(path)
+        if linked and leads_up(path):
+            continue
         if linked or entry["type"] == "directory":
             yield from _below(files, path, f"{prefix}{_name(path)}/")
         else:

@@ -111,6 +111,8 @@ class FileSource:
         paths = [path for path in paths if not path.rpartition("/")[2].startswith((".", "_"))]
         if not paths:
             raise no_files(part)
+        for path in paths:
+            _check_regular(path)
         return paths
 
     @classmethod
@@ -121,11 +123,18 @@ class FileSource:
 
     @classmethod
     def local_files(cls, pattern: str) -> list[str]:
-        """Sorted local files; none at a URL."""
+        """Sorted local files; none at a URL.
+
+        Raises:
+          DataError: One is a pipe, a device or a link to nothing.
+        """
         import glob
 
         local = files.local_path(pattern)
-        return sorted(path for path in glob.glob(local) if os.path.isfile(path)) if local else []
+        paths = [path for path in glob.glob(local or "") if not os.path.isdir(path)]
+        for path in paths:
+            _check_regular(path)
+        return sorted(paths)
 
     @classmethod
     def _locate(cls, path: str) -> tuple[str, str]:
@@ -150,6 +159,13 @@ class FileSource:
 def join(base: str, pattern: str) -> str:
     """An absolute pattern, or one below the base; as TFX joins them."""
     return os.path.join(base, pattern)
+
+
+def _check_regular(path: str) -> None:
+    try:
+        files.check_regular(path)
+    except OSError as error:
+        raise DataError(f"data.path: {path} cannot be read, {error.strerror}; remove it") from error
 
 
 def no_files(part: Part) -> DataError:

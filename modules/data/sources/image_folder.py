@@ -146,6 +146,8 @@ def _read_metadata(folder: str) -> tuple[tuple[str, ...], dict[str, tuple[str, .
         return (), {}
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} must be a CSV file in UTF-8 ({error}); fix it") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); fix it") from error
     # Extra values have the key None, missing ones the value None.
     for row in rows:
         if None in row or None in row.values():

@@ -25,7 +25,7 @@ def folder_state(folder: str) -> bytes:
     """
     local = files.local_path(folder)
     if local is not None:
-        return files_state(_below(local))
+        return files_state(_below(local.rstrip("/")))
     lines = [
         f"{name}\0{mark}\n"
         for name, mark in files.marks(folder)
@@ -48,7 +48,7 @@ def files_state(named: Iterable[tuple[str, str]]) -> bytes:
     for name, path, about in found:
         digest.update(b"%s\0%d " % (os.fsencode(name), about.st_size))
         # Only a regular file has an end.
-        if exact and stat.S_ISREG(about.st_mode):
+        if exact and stat.S_ISREG(about.st_mode) and os.access(path, os.R_OK):
             for chunk in _chunks(path):
                 digest.update(chunk)
         else:
@@ -57,10 +57,12 @@ def files_state(named: Iterable[tuple[str, str]]) -> bytes:
 
 
 def _below(folder: str) -> Iterator[tuple[str, str]]:
-    """Relative name and path of every file; of linked folders too, each once on the way down."""
+    """Relative name and path of every file, of linked folders too."""
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [
-            name for name in folders if not name.startswith(".") and not _leads_up(place, name)
+            name
+            for name in folders
+            if not name.startswith(".") and not _is_circle(os.path.join(place, name))
         ]
         below = place.removeprefix(folder)
         for name in names:
@@ -68,9 +70,8 @@ def _below(folder: str) -> Iterator[tuple[str, str]]:
                 yield f"{below}/{name}", f"{place}/{name}"
 
 
-def _leads_up(place: str, name: str) -> bool:
-    path = os.path.join(place, name)
-    return os.path.islink(path) and os.path.realpath(place).startswith(os.path.realpath(path))
+def _is_circle(path: str) -> bool:
+    return os.path.islink(path) and files.leads_up(path)
 
 
 def _status(path: str) -> os.stat_result:
