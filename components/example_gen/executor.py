@@ -6,19 +6,18 @@ import gc
 import hashlib
 import logging
 import os
-import pickle
 from typing import Any
 
 import apache_beam as beam
 from google.protobuf import json_format, struct_pb2
 from tfx import types
 from tfx.components.example_gen import base_example_gen_executor
-from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from components.example_gen.passes import Reading, describe_all, scan_all, write_all
+from components.example_gen.results import take_result, write_result
 from modules.data.duplicates import Duplicates
 from modules.data.labels import Labels, decide_labels
 from modules.data.raw_examples import Reader
@@ -229,13 +228,5 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         """Run a transform that makes a single element, and return the element."""
         path = os.path.join(self._directory, _RESULT)
         with self._make_beam_pipeline() as pipeline:
-            pipeline | transform | "WriteResult" >> beam.Map(_write_result, path)
-        with fileio.open(path, "rb") as file:
-            result = pickle.load(file)
-        fileio.remove(path)
-        return result
-
-
-def _write_result(result: Any, path: str) -> None:
-    with fileio.open(path, "wb") as file:
-        file.write(pickle.dumps(result))
+            pipeline | transform | "WriteResult" >> beam.Map(write_result, path)
+        return take_result(path)

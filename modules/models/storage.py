@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from modules.data.spec import InputSpec, OutputSpec
 from modules.errors import ModelError
 from modules.models.inputs import Inputs
+from modules.models.known import KnownModel
 from modules.models.zoo import build_model
 from modules.settings import ModelSettings, Settings
 
@@ -72,13 +73,20 @@ def save_model(
         file.write(description.model_dump_json(indent=2))
 
 
-def load_model(directory: str) -> keras.Model:
+def load_model(directory: str, known: KnownModel) -> keras.Model:
     """Build and load a model that `save_model` wrote.
+
+    Args:
+      directory: Where it lies.
+      known: The only builder that the description may name.
 
     Raises:
       ModelError: The files are missing or damaged, or do not belong to what the builder now builds.
     """
     description = _read_description(directory)
+    known.check(
+        description.model, description.parameters, os.path.join(directory, _DESCRIPTION_FILE)
+    )
     weights = os.path.join(directory, _WEIGHTS_FILE if description.model else _WHOLE_FILE)
     if _sha256(weights) != description.weights_sha256:
         raise ModelError(
@@ -115,7 +123,7 @@ def load_model(directory: str) -> keras.Model:
 def _whole(path: str) -> keras.Model:
     import keras
 
-    return keras.saving.load_model(path, compile=False)
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def count_parameters(directory: str) -> int:

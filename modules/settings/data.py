@@ -64,7 +64,9 @@ class DataSettings(Settings):
     produced_by: RecordedExamples | None = Field(
         None, description="of the source `examples`, instead of `path`: where they are recorded"
     )
-    query: str | None = Field(None, min_length=1, description="SQL of the source `bigquery`")
+    query: str | None = Field(
+        None, min_length=1, max_length=1_000_000, description="SQL of the source `bigquery`"
+    )
     label: str | None = Field(
         None, min_length=1, description="the feature to predict; folders and digits have their own"
     )

@@ -13,9 +13,10 @@ from typing import Any
 
 import click
 
-from modules.code_digest import builder_digest, data_digest, teacher_digest
+from modules.code_digest import builder_digest
 from modules.distill.wording import objective_in_words
 from modules.errors import ConfigError, UserError
+from modules.input_digest import data_digest, teacher_digest
 from pipeline.cli import data, results, servers
 from pipeline.cli.compiling import compile_command
 from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, load_config

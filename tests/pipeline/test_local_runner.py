@@ -18,12 +18,12 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner, Result
 from ml_metadata.proto import metadata_store_pb2
+from small_models import load_saved
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import RunOptions
 from tfx.proto.orchestration import pipeline_pb2
 
 from modules.errors import ConfigError, DataError, ModelError, UserError
-from modules.models import storage
 from modules.report.files import REPORT_FILES
 from modules.teachers.cache import SoftTargetCache
 from pipeline import local_runner
@@ -233,8 +233,8 @@ def test_online_soft_targets_with_features_ends_in_the_student_alone(miniature_r
     alone = Path(miniature_run.uris["Distiller.model"], "Format-Serving")
     pushed = Path(outcome.saved_model)
     assert variables_of(pushed) == variables_of(alone)
-    student = storage.load_model(str(uris["Distiller.model"] / "Format-Keras"))
-    without = storage.load_model(str(Path(miniature_run.uris["Distiller.model"], "Format-Keras")))
+    student = load_saved(uris["Distiller.model"] / "Format-Keras")
+    without = load_saved(Path(miniature_run.uris["Distiller.model"], "Format-Keras"))
     assert student.count_params() == without.count_params()
     assert [layer.name for layer in student.layers][-2:] == ["features", "logits"]
     sizes = [
@@ -301,7 +301,7 @@ def test_two_teachers_reach_the_student_in_order(taught_by_two: Any, read_exampl
     ids = tf.constant([feature["example_id"].bytes_list.value[0] for feature in features])
     logits = cache.logits(records, ids, tf.fill([20], tf.constant(-1, tf.int64))).numpy()
     for index, teacher in enumerate(teachers):
-        model = storage.load_model(str(Path(teacher, "Format-Keras")))
+        model = load_saved(Path(teacher, "Format-Keras"))
         expected = model.predict(pixels, verbose=0)
         np.testing.assert_allclose(logits[:, index], expected, rtol=2e-3, atol=2e-3)
 
