@@ -164,10 +164,27 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
     assert f"got {tmp_path / 'runs' / 'one'}" in result.stderr
 
 
-def test_an_empty_output_is_no_directory() -> None:
-    result = invoke("run", "digits", "--output", "")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "digits", "--output", ""),
+        ("inspect", "digits", "--output", ""),
+        ("inspect", ""),
+        ("init", ""),
+        ("init", "data.csv", "--config", ""),
+        ("validate", ""),
+        ("report", ""),
+        ("verify", ""),
+        ("push", "--rollback", ""),
+        ("compare", "runs/a", ""),
+        ("predict", "--model", "", "a.png"),
+        ("compile", "--engine", "vertex", "-o", ""),
+    ],
+)
+def test_an_empty_path_is_none(arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments)
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: --output must name a directory, got ''")
+    assert result.stderr.endswith(": must be a path, got an empty text; name one\n")
 
 
 def test_usage_errors_have_the_exit_code_of_click() -> None:
@@ -263,12 +280,17 @@ def test_unusable_model_is_a_usage_error_before_anything_runs(tmp_path: Path) ->
         (
             ZeroDivisionError("by zero\nmore"),
             1,
-            "ZeroDivisionError: by zero; the traceback is in {log}, or run again with --debug",
+            "ZeroDivisionError: by zero more ({here}); {trace}",
         ),
         (
             RuntimeError(),
             1,
-            "RuntimeError: RuntimeError(); the traceback is in {log}, or run again with --debug",
+            "RuntimeError() ({here}); {trace}",
+        ),
+        (
+            SystemExit(0),
+            1,
+            "SystemExit: 0 ({here}); {trace}",
         ),
         (
             KeyboardInterrupt(),
@@ -292,7 +314,9 @@ def test_any_other_failure_is_one_line(
     result = invoke("run", "digits", "--output", tmp_path)
     log = tmp_path / "run.log"
     assert result.exit_code == code
-    assert result.stderr.splitlines()[1:] == ["error: " + line.format(log=log)]
+    trace = f"the traceback is in {log}, or run again with --debug"
+    here = f"{__file__}, line {fail.__code__.co_firstlineno + 1}"
+    assert result.stderr.splitlines()[1:] == ["error: " + line.format(here=here, trace=trace)]
     assert f"{type(raised).__name__}" in log.read_text()
 
 
