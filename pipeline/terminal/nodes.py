@@ -43,7 +43,8 @@ def run_nodes(
             if isinstance(error, UserError):
                 raise type(error)(f"{where}{error}") from error
             if isinstance(error, KeyboardInterrupt):
-                message = f"{where}{ending(error)}; the same command goes on from what is done"
+                goes_on = "; the same command goes on from what is done" if log_is_kept else ""
+                message = f"{where}{ending(error)}{goes_on}"
                 raise type(error)(message) from error
             # A user's code may even call sys.exit.
             traceback = f"is in {log_file}, or run again with" if log_is_kept else "is shown by"

@@ -22,7 +22,7 @@ OVERRIDES = (
     "teacher.train.batch_size=32",
     "student.train.epochs=60",
     "student.train.patience=60",
-    "latency={processes: 2, blocks: 2, queries_per_block: 10}",
+    "latency={processes: 3, blocks: 2, queries_per_block: 10}",
     "gate={min_accuracy: 0.8}",
 )
 
