@@ -15,9 +15,10 @@ import click
 
 from modules.code_digest import builder_digest, data_digest, teacher_digest
 from modules.distill.wording import objective_in_words
-from modules.errors import UserError
+from modules.errors import UserError, reason_of
 from pipeline.cli import data, results, servers
 from pipeline.cli.compiling import compile_command
+from pipeline.cli.named_code import missing_functions
 from pipeline.cli.paths import LocalPath, PathOrUrl, make_output
 from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, load_config
 from pipeline.output_lock import exclusive
@@ -148,6 +149,10 @@ def _not_here(config: PipelineConfig) -> Iterator[str]:
             check()
         except UserError as error:
             yield str(error)
+        # To find a module, Python imports the package around it.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            yield reason_of(error)
+    yield from missing_functions(config)
 
 
 def _load(preset_or_file: str, overrides: tuple[str, ...], local: bool) -> PipelineConfig:
@@ -181,6 +186,7 @@ def _run(config: PipelineConfig, output: Path, debug: bool) -> int:
 def _show(outcome: Any) -> int:
     """Print the table and where the files are."""
     from modules.report.files import markdown_table, read_report
+    from pipeline.refused_student import REFUSED_DIR
 
     echo()
     echo(markdown_table(read_report(outcome.report_dir / "report.json")).rstrip())
@@ -191,6 +197,8 @@ def _show(outcome: Any) -> int:
         # not listed.
         for file in sorted(Path(outcome.tflite).glob("*.tflite")) or [outcome.tflite]:
             echo(f"TFLite      {file}")
+    elif (refused := outcome.report_dir.parent / REFUSED_DIR).is_dir():
+        echo(f"To ask it   tfx-distill predict --model {refused} FILE")
     for label, name in _REPORT_FILES.items():
         if (outcome.report_dir / name).is_file():
             echo(f"{label:12}{outcome.report_dir / name}")

@@ -31,6 +31,7 @@ def _examples(*arguments: str) -> str:
         "predict --model /srv/models customers.csv",
         "predict --model /srv/models --format tflite --json photos/ > answers.jsonl",
         "predict --model runs/digits/pushed/tflite/1790000000 --variant float32 *.jpg",
+        "predict --model runs/digits/refused three.png",
     )
 )
 @click.option(
@@ -39,7 +40,8 @@ def _examples(*arguments: str) -> str:
     required=True,
     metavar="DIR",
     type=PathOrUrl(),
-    help="A run's output directory, a push destination, or one version below it.",
+    help="A run's output directory, a push destination, or one version below it. A student that "
+    "was refused is in `refused` of the output directory.",
 )
 @click.option(
     "--format",
