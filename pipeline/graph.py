@@ -171,7 +171,9 @@ def _teacher_nodes(
             brought: dict[str, Any] = {
                 "transformed_examples": transform["transformed_examples"],
                 "transform_graph": transform["transform_graph"],
-                "teacher": BroughtTeacher(settings, key, memory.teacher_digest(settings, key), digest),
+                "teacher": BroughtTeacher(
+                    settings, key, memory.teacher_digest(settings, key), digest
+                ),
             }
             if settings.is_model:
                 node = TeacherImporter(**brought)

@@ -23,6 +23,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
+from tfx.utils import path_utils
 
 from components.pusher.executor import PUSHED_TFLITE_PROPERTY
 from modules.data.features.protocol import FeatureStatistics
@@ -36,6 +37,7 @@ from pipeline.config import PipelineConfig, load_config
 from pipeline.graph import Places, create_pipeline, uncached_nodes
 from pipeline.output_lock import exclusive
 from pipeline.preflight import check_places, check_spec
+from pipeline.refused_student import forget_refused, keep_refused
 from pipeline.terminal.console import run_console
 
 _LOG = logging.getLogger("tfx_distill.run")
@@ -226,11 +228,16 @@ def close_interrupted(where: Places) -> None:
 
 
 def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
-    """Read a finished run's results from the metadata; copies its report to `output/report`."""
+    """Read a finished run's results from the metadata; copies its report to `output/report`.
+
+    A student that was not pushed is kept in `output/refused`.
+    """
     with metadata.Metadata(places(output).metadata) as handle:
         evaluation = _latest_output(handle.store, pipeline_name, "Evaluator", "evaluation")
         blessing = _latest_output(handle.store, pipeline_name, "Evaluator", "blessing")
         pushed = _latest_output(handle.store, pipeline_name, "Pusher", "pushed_model")
+        model = _latest_output(handle.store, pipeline_name, "Distiller", "model")
+        export = _latest_output(handle.store, pipeline_name, "Exporter", "tflite")
     report_dir = output / "report"
     report_dir.mkdir(parents=True, exist_ok=True)
     for name in REPORT_FILES:
@@ -238,6 +245,11 @@ def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
         shutil.copyfile(Path(evaluation.uri) / name, aside)
         os.replace(aside, report_dir / name)
     blessed = blessing.custom_properties["blessed"].int_value == 1
+    if blessed:
+        forget_refused(output)
+    else:
+        saved_model = path_utils.serving_model_dir(model.uri)
+        keep_refused(output, pipeline_name, saved_model, export.uri)
     properties = pushed.custom_properties
     return Outcome(
         report_dir=report_dir,
@@ -270,4 +282,5 @@ if __name__ == "__main__":
     OUTPUT = Path("runs") / CONFIG.name
     OUTPUT.mkdir(parents=True, exist_ok=True)
     with run_console(OUTPUT / "run.log", debug=False), exclusive(OUTPUT):
+        close_interrupted(places(OUTPUT))
         LocalRunner(CONFIG).run(create_pipeline(CONFIG, places(OUTPUT, CONFIG.runtime)))

@@ -13,12 +13,18 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from modules.data.spec import OutputSpec
-from modules.errors import ConfigError, ModelError, UserError, did_you_mean, raise_problems
+from modules.errors import (
+    ConfigError,
+    ModelError,
+    UserError,
+    did_you_mean,
+    raise_problems,
+    reason_of,
+)
 from modules.models.applications import keras_application, resnet50
 from modules.models.contract import conform
 from modules.models.hub import keras_hub_backbone
@@ -137,7 +143,7 @@ def build_model(settings: ModelSettings, inputs: Inputs, output: OutputSpec) -> 
     except (Exception, SystemExit) as error:
         raise ModelError(
             f"model {settings.model!r} with parameters {settings.parameters} cannot be built for "
-            f"{describe(inputs)} and {output.size} outputs: {_reason(error)}"
+            f"{describe(inputs)} and {output.size} outputs: {reason_of(error)}"
         ) from error
     model = conform(model, inputs, output, f"model {settings.model!r}")
     avoid_narrow_strided_convolutions(model)
@@ -153,17 +159,6 @@ def _find_builder(name: str) -> Callable[..., keras.Model]:
     except (Exception, SystemExit) as error:
         raise ConfigError(
             f"model {name!r} must be a name of the model zoo ({', '.join(sorted(BUILDERS))}) or "
-            f"package.module:function that Python can import, but: {_reason(error)}"
+            f"package.module:function that Python can import, but: {reason_of(error)}"
         ) from error
     return builder
-
-
-def _reason(error: BaseException) -> str:
-    """One line that says what was raised, and in which line of whose file."""
-    # Keras spreads its reasons over several lines, the first of which seldom is one.
-    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _LIBRARIES.search(frame.filename)]
-    if isinstance(error, SyntaxError) or not own[1:]:
-        return text
-    return f"{text} ({own[-1].filename}, line {own[-1].lineno})"

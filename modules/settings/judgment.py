@@ -75,9 +75,10 @@ class LatencySettings(Settings):
     )
     processes: int = Field(
         5,
-        ge=2,
+        ge=3,
         le=100,
-        description="fresh processes that time all models; the bootstrap resamples them",
+        description="fresh processes that time all models; the bootstrap resamples them, and of "
+        "fewer than three nothing can be concluded",
     )
     blocks: int = Field(10, ge=2, le=10_000, description="blocks per model and process")
     queries_per_block: int = Field(50, ge=10, le=100_000, description="inferences per block")

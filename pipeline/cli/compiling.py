@@ -7,7 +7,7 @@ from typing import get_args
 
 import click
 
-from modules.errors import ConfigError
+from pipeline.cli.paths import LocalPath, PathOrUrl, write_new
 from pipeline.clusters.engines import Engine, cautions, check_engine
 from pipeline.config import load_config
 from pipeline.terminal.exits import errors_explained
@@ -26,7 +26,7 @@ from pipeline.terminal.quiet import native_messages
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     required=True,
     metavar="FILE",
     help="Where to write: YAML (pipeline spec 2.1) for Kubeflow, JSON (PipelineJob) for Vertex.",
@@ -41,7 +41,7 @@ from pipeline.terminal.quiet import native_messages
 @click.option(
     "--force", is_flag=True, help="Accept an image whose tag may change, such as :latest."
 )
-@click.argument("preset_or_file", default="digits", metavar="[PRESET|FILE]")
+@click.argument("preset_or_file", default="digits", metavar="[PRESET|FILE]", type=PathOrUrl())
 def compile_command(
     engine: Engine, output: Path, overrides: tuple[str, ...], force: bool, preset_or_file: str
 ) -> None:
@@ -59,11 +59,5 @@ def compile_command(
             from pipeline.clusters.compilation import compile_pipeline
 
             text = compile_pipeline(config, engine, allow_mutable_image=force)
-        try:
-            output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(
-                f"--output must be a file that can be written, got {output} ({error.strerror}); "
-                "choose another"
-            ) from error
+        write_new("--output", output, text)
     click.echo(f"{output}: pipeline {config.name} for {engine}")

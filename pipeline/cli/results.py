@@ -12,6 +12,7 @@ import click
 
 from modules.errors import ConfigError, UserError
 from modules.files import is_url
+from pipeline.cli.paths import LocalPath, PathOrUrl
 from pipeline.terminal.exits import EXIT_FAILED, EXIT_USAGE, errors_explained, explain, fail
 from pipeline.terminal.printable import echo
 
@@ -30,6 +31,7 @@ def _examples(*arguments: str) -> str:
         "predict --model /srv/models customers.csv",
         "predict --model /srv/models --format tflite --json photos/ > answers.jsonl",
         "predict --model runs/digits/pushed/tflite/1790000000 --variant float32 *.jpg",
+        "predict --model runs/digits/refused three.png",
     )
 )
 @click.option(
@@ -37,7 +39,9 @@ def _examples(*arguments: str) -> str:
     "directory",
     required=True,
     metavar="DIR",
-    help="A run's output directory, a push destination, or one version below it.",
+    type=PathOrUrl(),
+    help="A run's output directory, a push destination, or one version below it. A student that "
+    "was refused is in `refused` of the output directory.",
 )
 @click.option(
     "--format",
@@ -51,7 +55,7 @@ def _examples(*arguments: str) -> str:
     "--json", "as_json", is_flag=True, help="One JSON object per line, example and model."
 )
 @click.option("--debug", is_flag=True, help="Show all log messages.")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…")
+@click.argument("paths", nargs=-1, required=True, type=LocalPath(), metavar="FILE…")
 def predict(directory: str, paths: tuple[Path, ...], debug: bool, **options: Any) -> None:
     """Ask a pushed model.
 
@@ -72,7 +76,7 @@ def predict(directory: str, paths: tuple[Path, ...], debug: bool, **options: Any
     )
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN…")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN…", type=PathOrUrl())
 def compare(runs: tuple[str, ...], as_json: bool) -> None:
     """Set the results of two or more runs side by side.
 
@@ -102,7 +106,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     )
 )
 @click.option("--open", "in_browser", is_flag=True, help="Also open the report page in a browser.")
-@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("directory", type=LocalPath(), metavar="DIR")
 def report(directory: Path, in_browser: bool) -> None:
     """Print the result of a finished run again.
 
@@ -131,7 +135,7 @@ def report(directory: Path, in_browser: bool) -> None:
         "verify gs://bucket/models",
     )
 )
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", metavar="DIR", type=PathOrUrl())
 def verify(directory: str) -> None:
     """Check the files of a pushed version.
 
@@ -155,7 +159,7 @@ def verify(directory: str) -> None:
     )
 )
 @click.option("--rollback", is_flag=True, help="Go back to the version before the newest one.")
-@click.argument("directory", default="runs/digits", metavar="[DIR]")
+@click.argument("directory", default="runs/digits", metavar="[DIR]", type=PathOrUrl())
 def push(directory: str, rollback: bool) -> None:
     """Go back to the student that was pushed before.
 

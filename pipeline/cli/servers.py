@@ -6,12 +6,12 @@ Their options are named as those of TFX's own `tfx pipeline` and `tfx run`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from pipeline.cli import server_actions as actions
+from pipeline.cli.paths import LocalPath
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -78,7 +78,7 @@ _PATH = _all(
 _PACKAGE = _option(
     "package_path",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="Where to write the compiled file.",
 )
 _BUILD = _option(

@@ -24,6 +24,7 @@ from tfx.orchestration.pipeline import RunOptions
 from tfx.proto.orchestration import pipeline_pb2
 
 from modules.errors import ConfigError, DataError, ModelError, UserError
+from modules.predict.pushed_models import find_models
 from modules.report.files import REPORT_FILES
 from modules.teachers.cache import SoftTargetCache
 from pipeline import local_runner
@@ -168,6 +169,13 @@ def test_a_refused_student_is_not_pushed(
     gate = json.loads((outcome.report_dir / "report.json").read_text())["gate"]
     assert gate["blessed"] is False
     assert [check["name"] for check in gate["checks"] if not check["passed"]] == ["min_accuracy"]
+
+    refused = miniature_run.output / "refused"
+    (version,) = (refused / "saved_model").iterdir()
+    assert content(version) == servable(miniature_run.uris)
+    assert {model.variant for model in find_models(str(refused))} == {None, "float32"}
+    assert find_models(str(refused), variant="int8")[-1].path.endswith("model_int8.tflite")
+    assert f"To ask it   tfx-distill predict --model {refused} FILE" in result.stdout
 
     assert "REFUSED: 1 of 4 checks failed, nothing is pushed" in result.stdout
     assert "- FAILED `min_accuracy`: student accuracy 0." in result.stdout
