@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     import keras
 
 _MOST = 65_536  # of a width, a depth or the like
-# Frames of these say nothing about the user's code.
-_LIBRARIES = re.compile(r"site-packages|<frozen |importlib")
 
 BUILDERS: dict[str, Callable[..., keras.Model]] = {
     builder.__name__: builder
