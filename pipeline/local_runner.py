@@ -29,6 +29,7 @@ from components.pusher.executor import PUSHED_TFLITE_PROPERTY
 from modules.data.features.protocol import FeatureStatistics
 from modules.data.features.statistics import STATISTICS_FILE, read_statistics
 from modules.data.spec import Dataset, DataSpec, read_dataset, read_spec
+from modules.distill.saved_states import discard_exported
 from modules.input_digest import Memory
 from modules.report.files import REPORT_FILES
 from modules.settings import RuntimeSettings
@@ -82,6 +83,9 @@ class LocalRunner(LocalDagRunner):
         del pipeline.nodes[:]
         pipeline.nodes.extend(nodes)
         super().run_with_ir(pipeline, run_options)
+        root = pipeline.runtime_spec.pipeline_root.field_value.string_value
+        for node in nodes:
+            discard_exported(os.path.join(root, node.pipeline_node.node_info.id))
 
 
 def teacher_first(nodes: Sequence[Any]) -> list[Any]:

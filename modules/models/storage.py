@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from modules.data.spec import InputSpec, OutputSpec
+from modules.disk import space_for
 from modules.errors import ModelError
 from modules.models.inputs import Inputs
 from modules.models.known import KnownModel
@@ -26,6 +27,8 @@ _DESCRIPTION_FILE = "model.json"
 _WEIGHTS_FILE = "model.weights.h5"
 _WHOLE_FILE = "model.keras"
 _CHUNK_BYTES = 1 << 20
+# Of a file of weights, for each of them: names, groups, alignment.
+_OVERHEAD_BYTES = 4096
 
 
 class _Description(Settings):
@@ -54,12 +57,20 @@ def save_model(
     """Write a description and the weights, from which `load_model` builds the model again.
 
     Without `settings.model` the whole model is written.
+
+    Raises:
+      UserError: The disk is full.
     """
     import tensorflow as tf
 
-    tf.io.gfile.makedirs(directory)
-    weights = os.path.join(directory, _WEIGHTS_FILE if settings.model else _WHOLE_FILE)
-    (model.save_weights if settings.model else model.save)(weights)
+    name, write = (
+        (_WEIGHTS_FILE, model.save_weights) if settings.model else (_WHOLE_FILE, model.save)
+    )
+    weights, aside = os.path.join(directory, name), os.path.join(directory, f"aside.{name}")
+    with space_for(weights, weight_bytes(model), "the weights"):
+        tf.io.gfile.makedirs(directory)
+        write(aside)
+        tf.io.gfile.rename(aside, weights, overwrite=True)
     description = _Description(
         model=settings.model,
         parameters=settings.parameters,
@@ -71,6 +82,11 @@ def save_model(
     # Last, so that what is described is there.
     with tf.io.gfile.GFile(os.path.join(directory, _DESCRIPTION_FILE), "w") as file:
         file.write(description.model_dump_json(indent=2))
+
+
+def weight_bytes(model: keras.Model) -> int:
+    """How many bytes a file of a model's weights has at most."""
+    return 4 * int(model.count_params()) + _OVERHEAD_BYTES * (16 + len(model.weights))
 
 
 def load_model(directory: str, known: KnownModel) -> keras.Model:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from modules.disk import free_space, is_full
 from modules.errors import ConfigError, UserError, reason_of
 from pipeline.terminal.console import run_console
 from pipeline.terminal.exits import EXIT_FAILED, EXIT_USAGE, explain
@@ -46,6 +48,13 @@ def run_nodes(
                 goes_on = "; the same command goes on from what is done" if log_is_kept else ""
                 message = f"{where}{ending(error)}{goes_on}"
                 raise type(error)(message) from error
+            if is_full(error):
+                free = "; ".join(map(free_space, (str(log_file.parent), tempfile.gettempdir())))
+                message = (
+                    f"{where}no space left: {free}; free some, and the same command goes on from "
+                    "what is done"
+                )
+                raise UserError(message) from error
             # A user's code may even call sys.exit.
             traceback = f"is in {log_file}, or run again with" if log_is_kept else "is shown by"
             message = f"{where}{reason_of(error)}; the traceback {traceback} --debug"

@@ -1,13 +1,16 @@
 """Tests of modules.models.storage: what is saved and loaded, and files that are refused."""
 
+import errno
 import json
+import os
 
+import keras
 import numpy as np
 import pytest
 from small_inputs import MIXTURE, VALUE, batch
 from small_models import SMALL, class_output, image_input, load_saved
 
-from modules.errors import ModelError
+from modules.errors import ModelError, UserError
 from modules.models import storage, zoo
 from modules.models.known import KnownModel
 from modules.settings import ModelSettings, TuneSettings
@@ -60,6 +63,24 @@ def test_a_model_of_several_inputs_and_its_task_come_back(tmp_path):
     assert loaded.input.keys() == MIXTURE.keys()
     examples = batch(MIXTURE, 5)
     np.testing.assert_array_equal(loaded(examples), model(examples))
+
+
+def test_weights_that_a_full_disk_has_cut_short_are_none(tmp_path, monkeypatch):
+    def write(model, path):
+        with open(path, "wb") as file:
+            file.write(b"half of i")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save_weights", write)
+        with pytest.raises(UserError, match=r"no space left for the weights: 0\.\d MB are needed"):
+            _saved(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["aside.model.weights.h5"]
+    model = _saved(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.json", "model.weights.h5"}
+    assert _same_weights(storage.load_model(str(tmp_path)), model)
+    size = (tmp_path / "model.weights.h5").stat().st_size
+    assert size <= storage.weight_bytes(model) <= size + 200_000
 
 
 def test_no_model_at_a_url_is_one_clear_line():
