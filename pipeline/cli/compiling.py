@@ -11,6 +11,7 @@ from modules.errors import ConfigError
 from pipeline.clusters.engines import Engine, cautions, check_engine
 from pipeline.config import load_config
 from pipeline.terminal.exits import errors_explained
+from pipeline.terminal.printable import echo
 from pipeline.terminal.quiet import native_messages
 
 
@@ -54,7 +55,7 @@ def compile_command(
         # Mistakes are reported at once, not after the seconds that TFX takes to load.
         check_engine(config, engine, allow_mutable_image=force)
         for sentence in cautions(config, engine):
-            click.echo(f"warning: {sentence}", err=True)
+            echo(f"warning: {sentence}", err=True)
         with native_messages():
             from pipeline.clusters.compilation import compile_pipeline
 
@@ -66,4 +67,4 @@ def compile_command(
                 f"--output must be a file that can be written, got {output} ({error.strerror}); "
                 "choose another"
             ) from error
-    click.echo(f"{output}: pipeline {config.name} for {engine}")
+    echo(f"{output}: pipeline {config.name} for {engine}")

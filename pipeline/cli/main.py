@@ -91,7 +91,7 @@ def presets() -> None:
     for path in sorted(PRESETS_DIR.glob("*.yaml")):
         lines = path.read_text(encoding="utf-8").splitlines()
         header = itertools.takewhile(lambda line: line.startswith("#"), lines)
-        click.echo("\n".join(line.removeprefix("#").removeprefix(" ") for line in header))
+        echo("\n".join(line.removeprefix("#").removeprefix(" ") for line in header))
 
 
 @main.command()
@@ -100,10 +100,10 @@ def presets() -> None:
 def validate(preset_or_file: str, overrides: tuple[str, ...]) -> None:
     """Check a configuration without running it. All mistakes are reported at once."""
     config = _load(preset_or_file, overrides, local=False)
-    click.echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
-    click.echo(f"objective: {objective_in_words(config.distill, config.task)}")
+    echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
+    echo(f"objective: {objective_in_words(config.distill, config.task)}")
     for absent in _not_here(config):
-        click.echo(f"note: a run on this machine would end at once: {absent}", err=True)
+        echo(f"note: a run on this machine would end at once: {absent}", err=True)
 
 
 @main.command()
@@ -114,7 +114,7 @@ def settings() -> None:
     """
     from pipeline.config_reference import reference
 
-    click.echo(reference(), nl=False)
+    echo(reference(), nl=False)
 
 
 for command in (*data.COMMANDS, *results.COMMANDS, compile_command, servers.pipeline_group):
@@ -154,7 +154,7 @@ def _run(config: PipelineConfig, output: Path, debug: bool) -> int:
     """Run a pipeline and print what came of it; returns the exit code."""
     _make_directory(output)
     log_file = output / "run.log"
-    click.echo(f"pipeline {config.name} in {output}, all messages in {log_file}", err=True)
+    echo(f"pipeline {config.name} in {output}, all messages in {log_file}", err=True)
     with errors_explained(), exclusive(output):
         pass  # found out before anything heavy is loaded; the run takes the lock again
     return supervised(lambda: _run_logged(config, output, log_file, debug), log_file)
