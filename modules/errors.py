@@ -49,3 +49,16 @@ def shown(items: Sequence[Any] | None) -> str:
     if isinstance(first, bytes):
         return repr(first.decode(errors="replace"))
     return f"{first:g}" if isinstance(first, float) else str(first)
+
+
+def printable(text: str) -> str:
+    """The text with control characters (but line breaks and tabs) written as escapes.
+
+    Names of classes and files come from outside, and may hold commands of a terminal.
+    """
+    return "".join(
+        character
+        if character.isprintable() or character in "\n\t"
+        else character.encode("unicode_escape", "backslashreplace").decode()
+        for character in text
+    )

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.terminal.printable import PrintableFormatter, printable
+from modules.errors import printable
+from pipeline.terminal.printable import PrintableFormatter
 
 _LAUNCHER_RUNNING = "Component %s is running."
 _LAUNCHER_CACHED = "A cached execution %d is used."

@@ -1,4 +1,4 @@
-"""Text for a terminal: names of classes and files come from outside, and may hold its commands."""
+"""What is printed: names of classes and files come from outside, and may command a terminal."""
 
 from __future__ import annotations
 
@@ -7,15 +7,7 @@ from typing import Any
 
 import click
 
-
-def printable(text: str) -> str:
-    """The text with control characters (but line breaks and tabs) written as escapes."""
-    return "".join(
-        character
-        if character.isprintable() or character in "\n\t"
-        else character.encode("unicode_escape", "backslashreplace").decode()
-        for character in text
-    )
+from modules.errors import printable
 
 
 def echo(text: Any = "", err: bool = False, nl: bool = True) -> None:

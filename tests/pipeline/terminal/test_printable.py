@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 import pipeline
+from modules.errors import printable
 from pipeline.cli.main import main
-from pipeline.terminal.printable import printable
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\u202etxt.exe\x9b2J"
 
