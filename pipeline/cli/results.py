@@ -121,7 +121,7 @@ def report(directory: Path, in_browser: bool) -> None:
         fail(error, EXIT_USAGE)
     page = folder / REPORT_PAGE
     if page.is_file():
-        click.echo(f"\nReport page  {page}")
+        echo(f"\nReport page  {page}")
     elif in_browser:
         fail(f"--open: {page} does not exist; run the pipeline again to write it", EXIT_FAILED)
     if in_browser and not webbrowser.open(page.absolute().as_uri()):
@@ -149,7 +149,7 @@ def verify(directory: str) -> None:
         result = verify_files(destination)
     if result.problems:
         sys.exit(explain("\n".join(result.problems)))
-    click.echo(f"version {result.version}: {result.files} files as in the manifest")
+    echo(f"version {result.version}: {result.files} files as in the manifest")
 
 
 @click.command(
@@ -176,7 +176,7 @@ def push(directory: str, rollback: bool) -> None:
         from modules.push.publish import rollback as roll_back
 
         back = roll_back(destination)
-    click.echo(
+    echo(
         f"{destination}: version {back.version} has the content of version {back.to}, "
         f"back from {back.from_version}"
     )

@@ -108,3 +108,16 @@ def test_no_file_for_a_pattern(tmp_path, settings, key):
     (tmp_path / "other.txt").write_text("")
     with pytest.raises(DataError, match=rf"data\.{key}: no file matches {tmp_path}/.*\.csv; set"):
         CsvFiles.look(DataSettings(source="csv", path=str(tmp_path), **settings))
+
+
+@pytest.mark.parametrize("below", ["", "x.csv", "*.csv"])
+def test_a_pipe_among_the_files_is_named(tmp_path, below):
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    os.mkfifo(tmp_path / "x.csv")
+    settings = DataSettings(source="csv", path=f"{tmp_path}/{below}".rstrip("/"))
+    named = rf"data\.path: {tmp_path}/x\.csv cannot be read, it is not a regular file; remove it"
+    with pytest.raises(DataError, match=named):
+        CsvFiles.look(settings)
+    (part,) = CsvFiles.absolute(settings)
+    with pytest.raises(DataError, match=named):
+        CsvFiles.matching(part)

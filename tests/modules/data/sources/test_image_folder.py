@@ -296,3 +296,25 @@ def test_a_link_to_an_image_is_read(tmp_path):
     path = _folder(tmp_path, {"a": {"1.png": _png()}, "b": {"1.png": _png(3)}})
     (tmp_path / "a" / "2.png").symlink_to(tmp_path / "b" / "1.png")
     assert [image.name for image in Listing.of(path).images] == ["a/1.png", "a/2.png", "b/1.png"]
+
+
+def test_a_pipe_instead_of_metadata_is_named(tmp_path):
+    path = _folder(tmp_path, {"a": {"1.png": _png()}, "b": {"1.png": _png()}})
+    os.mkfifo(tmp_path / "metadata.csv")
+    with pytest.raises(DataError, match=r"csv cannot be read \(it is not a regular file\)"):
+        ImageFolder.look(DataSettings(source="image_folder", path=path))
+
+
+def test_linked_folders_are_read_but_no_circles(tmp_path):
+    """Three links that lead in circles would be read for ever, each level three times as much."""
+    for name in ("data", "more"):
+        (tmp_path / name).mkdir()
+    path = _folder(tmp_path / "data", {"a": {"1.png": _png()}, "b": {"1.png": _png()}})
+    _folder(tmp_path / "more", {"far": {"2.png": _png()}})
+    (tmp_path / "data/a/linked").symlink_to(tmp_path / "more/far")
+    for name, target in (("self", "a"), ("up", "."), ("other", "b")):
+        (tmp_path / "data/a" / name).symlink_to(tmp_path / "data" / target)
+    (tmp_path / "data/b/back").symlink_to(tmp_path / "data/a")
+    names = {image.name for image in Listing.of(path).images}
+    assert {"a/1.png", "a/linked/2.png", "a/other/1.png", "b/back/1.png"} <= names
+    assert len(names) == 6
