@@ -12,7 +12,8 @@ import datetime
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,14 @@ from components.pusher.executor import PUSHED_TFLITE_PROPERTY
 from modules.data.features.protocol import FeatureStatistics
 from modules.data.features.statistics import STATISTICS_FILE, read_statistics
 from modules.data.spec import Dataset, DataSpec, read_dataset, read_spec
+from modules.errors import DataError
 from modules.report.files import REPORT_FILES
 from modules.settings import RuntimeSettings
 from pipeline.beam_arguments import beam_arguments
 from pipeline.config import PipelineConfig, load_config
 from pipeline.graph import Places, create_pipeline, uncached_nodes
 from pipeline.output_lock import exclusive
-from pipeline.preflight import check_places, check_spec
+from pipeline.preflight import check_places, check_semaphores, check_spec
 from pipeline.refused_student import forget_refused, keep_refused
 from pipeline.terminal.console import run_console
 
@@ -158,9 +160,7 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
         check_spec(config, data.spec, data.statistics, memory)
         return True
 
-    os.makedirs(where.pipeline_root, exist_ok=True)
-    with exclusive(output):
-        close_interrupted(where)
+    with _prepared(output, where):
         LocalRunner(config, check_data).run(create_pipeline(config, where))
         return collect_outcome(config.name, output)
 
@@ -177,11 +177,19 @@ def inspect(config: PipelineConfig, output: str | Path) -> ReadData:
     """
     output = Path(output)
     where = places(output, config.runtime)
+    with _prepared(output, where):
+        LocalRunner(config, after_transform=lambda: False).run(create_pipeline(config, where))
+        return read_data(config.name, where)
+
+
+@contextmanager
+def _prepared(output: Path, where: Places) -> Iterator[None]:
+    """Hold the lock of an output directory in which nodes can be run."""
+    check_semaphores()
     os.makedirs(where.pipeline_root, exist_ok=True)
     with exclusive(output):
         close_interrupted(where)
-        LocalRunner(config, after_transform=lambda: False).run(create_pipeline(config, where))
-        return read_data(config.name, where)
+        yield
 
 
 def read_data(pipeline_name: str, where: Places) -> ReadData:
@@ -198,17 +206,34 @@ def read_data(pipeline_name: str, where: Places) -> ReadData:
 
 
 def close_interrupted(where: Places) -> None:
-    """Mark as failed what a killed run has left `RUNNING`; we have the lock, so nobody runs it."""
-    with metadata.Metadata(where.metadata) as handle:
-        left = [
-            execution
-            for execution in handle.store.get_executions()
-            if execution.last_known_state == metadata_store_pb2.Execution.RUNNING
-        ]
-        for execution in left:
-            execution.last_known_state = metadata_store_pb2.Execution.FAILED
-        if left:
-            handle.store.put_executions(left)
+    """Mark as failed what a killed run has left `RUNNING`; we have the lock, so nobody runs it.
+
+    Raises:
+      DataError: The metadata cannot be read.
+    """
+    try:
+        with metadata.Metadata(where.metadata) as handle:
+            _close(handle.store)
+    # ML Metadata raises RuntimeError and errors of its own.
+    except Exception as error:
+        reason = " ".join(str(error).split(" query: ")[0].split())
+        raise DataError(
+            f"{where.metadata.sqlite.filename_uri} must be the metadata of the runs here, but "
+            f"cannot be read ({reason[:200]}); put back a copy of it, or move it and "
+            f"{where.pipeline_root} away to begin anew (what was pushed stays)"
+        ) from error
+
+
+def _close(store: Any) -> None:
+    left = [
+        execution
+        for execution in store.get_executions()
+        if execution.last_known_state == metadata_store_pb2.Execution.RUNNING
+    ]
+    for execution in left:
+        execution.last_known_state = metadata_store_pb2.Execution.FAILED
+    if left:
+        store.put_executions(left)
 
 
 def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
@@ -265,6 +290,5 @@ if __name__ == "__main__":
     CONFIG = load_config("digits")
     OUTPUT = Path("runs") / CONFIG.name
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    with run_console(OUTPUT / "run.log", debug=False), exclusive(OUTPUT):
-        close_interrupted(places(OUTPUT))
+    with run_console(OUTPUT / "run.log", debug=False), _prepared(OUTPUT, places(OUTPUT)):
         LocalRunner(CONFIG).run(create_pipeline(CONFIG, places(OUTPUT, CONFIG.runtime)))

@@ -3,6 +3,7 @@
 All runs here share the output directory of the miniature run, each with a change of its own.
 """
 
+import errno
 import json
 import logging
 import os
@@ -386,6 +387,36 @@ def test_executions_that_a_kill_has_left_running_are_closed(tmp_path: Path) -> N
     with metadata.Metadata(where.metadata) as handle:
         found = [execution.last_known_state for execution in handle.store.get_executions()]
     assert found == [states.FAILED, states.COMPLETE, states.CACHED]
+
+
+def test_a_machine_without_shared_memory_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **keywords: Any) -> None:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    # What Python asks of Linux, which has them in /dev/shm.
+    monkeypatch.setattr("multiprocessing.synchronize._multiprocessing.SemLock", refuse)
+    with pytest.raises(UserError, match=r"^/dev/shm must be a .* \(No such file or directory\); "):
+        local_runner.inspect(load_config("digits"), tmp_path / "run")
+    assert not (tmp_path / "run" / "pipeline_root").exists()
+
+
+@pytest.mark.parametrize("damage", ["other file", "cut off", "directory"])
+def test_damaged_metadata_are_one_clear_line(tmp_path: Path, damage: str) -> None:
+    where, file = places(tmp_path), tmp_path / "metadata.sqlite"
+    close_interrupted(where)
+    whole = file.read_bytes()
+    file.unlink()
+    if damage == "directory":
+        file.mkdir()
+    else:
+        file.write_bytes(b"no database" * 500 if damage == "other file" else whole[:8192])
+    with pytest.raises(DataError) as caught:
+        close_interrupted(where)
+    line = str(caught.value)
+    assert line.startswith(f"{file} must be the metadata of the runs here, but cannot be read (")
+    assert line.endswith(" away to begin anew (what was pushed stays)") and "\n" not in line
 
 
 def test_two_runs_at_once_do_not_share_a_directory(tmp_path: Path) -> None:
