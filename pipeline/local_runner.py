@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -30,7 +29,6 @@ from components.pusher.executor import PUSHED_TFLITE_PROPERTY
 from modules.data.features.protocol import FeatureStatistics
 from modules.data.features.statistics import STATISTICS_FILE, read_statistics
 from modules.data.spec import Dataset, DataSpec, read_dataset, read_spec
-from modules.errors import DataError
 from modules.report.files import REPORT_FILES
 from modules.settings import RuntimeSettings
 from pipeline.beam_arguments import beam_arguments
@@ -39,11 +37,11 @@ from pipeline.graph import Places, create_pipeline, uncached_nodes
 from pipeline.output_lock import exclusive
 from pipeline.preflight import check_places, check_semaphores, check_spec
 from pipeline.refused_student import forget_refused, keep_refused
+from pipeline.run_metadata import close_interrupted, damage_named, latest_output
 from pipeline.terminal.console import run_console
 
 _LOG = logging.getLogger("tfx_distill.run")
 _PREFLIGHT_FILE = "preflight.json"
-_FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
 
 class LocalRunner(LocalDagRunner):
@@ -160,7 +158,7 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
         check_spec(config, data.spec, data.statistics, memory)
         return True
 
-    with _prepared(output, where):
+    with _prepared(output, where), damage_named(config.name, where):
         LocalRunner(config, check_data).run(create_pipeline(config, where))
         return collect_outcome(config.name, output)
 
@@ -177,7 +175,7 @@ def inspect(config: PipelineConfig, output: str | Path) -> ReadData:
     """
     output = Path(output)
     where = places(output, config.runtime)
-    with _prepared(output, where):
+    with _prepared(output, where), damage_named(config.name, where):
         LocalRunner(config, after_transform=lambda: False).run(create_pipeline(config, where))
         return read_data(config.name, where)
 
@@ -195,45 +193,14 @@ def _prepared(output: Path, where: Places) -> Iterator[None]:
 def read_data(pipeline_name: str, where: Places) -> ReadData:
     """Of the newest finished executions."""
     with metadata.Metadata(where.metadata) as handle:
-        examples = _latest_output(handle.store, pipeline_name, "ExampleGen", "examples")
-        statistics = _latest_output(handle.store, pipeline_name, "StatisticsGen", "statistics")
-        graph = _latest_output(handle.store, pipeline_name, "Transform", "transform_graph")
+        examples = latest_output(handle.store, pipeline_name, "ExampleGen", "examples")
+        statistics = latest_output(handle.store, pipeline_name, "StatisticsGen", "statistics")
+        graph = latest_output(handle.store, pipeline_name, "Transform", "transform_graph")
     return ReadData(
         read_dataset(examples.uri),
         read_spec(graph.uri),
         read_statistics(os.path.join(statistics.uri, "Split-train", STATISTICS_FILE)),
     )
-
-
-def close_interrupted(where: Places) -> None:
-    """Mark as failed what a killed run has left `RUNNING`; we have the lock, so nobody runs it.
-
-    Raises:
-      DataError: The metadata cannot be read.
-    """
-    try:
-        with metadata.Metadata(where.metadata) as handle:
-            _close(handle.store)
-    # ML Metadata raises RuntimeError and errors of its own.
-    except Exception as error:
-        reason = " ".join(str(error).split(" query: ")[0].split())
-        raise DataError(
-            f"{where.metadata.sqlite.filename_uri} must be the metadata of the runs here, but "
-            f"cannot be read ({reason[:200]}); put back a copy of it, or move it and "
-            f"{where.pipeline_root} away to begin anew (what was pushed stays)"
-        ) from error
-
-
-def _close(store: Any) -> None:
-    left = [
-        execution
-        for execution in store.get_executions()
-        if execution.last_known_state == metadata_store_pb2.Execution.RUNNING
-    ]
-    for execution in left:
-        execution.last_known_state = metadata_store_pb2.Execution.FAILED
-    if left:
-        store.put_executions(left)
 
 
 def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
@@ -242,11 +209,11 @@ def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
     A student that was not pushed is kept in `output/refused`.
     """
     with metadata.Metadata(places(output).metadata) as handle:
-        evaluation = _latest_output(handle.store, pipeline_name, "Evaluator", "evaluation")
-        blessing = _latest_output(handle.store, pipeline_name, "Evaluator", "blessing")
-        pushed = _latest_output(handle.store, pipeline_name, "Pusher", "pushed_model")
-        model = _latest_output(handle.store, pipeline_name, "Distiller", "model")
-        export = _latest_output(handle.store, pipeline_name, "Exporter", "tflite")
+        evaluation = latest_output(handle.store, pipeline_name, "Evaluator", "evaluation")
+        blessing = latest_output(handle.store, pipeline_name, "Evaluator", "blessing")
+        pushed = latest_output(handle.store, pipeline_name, "Pusher", "pushed_model")
+        model = latest_output(handle.store, pipeline_name, "Distiller", "model")
+        export = latest_output(handle.store, pipeline_name, "Exporter", "tflite")
     report_dir = output / "report"
     report_dir.mkdir(parents=True, exist_ok=True)
     for name in REPORT_FILES:
@@ -266,24 +233,6 @@ def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
         saved_model=properties["pushed_destination"].string_value if blessed else None,
         tflite=properties[PUSHED_TFLITE_PROPERTY].string_value if blessed else None,
     )
-
-
-def _latest_output(store: Any, pipeline_name: str, node: str, key: str) -> Any:
-    """The artifact of a node's newest finished execution, served from the cache or not."""
-    context = store.get_context_by_type_and_name("node", f"{pipeline_name}.{node}")
-    executions = [
-        execution
-        for execution in store.get_executions_by_context(context.id)
-        if execution.last_known_state in _FINISHED
-    ]
-    newest = max(executions, key=lambda execution: execution.id)
-    (artifact_id,) = (
-        event.artifact_id
-        for event in store.get_events_by_execution_ids([newest.id])
-        if event.type == metadata_store_pb2.Event.OUTPUT and event.path.steps[0].key == key
-    )
-    (artifact,) = store.get_artifacts_by_id([artifact_id])
-    return artifact
 
 
 if __name__ == "__main__":

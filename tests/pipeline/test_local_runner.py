@@ -35,13 +35,13 @@ from pipeline.graph import create_pipeline
 from pipeline.local_runner import (
     LocalRunner,
     Outcome,
-    close_interrupted,
     collect_outcome,
     places,
     teacher_first,
 )
 from pipeline.output_lock import exclusive
 from pipeline.preflight import check_places
+from pipeline.run_metadata import close_interrupted
 
 COMMAND = Path(sys.executable).with_name("tfx-distill")
 
