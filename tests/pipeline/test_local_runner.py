@@ -356,6 +356,32 @@ def test_damaged_soft_targets_are_one_clear_line(miniature_run: Any, damage: str
     assert content(miniature_run.output / "report") == report
 
 
+@pytest.mark.usefixtures("run_in_process")
+@pytest.mark.parametrize(
+    ("output", "split", "change", "node"),
+    [
+        ("ExampleGen.examples", "eval", "gate.min_accuracy=0.15", "Evaluator"),
+        ("Transform.transformed_examples", "train", "distill.temperature=3", "Distiller"),
+    ],
+)
+@pytest.mark.thorough
+def test_damaged_examples_are_one_clear_line(
+    miniature_run: Any, output: str, split: str, change: str, node: str
+) -> None:
+    directory = Path(miniature_run.uris[output])
+    file = min(directory.glob(f"Split-{split}/*.gz"))
+    whole = file.read_bytes()
+    try:
+        file.write_bytes(whole[: len(whole) // 2])
+        result = invoke(miniature_run, change)
+    finally:
+        file.write_bytes(whole)
+    (line,) = (row for row in result.stderr.splitlines() if row.startswith("error: "))
+    assert result.exit_code == 1
+    assert line.startswith(f"error: {node}: {file} is damaged (")
+    assert line.endswith(f"); remove {directory} and run again")
+
+
 @pytest.mark.parametrize(
     ("compiled", "run"),
     [
