@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +40,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 _STATE = {"RUNNING": 2}  # of an execution in ML Metadata
 _GRACE_S = 20.0
+LONGEST_S = 60.0  # before a kill
 _NODE = re.compile(r"^([A-Z]\w+(?:-\d+)?)\s", re.MULTILINE)
 
 
@@ -110,7 +111,7 @@ class Campaign:
         end = shown.strip().splitlines()[-1:] or [""]
         self.check("the same command goes on", process.returncode == 0, end[0])
         query = f"SELECT COUNT(*) FROM Execution WHERE last_known_state = {_STATE['RUNNING']}"
-        with sqlite3.connect(self.output / "metadata.sqlite") as store:
+        with closing(sqlite3.connect(self.output / "metadata.sqlite")) as store:
             (running,) = store.execute(query).fetchone()
         self.check("no execution stays RUNNING", running == 0, f"{running} are")
         left = sorted(path.name for path in self.temporary.iterdir())
@@ -154,18 +155,18 @@ def kill(campaign: Campaign, number: signal.Signals, after_s: float) -> bool:
 
 def kills(campaign: Campaign, count: int, dice: random.Random, most: int) -> None:
     """Chains of up to `most` kills, each of which has to end with success."""
-    done, seconds = 0, 60.0
+    done = 0
     while done < count:
-        for at in range(min(most, count - done)):
-            number = SIGNALS[(done + at) % len(SIGNALS)]
-            if not kill(campaign, number, dice.uniform(2, seconds)):
+        for _ in range(min(most, count - done)):
+            if not kill(campaign, SIGNALS[done % len(SIGNALS)], dice.uniform(2, LONGEST_S)):
                 break
             done += 1
         begin = time.monotonic()
         process = campaign.start()
         _, shown = process.communicate()
         campaign.check_result(process, shown)
-        print(f"  left alone: {process.returncode} after {time.monotonic() - begin:.0f} s")
+        seconds = time.monotonic() - begin
+        print(f"  left alone: {process.returncode} after {seconds:.0f} s", flush=True)
         campaign.next_chain()
 
 
@@ -221,7 +222,7 @@ def small_disk(directory: Path, megabytes: int) -> Iterator[Callable[[], object]
     try:
         yield lambda: subprocess.run(grow, check=True)
     finally:
-        subprocess.run(["umount", str(directory)], check=True)
+        subprocess.run(["umount", "--lazy", str(directory)], check=False)
 
 
 def table(campaign: Campaign) -> str:

@@ -83,7 +83,9 @@ def _users_line(error: BaseException) -> traceback.FrameSummary | None:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((*_OURS, "<"))
+        # Names of compiled code are relative.
+        if frame.filename.startswith("/")
+        and not frame.filename.startswith(_OURS)
         and (_INSTALLED in frame.filename or not frame.filename.startswith(standard))
     ]
     own = [frame for frame in frames if _INSTALLED not in frame.filename]

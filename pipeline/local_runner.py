@@ -12,12 +12,12 @@ import datetime
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -37,13 +37,13 @@ from pipeline.beam_arguments import beam_arguments
 from pipeline.config import PipelineConfig, load_config
 from pipeline.graph import Places, create_pipeline, uncached_nodes
 from pipeline.output_lock import exclusive
-from pipeline.preflight import check_places, check_spec
+from pipeline.preflight import check_places, check_semaphores, check_spec
 from pipeline.refused_student import forget_refused, keep_refused
+from pipeline.run_metadata import close_interrupted, damage_named, latest_output
 from pipeline.terminal.console import run_console
 
 _LOG = logging.getLogger("tfx_distill.run")
 _PREFLIGHT_FILE = "preflight.json"
-_FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
 
 class LocalRunner(LocalDagRunner):
@@ -164,9 +164,7 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
         check_spec(checked, data.spec, data.statistics, memory)
         return True
 
-    os.makedirs(where.pipeline_root, exist_ok=True)
-    with exclusive(output):
-        close_interrupted(where)
+    with _prepared(output, where), damage_named(config.name, where):
         LocalRunner(config, check_data).run(create_pipeline(config, where))
         return collect_outcome(config.name, output)
 
@@ -197,38 +195,32 @@ def inspect(config: PipelineConfig, output: str | Path) -> ReadData:
     """
     output = Path(output)
     where = places(output, config.runtime)
+    with _prepared(output, where), damage_named(config.name, where):
+        LocalRunner(config, after_transform=lambda: False).run(create_pipeline(config, where))
+        return read_data(config.name, where)
+
+
+@contextmanager
+def _prepared(output: Path, where: Places) -> Iterator[None]:
+    """Hold the lock of an output directory in which nodes can be run."""
+    check_semaphores()
     os.makedirs(where.pipeline_root, exist_ok=True)
     with exclusive(output):
         close_interrupted(where)
-        LocalRunner(config, after_transform=lambda: False).run(create_pipeline(config, where))
-        return read_data(config.name, where)
+        yield
 
 
 def read_data(pipeline_name: str, where: Places) -> ReadData:
     """Of the newest finished executions."""
     with metadata.Metadata(where.metadata) as handle:
-        examples = _latest_output(handle.store, pipeline_name, "ExampleGen", "examples")
-        statistics = _latest_output(handle.store, pipeline_name, "StatisticsGen", "statistics")
-        graph = _latest_output(handle.store, pipeline_name, "Transform", "transform_graph")
+        examples = latest_output(handle.store, pipeline_name, "ExampleGen", "examples")
+        statistics = latest_output(handle.store, pipeline_name, "StatisticsGen", "statistics")
+        graph = latest_output(handle.store, pipeline_name, "Transform", "transform_graph")
     return ReadData(
         read_dataset(examples.uri),
         read_spec(graph.uri),
         read_statistics(os.path.join(statistics.uri, "Split-train", STATISTICS_FILE)),
     )
-
-
-def close_interrupted(where: Places) -> None:
-    """Mark as failed what a killed run has left `RUNNING`; we have the lock, so nobody runs it."""
-    with metadata.Metadata(where.metadata) as handle:
-        left = [
-            execution
-            for execution in handle.store.get_executions()
-            if execution.last_known_state == metadata_store_pb2.Execution.RUNNING
-        ]
-        for execution in left:
-            execution.last_known_state = metadata_store_pb2.Execution.FAILED
-        if left:
-            handle.store.put_executions(left)
 
 
 def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
@@ -237,11 +229,11 @@ def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
     A student that was not pushed is kept in `output/refused`.
     """
     with metadata.Metadata(places(output).metadata) as handle:
-        evaluation = _latest_output(handle.store, pipeline_name, "Evaluator", "evaluation")
-        blessing = _latest_output(handle.store, pipeline_name, "Evaluator", "blessing")
-        pushed = _latest_output(handle.store, pipeline_name, "Pusher", "pushed_model")
-        model = _latest_output(handle.store, pipeline_name, "Distiller", "model")
-        export = _latest_output(handle.store, pipeline_name, "Exporter", "tflite")
+        evaluation = latest_output(handle.store, pipeline_name, "Evaluator", "evaluation")
+        blessing = latest_output(handle.store, pipeline_name, "Evaluator", "blessing")
+        pushed = latest_output(handle.store, pipeline_name, "Pusher", "pushed_model")
+        model = latest_output(handle.store, pipeline_name, "Distiller", "model")
+        export = latest_output(handle.store, pipeline_name, "Exporter", "tflite")
     report_dir = output / "report"
     report_dir.mkdir(parents=True, exist_ok=True)
     for name in REPORT_FILES:
@@ -263,28 +255,9 @@ def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
     )
 
 
-def _latest_output(store: Any, pipeline_name: str, node: str, key: str) -> Any:
-    """The artifact of a node's newest finished execution, served from the cache or not."""
-    context = store.get_context_by_type_and_name("node", f"{pipeline_name}.{node}")
-    executions = [
-        execution
-        for execution in store.get_executions_by_context(context.id)
-        if execution.last_known_state in _FINISHED
-    ]
-    newest = max(executions, key=lambda execution: execution.id)
-    (artifact_id,) = (
-        event.artifact_id
-        for event in store.get_events_by_execution_ids([newest.id])
-        if event.type == metadata_store_pb2.Event.OUTPUT and event.path.steps[0].key == key
-    )
-    (artifact,) = store.get_artifacts_by_id([artifact_id])
-    return artifact
-
-
 if __name__ == "__main__":
     CONFIG = load_config("digits")
     OUTPUT = Path("runs") / CONFIG.name
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    with run_console(OUTPUT / "run.log", debug=False), exclusive(OUTPUT):
-        close_interrupted(places(OUTPUT))
+    with run_console(OUTPUT / "run.log", debug=False), _prepared(OUTPUT, places(OUTPUT)):
         LocalRunner(CONFIG).run(create_pipeline(CONFIG, places(OUTPUT, CONFIG.runtime)))

@@ -46,13 +46,14 @@ _SET = click.option(
 
 
 class _Commands(click.Group):
-    """Ends at Ctrl-C and SIGTERM with one line and the exit code that shells expect."""
+    """Ends at errors, Ctrl-C and SIGTERM with one line and the exit code for it."""
 
     def invoke(self, ctx: click.Context) -> Any:
         before = signal.getsignal(signal.SIGTERM)
         handle_sigterm()
         try:
-            return super().invoke(ctx)
+            with errors_explained():
+                return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
             sys.exit(explain(ending(interrupt), exit_code(interrupt)))
         finally:

@@ -11,19 +11,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from modules.errors import UserError
+
 _PREFIX = "tfx-distill-run-"
 _LOCK = ".lock"
 
 
 @contextmanager
 def private_directory() -> Iterator[str]:
-    """A directory in `TMPDIR`; also removes those of commands that were killed.
+    """Make a directory in `TMPDIR`, and remove it; also removes those of commands that were killed.
 
     A command and what it forks hold the lock in their directory, which the kernel releases when
     the last of them has ended.
+
+    Raises:
+      UserError: There is no place for it.
     """
-    _remove_abandoned(Path(tempfile.gettempdir()))
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    try:
+        _remove_abandoned(Path(tempfile.gettempdir()))
+        directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    except OSError as error:
+        raise UserError(
+            f"TMPDIR must name a directory that can be written to, but none can be made there "
+            f"({error.strerror}: {error.filename or os.environ.get('TMPDIR')}); set another one, "
+            "or make room"
+        ) from error
     try:
         # Locked before it has its name, so that a lock without a holder has lost it.
         with open(directory / f"{_LOCK}.new", "w") as lock:

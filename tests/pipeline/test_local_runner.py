@@ -3,6 +3,7 @@
 All runs here share the output directory of the miniature run, each with a change of its own.
 """
 
+import errno
 import json
 import logging
 import os
@@ -35,13 +36,13 @@ from pipeline.graph import create_pipeline
 from pipeline.local_runner import (
     LocalRunner,
     Outcome,
-    close_interrupted,
     collect_outcome,
     places,
     teacher_first,
 )
 from pipeline.output_lock import exclusive
 from pipeline.preflight import check_places
+from pipeline.run_metadata import close_interrupted
 
 COMMAND = Path(sys.executable).with_name("tfx-distill")
 
@@ -356,6 +357,32 @@ def test_damaged_soft_targets_are_one_clear_line(miniature_run: Any, damage: str
     assert content(miniature_run.output / "report") == report
 
 
+@pytest.mark.usefixtures("run_in_process")
+@pytest.mark.parametrize(
+    ("output", "split", "change", "node"),
+    [
+        ("ExampleGen.examples", "eval", "gate.min_accuracy=0.15", "Evaluator"),
+        ("Transform.transformed_examples", "train", "distill.temperature=3", "Distiller"),
+    ],
+)
+@pytest.mark.thorough
+def test_damaged_examples_are_one_clear_line(
+    miniature_run: Any, output: str, split: str, change: str, node: str
+) -> None:
+    directory = Path(miniature_run.uris[output])
+    file = min(directory.glob(f"Split-{split}/*.gz"))
+    whole = file.read_bytes()
+    try:
+        file.write_bytes(whole[: len(whole) // 2])
+        result = invoke(miniature_run, change)
+    finally:
+        file.write_bytes(whole)
+    (line,) = (row for row in result.stderr.splitlines() if row.startswith("error: "))
+    assert result.exit_code == 1
+    assert line.startswith(f"error: {node}: {file} is damaged (")
+    assert line.endswith(f"); remove {directory} and run again")
+
+
 @pytest.mark.parametrize(
     ("compiled", "run"),
     [
@@ -387,6 +414,36 @@ def test_executions_that_a_kill_has_left_running_are_closed(tmp_path: Path) -> N
     with metadata.Metadata(where.metadata) as handle:
         found = [execution.last_known_state for execution in handle.store.get_executions()]
     assert found == [states.FAILED, states.COMPLETE, states.CACHED]
+
+
+def test_a_machine_without_shared_memory_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **keywords: Any) -> None:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    # What Python asks of Linux, which has them in /dev/shm.
+    monkeypatch.setattr("multiprocessing.synchronize._multiprocessing.SemLock", refuse)
+    with pytest.raises(UserError, match=r"^/dev/shm must be a .* \(No such file or directory\); "):
+        local_runner.inspect(load_config("digits"), tmp_path / "run")
+    assert not (tmp_path / "run" / "pipeline_root").exists()
+
+
+@pytest.mark.parametrize("damage", ["other file", "cut off", "directory"])
+def test_damaged_metadata_are_one_clear_line(tmp_path: Path, damage: str) -> None:
+    where, file = places(tmp_path), tmp_path / "metadata.sqlite"
+    close_interrupted(where)
+    whole = file.read_bytes()
+    file.unlink()
+    if damage == "directory":
+        file.mkdir()
+    else:
+        file.write_bytes(b"no database" * 500 if damage == "other file" else whole[:8192])
+    with pytest.raises(DataError) as caught:
+        close_interrupted(where)
+    line = str(caught.value)
+    assert line.startswith(f"{file} must be the metadata of the runs here, but cannot be read (")
+    assert line.endswith(" away to begin anew (what was pushed stays)") and "\n" not in line
 
 
 def test_two_runs_at_once_do_not_share_a_directory(tmp_path: Path) -> None:

@@ -383,6 +383,20 @@ def test_any_other_failure_is_one_line(
     assert f"{type(raised).__name__}" in log.read_text()
 
 
+def test_no_room_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(prefix: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"/full/{prefix}1")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    result = invoke("run", "digits", "--output", tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[1:] == [
+        "error: TMPDIR must name a directory that can be written to, but none can be made there "
+        "(No space left on device: /full/tfx-distill-run-1); set another one, or make room"
+    ]
+
+
 def test_report_of_a_directory_without_one(tmp_path: Path) -> None:
     result = invoke("report", tmp_path)
     assert (result.exit_code, result.stdout) == (2, "")
