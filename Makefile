@@ -10,7 +10,7 @@ STATE := $(shell { pwd; cat requirements.in requirements.lock setup.py; } | cksu
 READY := .venv/.ready-$(STATE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-rest test-all check lint bench bench-pipeline bench-data bench-unlabeled latency study image lock clean FORCE
+.PHONY: help setup run test test-rest test-all check lint bench bench-pipeline bench-data bench-unlabeled chaos latency study image lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ bench-unlabeled: $(READY) ## what unlabeled examples bring: bench/unlabeled.json
 
 latency: $(READY) ## whether two runs agree on a speed-up, one core busy: bench/latency.json
 	$(BIN)/python bench/latency.py $(ARGS)
+
+chaos: $(READY) ## kills runs at random moments, fills disks: ARGS='--kills 30 --write', docs/reliability.md
+	$(BIN)/python bench/chaos.py $(ARGS)
 
 study: $(READY) ## what each method brings on digits: bench/study.json, docs/benchmarks.md
 	$(BIN)/python bench/study.py $(ARGS)

@@ -4,8 +4,22 @@ The message names the argument, the rule and the value, then says what to do.
 """
 
 import difflib
+import re
+import sysconfig
+import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
+
+_LONGEST_REASON = 300
+_BOLD = re.compile(r"\x1b\[[01]m")  # in the messages of Keras
+_ROOT = Path(__file__).parent.parent
+# Where code lies that is none of the user's: ours, Python's, and of the packages around us.
+_OURS = tuple(f"{_ROOT / name}/" for name in ("modules", "components", "pipeline", "tfx_distill"))
+_INSTALLED = "/site-packages/"
+_FRAMEWORKS = re.compile(
+    rf"{_INSTALLED}(absl|apache_beam|keras|numpy|tensorflow\w*|tenacity|tfx\w*|pydantic\w*)/"
+)
 
 
 class UserError(Exception):
@@ -49,3 +63,44 @@ def shown(items: Sequence[Any] | None) -> str:
     if isinstance(first, bytes):
         return repr(first.decode(errors="replace"))
     return f"{first:g}" if isinstance(first, float) else str(first)
+
+
+def reason_of(error: BaseException) -> str:
+    """What an exception says, in one line, and the line of the user's code that raised it."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    # A KeyError shows its only argument as Python would write it, line ends included.
+    whole = len(error.args) == 1 and isinstance(error.args[0], str) and " " in error.args[0]
+    text = " ".join(_BOLD.sub("", error.args[0] if whole else str(error)).split())
+    reason = f"{type(error).__name__}: {text[:_LONGEST_REASON]}" if text else repr(error)
+    place = _users_line(error)
+    return f"{reason} ({place.filename}, line {place.lineno})" if place else reason
+
+
+def _users_line(error: BaseException) -> traceback.FrameSummary | None:
+    """The innermost one; a package that the user has installed counts where there is no other."""
+    standard = f"{sysconfig.get_path('stdlib')}/"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        # Names of compiled code are relative.
+        if frame.filename.startswith("/")
+        and not frame.filename.startswith(_OURS)
+        and (_INSTALLED in frame.filename or not frame.filename.startswith(standard))
+    ]
+    own = [frame for frame in frames if _INSTALLED not in frame.filename]
+    users = own or [frame for frame in frames if not _FRAMEWORKS.search(frame.filename)]
+    return users[-1] if users else None
+
+
+def printable(text: str) -> str:
+    """The text with control characters (but line breaks and tabs) written as escapes.
+
+    Names of classes and files come from outside, and may hold commands of a terminal.
+    """
+    return "".join(
+        character
+        if character.isprintable() or character in "\n\t"
+        else character.encode("unicode_escape", "backslashreplace").decode()
+        for character in text
+    )

@@ -19,6 +19,9 @@ One YAML file, or the name of a preset (`tfx-distill presets`). `--set` override
 `tfx-distill validate FILE` checks a configuration in under a second and reports all mistakes at
 once, one line each. Unknown keys are rejected with suggestions.
 
+Paths may begin with `~`, the home directory. A relative path is relative to the directory in which
+the command is given, not to that of the file.
+
 This page is what `tfx-distill settings` prints. `null` switches a key off.
 """
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

@@ -12,35 +12,38 @@ import datetime
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
+from tfx.utils import path_utils
 
 from components.pusher.executor import PUSHED_TFLITE_PROPERTY
 from modules.data.features.protocol import FeatureStatistics
 from modules.data.features.statistics import STATISTICS_FILE, read_statistics
 from modules.data.spec import Dataset, DataSpec, read_dataset, read_spec
 from modules.distill.saved_states import discard_exported
+from modules.input_digest import Memory
 from modules.report.files import REPORT_FILES
 from modules.settings import RuntimeSettings
 from pipeline.beam_arguments import beam_arguments
 from pipeline.config import PipelineConfig, load_config
 from pipeline.graph import Places, create_pipeline, uncached_nodes
 from pipeline.output_lock import exclusive
-from pipeline.preflight import check_places, check_spec
+from pipeline.preflight import check_places, check_semaphores, check_spec
+from pipeline.refused_student import forget_refused, keep_refused
+from pipeline.run_metadata import close_interrupted, damage_named, latest_output
 from pipeline.terminal.console import run_console
 
 _LOG = logging.getLogger("tfx_distill.run")
 _PREFLIGHT_FILE = "preflight.json"
-_FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
 
 class LocalRunner(LocalDagRunner):
@@ -150,21 +153,34 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
       UserError: What the user can fix.
     """
     output = Path(output)
-    _LOG.info("checking data and models")
-    check_places(config)
     where = places(output, config.runtime)
+    _LOG.info("checking data and models")
+    checked = with_what_is_there(config, Memory(where.pipeline_root))
+    check_places(checked)
 
     def check_data() -> bool:
         data = read_data(config.name, where)
         memory = Path(where.pipeline_root) / _PREFLIGHT_FILE
-        check_spec(config, data.spec, data.statistics, memory)
+        check_spec(checked, data.spec, data.statistics, memory)
         return True
 
-    os.makedirs(where.pipeline_root, exist_ok=True)
-    with exclusive(output):
-        close_interrupted(where)
+    with _prepared(output, where), damage_named(config.name, where):
         LocalRunner(config, check_data).run(create_pipeline(config, where))
         return collect_outcome(config.name, output)
+
+
+def with_what_is_there(config: PipelineConfig, memory: Memory) -> PipelineConfig:
+    """Models without the files that they were once trained from and that are gone.
+
+    What was trained from them is in the cache; a training that begins anew asks for them itself.
+    """
+    return config.model_copy(
+        update={
+            "teacher": memory.without_lost(config.teacher),
+            "more_teachers": tuple(map(memory.without_lost, config.more_teachers)),
+            "student": memory.without_lost(config.student),
+        }
+    )
 
 
 def inspect(config: PipelineConfig, output: str | Path) -> ReadData:
@@ -179,19 +195,27 @@ def inspect(config: PipelineConfig, output: str | Path) -> ReadData:
     """
     output = Path(output)
     where = places(output, config.runtime)
+    with _prepared(output, where), damage_named(config.name, where):
+        LocalRunner(config, after_transform=lambda: False).run(create_pipeline(config, where))
+        return read_data(config.name, where)
+
+
+@contextmanager
+def _prepared(output: Path, where: Places) -> Iterator[None]:
+    """Hold the lock of an output directory in which nodes can be run."""
+    check_semaphores()
     os.makedirs(where.pipeline_root, exist_ok=True)
     with exclusive(output):
         close_interrupted(where)
-        LocalRunner(config, after_transform=lambda: False).run(create_pipeline(config, where))
-        return read_data(config.name, where)
+        yield
 
 
 def read_data(pipeline_name: str, where: Places) -> ReadData:
     """Of the newest finished executions."""
     with metadata.Metadata(where.metadata) as handle:
-        examples = _latest_output(handle.store, pipeline_name, "ExampleGen", "examples")
-        statistics = _latest_output(handle.store, pipeline_name, "StatisticsGen", "statistics")
-        graph = _latest_output(handle.store, pipeline_name, "Transform", "transform_graph")
+        examples = latest_output(handle.store, pipeline_name, "ExampleGen", "examples")
+        statistics = latest_output(handle.store, pipeline_name, "StatisticsGen", "statistics")
+        graph = latest_output(handle.store, pipeline_name, "Transform", "transform_graph")
     return ReadData(
         read_dataset(examples.uri),
         read_spec(graph.uri),
@@ -199,26 +223,17 @@ def read_data(pipeline_name: str, where: Places) -> ReadData:
     )
 
 
-def close_interrupted(where: Places) -> None:
-    """Mark as failed what a killed run has left `RUNNING`; we have the lock, so nobody runs it."""
-    with metadata.Metadata(where.metadata) as handle:
-        left = [
-            execution
-            for execution in handle.store.get_executions()
-            if execution.last_known_state == metadata_store_pb2.Execution.RUNNING
-        ]
-        for execution in left:
-            execution.last_known_state = metadata_store_pb2.Execution.FAILED
-        if left:
-            handle.store.put_executions(left)
-
-
 def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
-    """Read a finished run's results from the metadata; copies its report to `output/report`."""
+    """Read a finished run's results from the metadata; copies its report to `output/report`.
+
+    A student that was not pushed is kept in `output/refused`.
+    """
     with metadata.Metadata(places(output).metadata) as handle:
-        evaluation = _latest_output(handle.store, pipeline_name, "Evaluator", "evaluation")
-        blessing = _latest_output(handle.store, pipeline_name, "Evaluator", "blessing")
-        pushed = _latest_output(handle.store, pipeline_name, "Pusher", "pushed_model")
+        evaluation = latest_output(handle.store, pipeline_name, "Evaluator", "evaluation")
+        blessing = latest_output(handle.store, pipeline_name, "Evaluator", "blessing")
+        pushed = latest_output(handle.store, pipeline_name, "Pusher", "pushed_model")
+        model = latest_output(handle.store, pipeline_name, "Distiller", "model")
+        export = latest_output(handle.store, pipeline_name, "Exporter", "tflite")
     report_dir = output / "report"
     report_dir.mkdir(parents=True, exist_ok=True)
     for name in REPORT_FILES:
@@ -226,6 +241,11 @@ def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
         shutil.copyfile(Path(evaluation.uri) / name, aside)
         os.replace(aside, report_dir / name)
     blessed = blessing.custom_properties["blessed"].int_value == 1
+    if blessed:
+        forget_refused(output)
+    else:
+        saved_model = path_utils.serving_model_dir(model.uri)
+        keep_refused(output, pipeline_name, saved_model, export.uri)
     properties = pushed.custom_properties
     return Outcome(
         report_dir=report_dir,
@@ -235,27 +255,9 @@ def collect_outcome(pipeline_name: str, output: Path) -> Outcome:
     )
 
 
-def _latest_output(store: Any, pipeline_name: str, node: str, key: str) -> Any:
-    """The artifact of a node's newest finished execution, served from the cache or not."""
-    context = store.get_context_by_type_and_name("node", f"{pipeline_name}.{node}")
-    executions = [
-        execution
-        for execution in store.get_executions_by_context(context.id)
-        if execution.last_known_state in _FINISHED
-    ]
-    newest = max(executions, key=lambda execution: execution.id)
-    (artifact_id,) = (
-        event.artifact_id
-        for event in store.get_events_by_execution_ids([newest.id])
-        if event.type == metadata_store_pb2.Event.OUTPUT and event.path.steps[0].key == key
-    )
-    (artifact,) = store.get_artifacts_by_id([artifact_id])
-    return artifact
-
-
 if __name__ == "__main__":
     CONFIG = load_config("digits")
     OUTPUT = Path("runs") / CONFIG.name
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    with run_console(OUTPUT / "run.log", debug=False), exclusive(OUTPUT):
+    with run_console(OUTPUT / "run.log", debug=False), _prepared(OUTPUT, places(OUTPUT)):
         LocalRunner(CONFIG).run(create_pipeline(CONFIG, places(OUTPUT, CONFIG.runtime)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import multiprocessing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -56,6 +57,21 @@ def check_places(config: PipelineConfig) -> None:
     classes = _class_names(config.data)
     if classes:
         _check_models(config, *_image_spec(config.data, classes))
+
+
+def check_semaphores() -> None:
+    """Find out whether Apache Beam can have its locks, for which Linux has a directory.
+
+    Raises:
+      UserError: It cannot.
+    """
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        raise UserError(
+            f"/dev/shm must be a directory that can be written to, where Apache Beam has its "
+            f"locks, but it is not ({error.strerror}); mount it (Docker: --shm-size=64m)"
+        ) from error
 
 
 def check_spec(

@@ -47,10 +47,11 @@ class MiniatureRun:
 
     output: Path
     overrides: tuple[str, ...] = (
+        "data.max_labels=null",
         "teacher.parameters={widths: [8, 16], blocks: 1}",
         "teacher.train.epochs=2",
         "student.train.epochs=3",
-        "latency={processes: 2, blocks: 3, queries_per_block: 10}",
+        "latency={processes: 3, blocks: 3, queries_per_block: 10}",
         "gate={min_accuracy: 0.2, max_tflite_accuracy_drop: 0.5, allow_below_control: true}",
         # After every epoch, so that a run can be killed at any time and taken up again.
         "runtime.checkpoint_seconds=0",

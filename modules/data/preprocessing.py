@@ -19,7 +19,7 @@ import tensorflow_transform as tft
 from modules.data.features.raw import first
 from modules.data.features.registry import KINDS
 from modules.data.spec import EXAMPLE_ID, EXAMPLE_WEIGHT, LABEL, OURS, DataSpec, InputSpec
-from modules.errors import ConfigError, DataError
+from modules.errors import ConfigError, DataError, UserError, reason_of
 
 _FUNCTION = "preprocessing_fn"
 
@@ -109,7 +109,7 @@ def find_function(name: str) -> Callable[..., dict[str, Any]]:
     except (Exception, SystemExit) as error:
         raise ConfigError(
             f"data.preprocessing_fn must be package.module:function or file.py:function, got "
-            f"{name!r}, which cannot be imported ({type(error).__name__}: {error})"
+            f"{name!r}, which cannot be imported: {reason_of(error)}"
         ) from error
 
 
@@ -126,11 +126,15 @@ def _of_kinds(inputs: dict[str, Any], spec: DataSpec) -> dict[str, Any]:
 def _of_user(name: str, inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
     function = find_function(name)
     given = {key: value for key, value in inputs.items() if key not in OURS}
+    more = {}
     if "custom_config" in inspect.signature(function).parameters:
-        outputs = function(given, custom_config=custom_config)
-    else:
-        outputs = function(given)
-    return dict(outputs)
+        more = {"custom_config": custom_config}
+    try:
+        return dict(function(given, **more))
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DataError(f"data.preprocessing_fn {name} failed: {reason_of(error)}") from error
 
 
 def _label(raw: Any, spec: DataSpec) -> tf.Tensor:

@@ -151,7 +151,12 @@ class TrainerTask:
         """The models that teach in every step; none where their answers are cached."""
         if self.config.soft_targets_dir:
             return []
-        return [_load(path) for path in self.config.teacher_dirs]
+        return [
+            storage.load_model(storage.keras_directory(path), known)
+            for path, known in zip(
+                self.config.teacher_dirs, self.config.teacher_models, strict=True
+            )
+        ]
 
     @cached_property
     def _taught_data(self) -> ExampleData:
@@ -259,7 +264,3 @@ class TrainerTask:
         )
         key = hashlib.sha256(described.encode()).hexdigest()[:32]
         return state_directory(self._fn_args.model_run_dir, key)
-
-
-def _load(teacher_dir: str) -> keras.Model:
-    return storage.load_model(storage.keras_directory(teacher_dir))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modules.data.eval_split import EvalBatch, EvalSplit, common_order, texts
+from modules.errors import ModelError
 from modules.export import runtimes
+from modules.export.layout import SPEC_FILE, TFLITE_FILE
 from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, ModelFile
+from modules.export.tflite import sha256
 from modules.measure.answers import Answers
 from modules.teachers.answer_store import AnswerStore
 
@@ -70,9 +74,31 @@ class JudgedModels:
         path = self.tflite_file("teacher", REFERENCE)
         return path if self.teacher and os.path.exists(path) else None
 
+    def check_files(self) -> None:
+        """Hold the TFLite files to what the Exporter has said of them.
+
+        Raises:
+          ModelError: One is another file, or damaged; its runtime might end this process.
+        """
+        for path in (self.teacher_tflite, *self.variants.values()):
+            if path and sha256(path) != _recorded_sha256(path):
+                raise ModelError(
+                    f"{path} is not the file that {SPEC_FILE} beside it describes; remove the "
+                    f"directory of its execution, {self.tflite}, and run again"
+                )
+
     def tflite_file(self, role: str, variant: str) -> str:
         """Where the Exporter put a file."""
-        return os.path.join(self.tflite, role, variant, "model.tflite")
+        return os.path.join(self.tflite, role, variant, TFLITE_FILE)
+
+
+def _recorded_sha256(path: str) -> str:
+    """What the file beside a TFLite file says; "" if it does not."""
+    try:
+        with open(os.path.join(os.path.dirname(path), SPEC_FILE), "rb") as file:
+            return str(json.load(file)["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 @dataclass(frozen=True, eq=False)

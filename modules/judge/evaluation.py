@@ -138,9 +138,11 @@ def evaluate(
 
     Raises:
       ConfigError: The gate limits what this task does not have.
+      ModelError: A TFLite file is not the one that was exported.
       RuntimeError: TFMA has other numbers than we do.
     """
     check_task(rules.gate, split.output.task)
+    models.check_files()
     settings, statistics = rules.evaluate, _statistics(split, rules)
     count = max(_TIMED_EXAMPLES, settings.canary_examples)
     first = Examples(split.first_tensors(count), split.first_serialized(count))

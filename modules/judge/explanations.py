@@ -8,6 +8,7 @@ from dataclasses import replace
 from modules.judge.estimates import Estimate, MissingEvidenceError, Path, owner_of
 from modules.judge.formats import Fixed, slice_name, text
 from modules.judge.requirements import TOLERANCE, Requirement
+from modules.judge.sample_size import examples_needed
 from modules.judge.schema import FreshProcess
 
 # Names of numbers for people, where the key will not do.
@@ -64,7 +65,7 @@ def judged(requirement: Requirement, found: Estimate, confidence: float) -> str:
         verb = _VERBS[requirement.kind, requirement.holds(found.value)]
         sentence = f"{lead} {verb} {threshold}"
     doubtful = requirement.verdict(found.bounds) == "inconclusive"
-    return sentence + (_doubt(requirement, found) if doubtful else "")
+    return sentence + (_doubt(requirement, found, confidence) if doubtful else "")
 
 
 def missing(error: MissingEvidenceError, threshold: float) -> str:
@@ -157,7 +158,7 @@ def _lead(requirement: Requirement, found: Estimate, value: str) -> str:
     return f"{name} {words} {value}"
 
 
-def _doubt(requirement: Requirement, found: Estimate) -> str:
+def _doubt(requirement: Requirement, found: Estimate, confidence: float) -> str:
     """Why a limit is neither kept nor broken for certain, and what would help."""
     above = found.value >= requirement.threshold
     doubt = f", but its interval extends {'below' if above else 'above'} it; "
@@ -165,14 +166,11 @@ def _doubt(requirement: Requirement, found: Estimate) -> str:
         return doubt + "improve the student or loosen the limit"
     if _TIMED & set(requirement.path):
         return doubt + "raise latency.processes or loosen the limit"
-    edge = found.bounds[0 if requirement.kind == "min" else 1]
-    distance = abs(found.value - requirement.threshold)
-    times = (edge - found.value) ** 2 / distance**2 if distance > TOLERANCE else math.inf
+    needed = examples_needed(requirement, found, confidence, _MANY * found.examples)
     # The pushed student was judged on its own examples, which will not become more.
-    if times > _MANY or requirement.limit.against == "pushed":
+    if needed is None or requirement.limit.against == "pushed":
         return doubt + "judge it on many more eval examples or loosen the limit"
-    # Intervals narrow with the root of the number of examples; two digits say enough.
-    needed = found.examples * times
+    # Two digits say enough.
     step = 10 ** max(0, math.floor(math.log10(needed)) - 1)
     rounded = math.ceil(needed / step) * step
     return doubt + (

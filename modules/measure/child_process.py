@@ -106,6 +106,11 @@ class Child:
                 pipe.close()
         self._directory.cleanup()
 
+    def kill(self) -> None:
+        """End it; whoever waits for its answer hears that it was lost."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     def wait_until_ready(self) -> None:
         """Returns when the child has imported all it needs and waits for its turn.
 

@@ -45,14 +45,19 @@ class FreshProcesses:
         self._files, self._examples, self._settings = files, examples, settings
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         self._answers: dict[ModelFile, Future[_Answer]] = {}
+        self._children: list[Child] = []
 
     def __enter__(self) -> FreshProcesses:
         for file in self._files:
-            self._answers[file] = self._pool.submit(_ask, file, self._examples, self._settings)
+            self._answers[file] = self._pool.submit(self._ask, file)
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)
+        # Nobody wants to know any more, least of all who has pressed Ctrl-C.
+        for child in self._children:
+            child.kill()
+        self._pool.shutdown()
 
     def compare(
         self, expected: Mapping[ModelFile, NDArray[Any]]
@@ -74,20 +79,20 @@ class FreshProcesses:
             )
         return dict(found)
 
-
-def _ask(file: ModelFile, examples: Examples, settings: EvaluateSettings) -> _Answer:
-    task = {
-        "runtime": file.runtime,
-        "path": file.path,
-        "memory_limit_mb": settings.memory_limit_mb,
-    }
-    child = Child(fresh_process_worker, task, examples.pack(), settings.time_limit_s)
-    try:
-        with child:
-            measured, arrays = child.answer()
-    except ChildError as error:
-        return {"problem": error.reason}, None
-    return measured, arrays["logits"]
+    def _ask(self, file: ModelFile) -> _Answer:
+        task = {
+            "runtime": file.runtime,
+            "path": file.path,
+            "memory_limit_mb": self._settings.memory_limit_mb,
+        }
+        arrays = self._examples.pack()
+        try:
+            with Child(fresh_process_worker, task, arrays, self._settings.time_limit_s) as child:
+                self._children.append(child)
+                measured, arrays = child.answer()
+        except ChildError as error:
+            return {"problem": error.reason}, None
+        return measured, arrays["logits"]
 
 
 def _finding(

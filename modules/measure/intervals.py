@@ -73,13 +73,27 @@ def paired_difference(
         raise ValueError(
             f"both must be vectors over the same examples, got {before.shape} and {after.shape}"
         )
-    gained, lost = int((after & ~before).sum()), int((before & ~after).sum())
-    count, z = len(before), NormalDist().inv_cdf((1 + confidence) / 2)
+    return paired_shares(
+        float((after & ~before).mean()), float((before & ~after).mean()), len(before), confidence
+    )
+
+
+def paired_shares(gained: float, lost: float, count: float, confidence: float) -> Interval:
+    """`paired_difference` of rates instead of examples.
+
+    Args:
+      gained: Share of examples on which only the other model is right.
+      lost: Share of examples on which only the one model is right.
+      count: Number of examples.
+      confidence: Level of the interval.
+    """
+    gained, lost = gained * count, lost * count
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
     # One bound mirrors the other of the exchanged models.
     return -_tango_upper(lost, gained, count, z), _tango_upper(gained, lost, count, z)
 
 
-def _tango_upper(gained: int, lost: int, count: int, z: float) -> float:
+def _tango_upper(gained: float, lost: float, count: float, z: float) -> float:
     """The largest difference that the score test does not refuse, by bisection."""
     low, high = (gained - lost) / count, 1.0
     for _ in range(_BISECTIONS):

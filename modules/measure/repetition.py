@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 1000
+LEAST_PROCESSES = 3
 # Every resample is compared with this many others.
 _PARTNERS = 8
 
@@ -37,10 +38,12 @@ class Resampling:
         """Processes with replacement, then for each as many of its rounds, with replacement.
 
         Raises:
-          ValueError: fewer than two processes.
+          ValueError: fewer than three processes. Of two, all that is known of their scatter is
+            one difference: the interval would be sixteen times as wide in the logarithm as that of
+            many, and say nothing.
         """
-        if processes < 2:
-            raise ValueError(f"an interval needs at least two processes, got {processes}")
+        if processes < LEAST_PROCESSES:
+            raise ValueError(f"an interval needs at least three processes, got {processes}")
         rng = np.random.default_rng(seed)
         drawn = rng.integers(processes, size=(RESAMPLES, processes))
         within = rng.multinomial(rounds, np.full(rounds, 1 / rounds), size=drawn.shape)
@@ -110,7 +113,7 @@ def interval(
     Args:
       estimate: of this run, positive.
       resampled: `[resamples]`, estimates of resampled runs, positive.
-      processes: number of processes, at least two.
+      processes: number of processes, at least three.
       confidence: level, in (0, 1).
     """
     # A quarter of a second to import, and the processes that do the timing import this file too.

@@ -15,6 +15,7 @@ from modules.data.spec import InputSpec, OutputSpec
 from modules.disk import space_for
 from modules.errors import ModelError
 from modules.models.inputs import Inputs
+from modules.models.known import KnownModel
 from modules.models.zoo import build_model
 from modules.settings import ModelSettings, Settings
 
@@ -88,13 +89,20 @@ def weight_bytes(model: keras.Model) -> int:
     return 4 * int(model.count_params()) + _OVERHEAD_BYTES * (16 + len(model.weights))
 
 
-def load_model(directory: str) -> keras.Model:
+def load_model(directory: str, known: KnownModel) -> keras.Model:
     """Build and load a model that `save_model` wrote.
+
+    Args:
+      directory: Where it lies.
+      known: The only builder that the description may name.
 
     Raises:
       ModelError: The files are missing or damaged, or do not belong to what the builder now builds.
     """
     description = _read_description(directory)
+    known.check(
+        description.model, description.parameters, os.path.join(directory, _DESCRIPTION_FILE)
+    )
     weights = os.path.join(directory, _WEIGHTS_FILE if description.model else _WHOLE_FILE)
     if _sha256(weights) != description.weights_sha256:
         raise ModelError(
@@ -131,7 +139,7 @@ def load_model(directory: str) -> keras.Model:
 def _whole(path: str) -> keras.Model:
     import keras
 
-    return keras.saving.load_model(path, compile=False)
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def count_parameters(directory: str) -> int:

@@ -88,7 +88,7 @@ def find_models(
         if not found:
             raise ConfigError(
                 f"--model must have a pushed version, but {directory} has none; {_WANTED} (a "
-                "student that was refused is not pushed)"
+                "student that was refused lies in `refused` of its run's output directory)"
             )
         if wanted and wanted not in found:
             raise ConfigError(f"--format {wanted}: {directory} has only {', '.join(found)}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import logging
 import time
-import traceback
 from typing import Any
 
 import tenacity
 from numpy.typing import NDArray
 
-from modules.errors import ConfigError, ModelError, UserError
+from modules.errors import ConfigError, ModelError, UserError, reason_of
 from modules.settings import TeacherSettings
 from modules.teachers.raw_features import Features
 
@@ -34,10 +33,11 @@ class FunctionTeacher:
         module, _, name = settings.name.partition(":")
         try:
             self._function = getattr(importlib.import_module(module), name)
-        except Exception as error:
+        # Whatever the user's module raises, even by sys.exit, is the user's to fix.
+        except (Exception, SystemExit) as error:
             raise ConfigError(
                 f"{key}.function must be package.module:function that Python can import, got "
-                f"{settings.name!r}, but: {_reason(error)}"
+                f"{settings.name!r}, but: {reason_of(error)}"
             ) from error
         self._key, self._name = key, settings.name
         calls = settings.calls_per_minute
@@ -46,7 +46,7 @@ class FunctionTeacher:
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(settings.retries + 1),
             wait=tenacity.wait_exponential(multiplier=0.5, max=_LONGEST_WAIT_S),
-            retry=tenacity.retry_if_not_exception_type(UserError),
+            retry=tenacity.retry_if_not_exception_type((UserError, SystemExit, KeyboardInterrupt)),
             before_sleep=self._log_failure,
             reraise=True,
         )
@@ -61,10 +61,10 @@ class FunctionTeacher:
             return self._retrying(self._call, features)
         except UserError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelError(
                 f"{self._key}.function {self._name} failed on a batch of "
-                f"{len(next(iter(features.values())))} examples: {_reason(error)}; what it "
+                f"{len(next(iter(features.values())))} examples: {reason_of(error)}; what it "
                 "answered before is kept"
             ) from error
 
@@ -80,12 +80,5 @@ class FunctionTeacher:
         error = state.outcome.exception()
         assert error is not None
         _LOG.warning(
-            "%s: %s; tried again in %.1f s", self._name, _reason(error), state.next_action.sleep
+            "%s: %s; tried again in %.1f s", self._name, reason_of(error), state.next_action.sleep
         )
-
-
-def _reason(error: BaseException) -> str:
-    """One line, with the place in the user's code."""
-    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text

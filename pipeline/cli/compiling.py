@@ -7,10 +7,11 @@ from typing import get_args
 
 import click
 
-from modules.errors import ConfigError
+from pipeline.cli.paths import LocalPath, PathOrUrl, write_new
 from pipeline.clusters.engines import Engine, cautions, check_engine
 from pipeline.config import load_config
 from pipeline.terminal.exits import errors_explained
+from pipeline.terminal.printable import echo
 from pipeline.terminal.quiet import native_messages
 
 
@@ -26,7 +27,7 @@ from pipeline.terminal.quiet import native_messages
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     required=True,
     metavar="FILE",
     help="Where to write: YAML (pipeline spec 2.1) for Kubeflow, JSON (PipelineJob) for Vertex.",
@@ -41,7 +42,7 @@ from pipeline.terminal.quiet import native_messages
 @click.option(
     "--force", is_flag=True, help="Accept an image whose tag may change, such as :latest."
 )
-@click.argument("preset_or_file", default="digits", metavar="[PRESET|FILE]")
+@click.argument("preset_or_file", default="digits", metavar="[PRESET|FILE]", type=PathOrUrl())
 def compile_command(
     engine: Engine, output: Path, overrides: tuple[str, ...], force: bool, preset_or_file: str
 ) -> None:
@@ -54,16 +55,10 @@ def compile_command(
         # Mistakes are reported at once, not after the seconds that TFX takes to load.
         check_engine(config, engine, allow_mutable_image=force)
         for sentence in cautions(config, engine):
-            click.echo(f"warning: {sentence}", err=True)
+            echo(f"warning: {sentence}", err=True)
         with native_messages():
             from pipeline.clusters.compilation import compile_pipeline
 
             text = compile_pipeline(config, engine, allow_mutable_image=force)
-        try:
-            output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(
-                f"--output must be a file that can be written, got {output} ({error.strerror}); "
-                "choose another"
-            ) from error
-    click.echo(f"{output}: pipeline {config.name} for {engine}")
+        write_new("--output", output, text)
+    echo(f"{output}: pipeline {config.name} for {engine}")

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
-from modules.errors import ConfigError, UserError
+from modules.errors import ConfigError
 from modules.settings import Task
+from pipeline.cli.paths import LocalPath, PathOrUrl, make_output, write_new
 from pipeline.config import PRESETS_DIR, PipelineConfig, load_config
 from pipeline.proposal import Proposal, propose_data, propose_gate, propose_models
 from pipeline.terminal.exits import errors_explained
+from pipeline.terminal.nodes import code_of, run_nodes
 from pipeline.terminal.printable import echo
+from pipeline.terminal.supervision import supervised
 
 _TASKS = ("classification", "binary", "multilabel", "regression")
 
 
 @click.command()
-@click.argument("path", metavar="PATH")
+@click.argument("path", metavar="PATH", type=LocalPath())
 @click.option("--label", metavar="NAME", help="The column or feature to predict.")
 @click.option("--task", type=click.Choice(_TASKS), help="[default: what the label suggests]")
 @click.option(
     "--config",
     "file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The file to write.  [default: NAME.yaml]",
+    type=LocalPath(dir_okay=False),
+    help="The file to write.  [default: NAME.yaml where the command is given]",
 )
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @click.option("--debug", is_flag=True, help="Show all log messages.")
 def init(
-    path: str, label: str | None, task: Task | None, file: Path | None, force: bool, debug: bool
+    path: Path, label: str | None, task: Task | None, file: Path | None, force: bool, debug: bool
 ) -> None:
     """Look at your data and write a configuration that runs.
 
@@ -40,8 +43,9 @@ def init(
     sub-folder of images per class, or the Examples artifact of another TFX pipeline. The data are
     read as a run would read them, which takes half a minute or more.
     """
-    with errors_explained():
-        proposal = propose_data(path, label)
+
+    def work() -> int:
+        proposal = propose_data(str(path), label)
         target = file or Path(f"{proposal.name}.yaml")
         if target.exists() and not force:
             raise ConfigError(
@@ -58,23 +62,26 @@ def init(
             propose_gate(found.spec, found.dataset),
             told,
         )
-        target.write_text(text, encoding="utf-8")
+        write_new("--config", target, text)
         load_config(str(target))
-    echo(data_tables(*told))
-    echo()
-    for note in proposal.notes:
-        echo(note)
-    echo(f"written: {target}; look at it, then: tfx-distill run {target}")
+        echo(data_tables(*told))
+        echo()
+        for note in proposal.notes:
+            echo(note)
+        echo(f"written: {target}; look at it, then: tfx-distill run {target}")
+        return 0
+
+    sys.exit(supervised(lambda: code_of(work)))
 
 
 @click.command()
-@click.argument("path_or_file", metavar="PATH|FILE|PRESET")
+@click.argument("path_or_file", metavar="PATH|FILE|PRESET", type=PathOrUrl())
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As with run.")
 @click.option("--label", metavar="NAME", help="Of a PATH, the column or feature to predict.")
 @click.option(
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Directory of the runs of a FILE.  [default: runs/<name>]",
+    type=LocalPath(file_okay=False),
+    help="Directory of the runs of a FILE.  [default: runs/<name> where the command is given]",
 )
 @click.option("--debug", is_flag=True, help="Show all log messages.")
 def inspect(
@@ -89,15 +96,23 @@ def inspect(
     Of a configuration, the nodes that read and transform the data run for it; a run in the same
     directory afterwards is served what they found. Of a path, as `init` would read it.
     """
-    with errors_explained():
-        if _is_config(path_or_file):
+    log_file, config = None, None
+    if _is_config(path_or_file):
+        with errors_explained():
             config = load_config(path_or_file, overrides)
-            found = _run_data_nodes(config, output or Path("runs") / config.name, debug)
+        log_file = make_output(output or Path("runs") / config.name)
+
+    def work() -> int:
+        if config and log_file:
+            found = run_nodes(lambda: _read(config, log_file.parent), log_file, debug)
         else:
             found = _look(propose_data(path_or_file, label), None, debug)
-    from pipeline.terminal.data_tables import data_tables
+        from pipeline.terminal.data_tables import data_tables
 
-    echo(data_tables(found.dataset, found.spec, found.statistics))
+        echo(data_tables(found.dataset, found.spec, found.statistics))
+        return 0
+
+    sys.exit(supervised(lambda: code_of(work), log_file))
 
 
 COMMANDS = (init, inspect)
@@ -121,24 +136,13 @@ def _look(proposal: Proposal, task: Task | None, debug: bool) -> Any:
             "gate": {"min_speedup": 1.0},
         }
     )
-    with tempfile.TemporaryDirectory(prefix="tfx-distill-") as directory:
-        return _run_data_nodes(config, Path(directory), debug)
+    with tempfile.TemporaryDirectory(prefix="tfx-distill-") as name:
+        directory = Path(name)
+        log_file = directory / "run.log"
+        return run_nodes(lambda: _read(config, directory), log_file, debug, log_is_kept=False)
 
 
-def _run_data_nodes(config: PipelineConfig, output: Path, debug: bool) -> Any:
-    output.mkdir(parents=True, exist_ok=True)
-    from pipeline.terminal.console import run_console
+def _read(config: PipelineConfig, output: Path) -> Any:
+    from pipeline import local_runner
 
-    with run_console(output / "run.log", debug) as console:
-        try:
-            from pipeline import local_runner
-
-            return local_runner.inspect(config, output)
-        except UserError:
-            raise
-        except Exception as error:
-            logging.getLogger("pipeline").exception("the data cannot be read")
-            reason = (str(error).strip() or repr(error)).splitlines()[0]
-            raise UserError(
-                f"{console.node}: {type(error).__name__}: {reason}; --debug shows the traceback"
-            ) from error
+    return local_runner.inspect(config, output)

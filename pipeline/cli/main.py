@@ -4,41 +4,38 @@ from __future__ import annotations
 
 import functools
 import itertools
-import logging
 import os
+import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from modules.code_digest import builder_digest, data_digest, teacher_digest
-from modules.disk import free_space, is_full
+from modules.code_digest import builder_digest
 from modules.distill.wording import objective_in_words
-from modules.errors import ConfigError, UserError
+from modules.errors import UserError, reason_of
+from modules.input_digest import data_digest, teacher_digest
 from pipeline.cli import data, results, servers
 from pipeline.cli.compiling import compile_command
+from pipeline.cli.named_code import missing_functions
+from pipeline.cli.paths import LocalPath, PathOrUrl, make_output
 from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, load_config
-from pipeline.output_lock import LOCK_FILE, exclusive
-from pipeline.terminal.exits import (
-    EXIT_FAILED,
-    EXIT_REFUSED,
-    EXIT_USAGE,
-    errors_explained,
-    explain,
-    fail,
-)
+from pipeline.output_lock import exclusive
+from pipeline.terminal.exits import EXIT_REFUSED, errors_explained, explain
+from pipeline.terminal.nodes import code_of
 from pipeline.terminal.printable import echo
-from pipeline.terminal.supervision import Terminated, exit_code, supervised
+from pipeline.terminal.supervision import ending, exit_code, handle_sigterm, supervised
 
 _REPORT_FILES = {
     "Report": "report.json",
     "Report page": "index.html",
     "Model card": "model_card.md",
 }
-_PRESET = click.argument("preset_or_file", default="digits", metavar="[PRESET|FILE]")
+_PRESET = click.argument(
+    "preset_or_file", default="digits", metavar="[PRESET|FILE]", type=PathOrUrl()
+)
 _SET = click.option(
     "--set",
     "overrides",
@@ -48,7 +45,23 @@ _SET = click.option(
 )
 
 
+class _Commands(click.Group):
+    """Ends at errors, Ctrl-C and SIGTERM with one line and the exit code for it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        before = signal.getsignal(signal.SIGTERM)
+        handle_sigterm()
+        try:
+            with errors_explained():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            sys.exit(explain(ending(interrupt), exit_code(interrupt)))
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="\b\nTab completion in bash (similarly in zsh and fish):\n"
     '  eval "$(_TFX_DISTILL_COMPLETE=bash_source tfx-distill)"',
@@ -63,11 +76,11 @@ def main() -> None:
 @_SET
 @click.option(
     "--output",
-    type=click.Path(file_okay=False),
-    help="Where the run writes.  [default: runs/<name>]",
+    type=LocalPath(file_okay=False),
+    help="Where the run writes.  [default: runs/<name> where the command is given]",
 )
 @click.option("--debug", is_flag=True, help="Show all log messages, and tracebacks.")
-def run(preset_or_file: str, overrides: tuple[str, ...], output: str | None, debug: bool) -> None:
+def run(preset_or_file: str, overrides: tuple[str, ...], output: Path | None, debug: bool) -> None:
     """Train, distill, export, judge and push on this machine.
 
     With one of the commands below instead of PRESET: start and watch runs on Kubeflow Pipelines
@@ -77,10 +90,7 @@ def run(preset_or_file: str, overrides: tuple[str, ...], output: str | None, deb
     (nothing is pushed), 2 for wrong usage or configuration, 1 for any other failure.
     """
     config = _load(preset_or_file, overrides, local=True)
-    if output == "":
-        fail("--output must name a directory, got ''; leave it out for runs/<name>", EXIT_USAGE)
-    directory = Path(output).expanduser() if output else Path("runs") / config.name
-    sys.exit(_run(config, directory, debug))
+    sys.exit(_run(config, output or Path("runs") / config.name, debug))
 
 
 @main.command()
@@ -92,19 +102,19 @@ def presets() -> None:
     for path in sorted(PRESETS_DIR.glob("*.yaml")):
         lines = path.read_text(encoding="utf-8").splitlines()
         header = itertools.takewhile(lambda line: line.startswith("#"), lines)
-        click.echo("\n".join(line.removeprefix("#").removeprefix(" ") for line in header))
+        echo("\n".join(line.removeprefix("#").removeprefix(" ") for line in header))
 
 
 @main.command()
-@click.argument("preset_or_file", metavar="FILE")
+@click.argument("preset_or_file", metavar="FILE", type=PathOrUrl())
 @_SET
 def validate(preset_or_file: str, overrides: tuple[str, ...]) -> None:
     """Check a configuration without running it. All mistakes are reported at once."""
     config = _load(preset_or_file, overrides, local=False)
-    click.echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
-    click.echo(f"objective: {objective_in_words(config.distill, config.task)}")
+    echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
+    echo(f"objective: {objective_in_words(config.distill, config.task)}")
     for absent in _not_here(config):
-        click.echo(f"note: a run on this machine would end at once: {absent}", err=True)
+        echo(f"note: a run on this machine would end at once: {absent}", err=True)
 
 
 @main.command()
@@ -115,7 +125,7 @@ def settings() -> None:
     """
     from pipeline.config_reference import reference
 
-    click.echo(reference(), nl=False)
+    echo(reference(), nl=False)
 
 
 for command in (*data.COMMANDS, *results.COMMANDS, compile_command, servers.pipeline_group):
@@ -141,6 +151,10 @@ def _not_here(config: PipelineConfig) -> Iterator[str]:
             check()
         except UserError as error:
             yield str(error)
+        # To find a module, Python imports the package around it.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            yield reason_of(error)
+    yield from missing_functions(config)
 
 
 def _load(preset_or_file: str, overrides: tuple[str, ...], local: bool) -> PipelineConfig:
@@ -153,57 +167,28 @@ def _load(preset_or_file: str, overrides: tuple[str, ...], local: bool) -> Pipel
 
 def _run(config: PipelineConfig, output: Path, debug: bool) -> int:
     """Run a pipeline and print what came of it; returns the exit code."""
-    _make_directory(output)
-    log_file = output / "run.log"
-    click.echo(f"pipeline {config.name} in {output}, all messages in {log_file}", err=True)
+    log_file = make_output(output)
+    echo(f"pipeline {config.name} in {output}, all messages in {log_file}", err=True)
     with errors_explained(), exclusive(output):
         pass  # found out before anything heavy is loaded; the run takes the lock again
-    return supervised(lambda: _run_logged(config, output, log_file, debug), log_file)
 
+    def run_pipeline() -> Any:
+        from pipeline import local_runner
 
-def _run_logged(config: PipelineConfig, output: Path, log_file: Path, debug: bool) -> int:
-    from pipeline.terminal.console import run_console
+        return local_runner.run(config, output)
 
-    where = ""
-    # A user's own `package.module:function` is looked for where the command is given, too.
-    sys.path.append(os.getcwd())
-    try:
-        with run_console(log_file, debug) as console:
-            try:
-                from pipeline import local_runner
+    def work() -> int:
+        from pipeline.terminal.nodes import run_nodes
 
-                outcome = local_runner.run(config, output)
-            except BaseException:
-                where = f"{console.node}: " if console.node else ""
-                logging.getLogger("pipeline").exception("the run ends with an error")
-                raise
-    except UserError as error:
-        code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED
-        return explain(f"{where}{error}", code)
-    except KeyboardInterrupt as interrupt:
-        word = "terminated" if isinstance(interrupt, Terminated) else "interrupted"
-        return explain(
-            f"{where}{word}; the same command goes on from what is done", exit_code(interrupt)
-        )
-    # Any failure is one line and exit code 1; a user's builder may even call sys.exit.
-    except (Exception, SystemExit) as error:  # noqa: BLE001
-        if is_full(error):
-            free = "; ".join(map(free_space, (str(output), tempfile.gettempdir())))
-            return explain(
-                f"{where}no space left: {free}; free some, and the same command "
-                "goes on from what is done"
-            )
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        return explain(
-            f"{where}{type(error).__name__}: {reason}; the traceback is in {log_file}, or run "
-            "again with --debug"
-        )
-    return _show(outcome)
+        return _show(run_nodes(run_pipeline, log_file, debug))
+
+    return supervised(lambda: code_of(work), log_file)
 
 
 def _show(outcome: Any) -> int:
     """Print the table and where the files are."""
     from modules.report.files import markdown_table, read_report
+    from pipeline.refused_student import REFUSED_DIR
 
     echo()
     echo(markdown_table(read_report(outcome.report_dir / "report.json")).rstrip())
@@ -214,17 +199,9 @@ def _show(outcome: Any) -> int:
         # not listed.
         for file in sorted(Path(outcome.tflite).glob("*.tflite")) or [outcome.tflite]:
             echo(f"TFLite      {file}")
+    elif (refused := outcome.report_dir.parent / REFUSED_DIR).is_dir():
+        echo(f"To ask it   tfx-distill predict --model {refused} FILE")
     for label, name in _REPORT_FILES.items():
         if (outcome.report_dir / name).is_file():
             echo(f"{label:12}{outcome.report_dir / name}")
     return 0 if outcome.blessed else EXIT_REFUSED
-
-
-def _make_directory(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for name in (LOCK_FILE, "run.log"):
-            (output / name).open("a").close()
-    except OSError as error:
-        message = f"--output must be a directory that can be written to, got {output} ({error})"
-        fail(f"{message}; choose another", EXIT_USAGE)

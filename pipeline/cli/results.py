@@ -12,10 +12,11 @@ import click
 
 from modules.errors import ConfigError, UserError
 from modules.files import is_url
+from pipeline.cli.paths import LocalPath, PathOrUrl
 from pipeline.terminal.exits import EXIT_FAILED, EXIT_USAGE, errors_explained, explain, fail
 from pipeline.terminal.printable import echo
 
-REPORT_DIR, REPORT_JSON, REPORT_PAGE = "report", "report.json", "index.html"
+REPORT_DIR, REPORT_PAGE = "report", "index.html"
 _PUSHED = "pushed"
 
 
@@ -30,6 +31,7 @@ def _examples(*arguments: str) -> str:
         "predict --model /srv/models customers.csv",
         "predict --model /srv/models --format tflite --json photos/ > answers.jsonl",
         "predict --model runs/digits/pushed/tflite/1790000000 --variant float32 *.jpg",
+        "predict --model runs/digits/refused three.png",
     )
 )
 @click.option(
@@ -37,7 +39,9 @@ def _examples(*arguments: str) -> str:
     "directory",
     required=True,
     metavar="DIR",
-    help="A run's output directory, a push destination, or one version below it.",
+    type=PathOrUrl(),
+    help="A run's output directory, a push destination, or one version below it. A student that "
+    "was refused is in `refused` of the output directory.",
 )
 @click.option(
     "--format",
@@ -51,7 +55,7 @@ def _examples(*arguments: str) -> str:
     "--json", "as_json", is_flag=True, help="One JSON object per line, example and model."
 )
 @click.option("--debug", is_flag=True, help="Show all log messages.")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…")
+@click.argument("paths", nargs=-1, required=True, type=LocalPath(), metavar="FILE…")
 def predict(directory: str, paths: tuple[Path, ...], debug: bool, **options: Any) -> None:
     """Ask a pushed model.
 
@@ -72,7 +76,7 @@ def predict(directory: str, paths: tuple[Path, ...], debug: bool, **options: Any
     )
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN…")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN…", type=PathOrUrl())
 def compare(runs: tuple[str, ...], as_json: bool) -> None:
     """Set the results of two or more runs side by side.
 
@@ -89,7 +93,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     from pipeline.terminal.comparisons import comparison_text
 
     try:
-        comparison = compare_runs(runs, [read_report(_report_file(run)) for run in runs])
+        comparison = compare_runs(runs, [read_report(run) for run in runs])
     except UserError as error:
         fail(error, EXIT_USAGE)
     echo(comparison.to_json() if as_json else comparison_text(comparison))
@@ -102,7 +106,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     )
 )
 @click.option("--open", "in_browser", is_flag=True, help="Also open the report page in a browser.")
-@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("directory", type=LocalPath(), metavar="DIR")
 def report(directory: Path, in_browser: bool) -> None:
     """Print the result of a finished run again.
 
@@ -112,12 +116,12 @@ def report(directory: Path, in_browser: bool) -> None:
 
     folder = directory / REPORT_DIR
     try:
-        echo(markdown_table(read_report(folder / REPORT_JSON)).rstrip())
+        echo(markdown_table(read_report(folder)).rstrip())
     except UserError as error:
         fail(error, EXIT_USAGE)
     page = folder / REPORT_PAGE
     if page.is_file():
-        click.echo(f"\nReport page  {page}")
+        echo(f"\nReport page  {page}")
     elif in_browser:
         fail(f"--open: {page} does not exist; run the pipeline again to write it", EXIT_FAILED)
     if in_browser and not webbrowser.open(page.absolute().as_uri()):
@@ -131,7 +135,7 @@ def report(directory: Path, in_browser: bool) -> None:
         "verify gs://bucket/models",
     )
 )
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", metavar="DIR", type=PathOrUrl())
 def verify(directory: str) -> None:
     """Check the files of a pushed version.
 
@@ -145,7 +149,7 @@ def verify(directory: str) -> None:
         result = verify_files(destination)
     if result.problems:
         sys.exit(explain("\n".join(result.problems)))
-    click.echo(f"version {result.version}: {result.files} files as in the manifest")
+    echo(f"version {result.version}: {result.files} files as in the manifest")
 
 
 @click.command(
@@ -155,7 +159,7 @@ def verify(directory: str) -> None:
     )
 )
 @click.option("--rollback", is_flag=True, help="Go back to the version before the newest one.")
-@click.argument("directory", default="runs/digits", metavar="[DIR]")
+@click.argument("directory", default="runs/digits", metavar="[DIR]", type=PathOrUrl())
 def push(directory: str, rollback: bool) -> None:
     """Go back to the student that was pushed before.
 
@@ -172,7 +176,7 @@ def push(directory: str, rollback: bool) -> None:
         from modules.push.publish import rollback as roll_back
 
         back = roll_back(destination)
-    click.echo(
+    echo(
         f"{destination}: version {back.version} has the content of version {back.to}, "
         f"back from {back.from_version}"
     )
@@ -189,11 +193,6 @@ def _destination(directory: str) -> str:
         )
     pushed = Path(directory, _PUSHED)
     return str(pushed.absolute() if pushed.is_dir() else Path(directory).absolute())
-
-
-def _report_file(run: str) -> Path:
-    path = Path(run)
-    return path if path.suffix == ".json" else path / REPORT_DIR / REPORT_JSON
 
 
 COMMANDS: Sequence[click.Command] = (predict, compare, report, verify, push)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from modules.disk import free_space
 from modules.processes import die_with_parent
 from pipeline.terminal.exits import explain
+from pipeline.terminal.temporary import private_directory
 
 # As a shell reports a process that a signal has ended.
 _SIGNALED = 128
@@ -30,7 +31,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, handled as Ctrl-C is."""
 
 
-def supervised(work: Callable[[], int], log_file: Path) -> int:
+def supervised(work: Callable[[], int], log_file: Path | None = None) -> int:
     """Run in a forked process with a temporary directory of its own, and wait for it.
 
     Native code may kill its process, and an exhausted machine may too; then this one is still
@@ -39,26 +40,28 @@ def supervised(work: Callable[[], int], log_file: Path) -> int:
     Args:
       work: Returns the exit code. It loads all that is heavy; a process that has loaded it already
         cannot be forked safely, and does the work itself.
-      log_file: Where the run writes its messages.
+      log_file: Where the run writes its messages; None if nobody will find it.
 
     Returns:
       The exit code of the work, or 128 and the signal's number if a signal has ended it.
     """
     if "tensorflow" in sys.modules:
         return work()
-    temporary = tempfile.mkdtemp(prefix="tfx-distill-")
     sys.stdout.flush()
     sys.stderr.flush()
-    supervisor, logged = os.getpid(), log_file.stat().st_size
-    # A signal waits until both processes know what to do with it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-    try:
+    supervisor, logged = os.getpid(), log_file.stat().st_size if log_file else 0
+    with private_directory() as temporary:
+        # A signal waits until both processes know what to do with it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         child = os.fork()
         if child == 0:
             _work(work, supervisor, temporary)
         return _wait(child, log_file, logged)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def ending(error: KeyboardInterrupt) -> str:
+    """What has happened, in a word."""
+    return "terminated" if isinstance(error, Terminated) else "interrupted"
 
 
 def exit_code(error: KeyboardInterrupt) -> int:
@@ -70,7 +73,7 @@ def _work(work: Callable[[], int], supervisor: int, temporary: str) -> NoReturn:
     code = 1
     try:
         die_with_parent(supervisor)
-        signal.signal(signal.SIGTERM, _terminate)
+        handle_sigterm()
         os.environ["TMPDIR"] = tempfile.tempdir = temporary
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
         code = work()
@@ -87,12 +90,17 @@ def _work(work: Callable[[], int], supervisor: int, temporary: str) -> NoReturn:
         os._exit(code)
 
 
+def handle_sigterm() -> None:
+    """Have SIGTERM end this process as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _terminate)
+
+
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
     raise Terminated
 
 
-def _wait(child: int, log_file: Path, logged: int) -> int:
+def _wait(child: int, log_file: Path | None, logged: int) -> int:
     """Wait for the child, and hand on SIGTERM; the terminal sends Ctrl-C to both."""
 
     def hand_on(number: int, frame: FrameType | None) -> None:
@@ -111,11 +119,12 @@ def _wait(child: int, log_file: Path, logged: int) -> int:
     if not os.WIFSIGNALED(status):
         return os.waitstatus_to_exitcode(status)
     number = os.WTERMSIG(status)
-    node = running_node(log_file, logged)
+    node = running_node(log_file, logged) if log_file else ""
+    messages = f"; the last messages are in {log_file}" if log_file else "; --debug shows messages"
     return explain(
         f"{f'{node}: ' if node else ''}the process was ended by {signal.Signals(number).name} "
-        f"({signal.strsignal(number)}){_advice(number)}{_full(log_file)}; the last "
-        f"messages are in {log_file}, and the same command goes on from what is done",
+        f"({signal.strsignal(number)}){_advice(number)}{_full(log_file)}{messages}, and "
+        "the same command goes on from what is done",
         _SIGNALED + number,
     )
 
@@ -128,9 +137,9 @@ def _advice(number: int) -> str:
     return ""
 
 
-def _full(log_file: Path) -> str:
+def _full(log_file: Path | None) -> str:
     """A file that is mapped into memory on a full disk ends its process with a signal."""
-    if shutil.disk_usage(log_file.parent).free >= _LITTLE_BYTES:
+    if log_file is None or shutil.disk_usage(log_file.parent).free >= _LITTLE_BYTES:
         return ""
     return f"; no space left: {free_space(str(log_file.parent))}"
 

@@ -248,7 +248,7 @@ def configuration(case: Case, root: Path) -> PipelineConfig:
             "data": data,
             "teacher": {**model, "allow_weak": True},
             "student": model,
-            "latency": {"processes": 2, "blocks": 2, "queries_per_block": 10},
+            "latency": {"processes": 3, "blocks": 2, "queries_per_block": 10},
             "gate": {**case.gate, "allow_below_control": True},
         }
     )

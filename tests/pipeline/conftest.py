@@ -8,8 +8,10 @@ import pytest
 
 @pytest.fixture
 def run_in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`tfx-distill run` in pytest's own process, which has its logging back afterwards."""
-    monkeypatch.setattr("pipeline.cli.main.supervised", lambda work, log_file: work())
+    """`run`, `init` and `inspect` in pytest's own process, whose logging is restored."""
+    for command in ("main", "data"):
+        name = f"pipeline.cli.{command}.supervised"
+        monkeypatch.setattr(name, lambda work, log_file=None: work())
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield

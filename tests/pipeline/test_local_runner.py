@@ -3,6 +3,7 @@
 All runs here share the output directory of the miniature run, each with a change of its own.
 """
 
+import errno
 import json
 import logging
 import os
@@ -19,12 +20,13 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner, Result
 from ml_metadata.proto import metadata_store_pb2
+from small_models import load_saved
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import RunOptions
 from tfx.proto.orchestration import pipeline_pb2
 
 from modules.errors import ConfigError, DataError, ModelError, UserError
-from modules.models import storage
+from modules.predict.pushed_models import find_models
 from modules.report.files import REPORT_FILES
 from modules.teachers.cache import SoftTargetCache
 from pipeline import local_runner
@@ -34,13 +36,13 @@ from pipeline.graph import create_pipeline
 from pipeline.local_runner import (
     LocalRunner,
     Outcome,
-    close_interrupted,
     collect_outcome,
     places,
     teacher_first,
 )
 from pipeline.output_lock import exclusive
 from pipeline.preflight import check_places
+from pipeline.run_metadata import close_interrupted
 
 COMMAND = Path(sys.executable).with_name("tfx-distill")
 
@@ -170,6 +172,13 @@ def test_a_refused_student_is_not_pushed(
     assert gate["blessed"] is False
     assert [check["name"] for check in gate["checks"] if not check["passed"]] == ["min_accuracy"]
 
+    refused = miniature_run.output / "refused"
+    (version,) = (refused / "saved_model").iterdir()
+    assert content(version) == servable(miniature_run.uris)
+    assert {model.variant for model in find_models(str(refused))} == {None, "float32"}
+    assert find_models(str(refused), variant="int8")[-1].path.endswith("model_int8.tflite")
+    assert f"To ask it   tfx-distill predict --model {refused} FILE" in result.stdout
+
     assert "REFUSED: 1 of 4 checks failed, nothing is pushed" in result.stdout
     assert "- FAILED `min_accuracy`: student accuracy 0." in result.stdout
     assert f"Report      {outcome.report_dir / 'report.json'}" in result.stdout
@@ -234,8 +243,8 @@ def test_online_soft_targets_with_features_ends_in_the_student_alone(miniature_r
     alone = Path(miniature_run.uris["Distiller.model"], "Format-Serving")
     pushed = Path(outcome.saved_model)
     assert variables_of(pushed) == variables_of(alone)
-    student = storage.load_model(str(uris["Distiller.model"] / "Format-Keras"))
-    without = storage.load_model(str(Path(miniature_run.uris["Distiller.model"], "Format-Keras")))
+    student = load_saved(uris["Distiller.model"] / "Format-Keras")
+    without = load_saved(Path(miniature_run.uris["Distiller.model"], "Format-Keras"))
     assert student.count_params() == without.count_params()
     assert [layer.name for layer in student.layers][-2:] == ["features", "logits"]
     sizes = [
@@ -302,7 +311,7 @@ def test_two_teachers_reach_the_student_in_order(taught_by_two: Any, read_exampl
     ids = tf.constant([feature["example_id"].bytes_list.value[0] for feature in features])
     logits = cache.logits(records, ids, tf.fill([20], tf.constant(-1, tf.int64))).numpy()
     for index, teacher in enumerate(teachers):
-        model = storage.load_model(str(Path(teacher, "Format-Keras")))
+        model = load_saved(Path(teacher, "Format-Keras"))
         expected = model.predict(pixels, verbose=0)
         np.testing.assert_allclose(logits[:, index], expected, rtol=2e-3, atol=2e-3)
 
@@ -348,6 +357,32 @@ def test_damaged_soft_targets_are_one_clear_line(miniature_run: Any, damage: str
     assert content(miniature_run.output / "report") == report
 
 
+@pytest.mark.usefixtures("run_in_process")
+@pytest.mark.parametrize(
+    ("output", "split", "change", "node"),
+    [
+        ("ExampleGen.examples", "eval", "gate.min_accuracy=0.15", "Evaluator"),
+        ("Transform.transformed_examples", "train", "distill.temperature=3", "Distiller"),
+    ],
+)
+@pytest.mark.thorough
+def test_damaged_examples_are_one_clear_line(
+    miniature_run: Any, output: str, split: str, change: str, node: str
+) -> None:
+    directory = Path(miniature_run.uris[output])
+    file = min(directory.glob(f"Split-{split}/*.gz"))
+    whole = file.read_bytes()
+    try:
+        file.write_bytes(whole[: len(whole) // 2])
+        result = invoke(miniature_run, change)
+    finally:
+        file.write_bytes(whole)
+    (line,) = (row for row in result.stderr.splitlines() if row.startswith("error: "))
+    assert result.exit_code == 1
+    assert line.startswith(f"error: {node}: {file} is damaged (")
+    assert line.endswith(f"); remove {directory} and run again")
+
+
 @pytest.mark.parametrize(
     ("compiled", "run"),
     [
@@ -379,6 +414,36 @@ def test_executions_that_a_kill_has_left_running_are_closed(tmp_path: Path) -> N
     with metadata.Metadata(where.metadata) as handle:
         found = [execution.last_known_state for execution in handle.store.get_executions()]
     assert found == [states.FAILED, states.COMPLETE, states.CACHED]
+
+
+def test_a_machine_without_shared_memory_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **keywords: Any) -> None:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    # What Python asks of Linux, which has them in /dev/shm.
+    monkeypatch.setattr("multiprocessing.synchronize._multiprocessing.SemLock", refuse)
+    with pytest.raises(UserError, match=r"^/dev/shm must be a .* \(No such file or directory\); "):
+        local_runner.inspect(load_config("digits"), tmp_path / "run")
+    assert not (tmp_path / "run" / "pipeline_root").exists()
+
+
+@pytest.mark.parametrize("damage", ["other file", "cut off", "directory"])
+def test_damaged_metadata_are_one_clear_line(tmp_path: Path, damage: str) -> None:
+    where, file = places(tmp_path), tmp_path / "metadata.sqlite"
+    close_interrupted(where)
+    whole = file.read_bytes()
+    file.unlink()
+    if damage == "directory":
+        file.mkdir()
+    else:
+        file.write_bytes(b"no database" * 500 if damage == "other file" else whole[:8192])
+    with pytest.raises(DataError) as caught:
+        close_interrupted(where)
+    line = str(caught.value)
+    assert line.startswith(f"{file} must be the metadata of the runs here, but cannot be read (")
+    assert line.endswith(" away to begin anew (what was pushed stays)") and "\n" not in line
 
 
 def test_two_runs_at_once_do_not_share_a_directory(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,7 @@ import tensorflow as tf
 
 from modules.data.eval_split import EvalBatch
 from modules.data.spec import OutputSpec
-from modules.errors import ConfigError
+from modules.errors import ConfigError, ModelError
 from modules.judge import evaluation
 from modules.judge.answers import JudgedModels, SplitAnswers
 from modules.judge.evaluation import Record, Rules
@@ -39,8 +41,30 @@ def _models(directory: Path) -> JudgedModels:
         path = directory / "tflite" / role / "float32"
         path.mkdir(parents=True)
         (path / "model.tflite").write_bytes(b"01234")
+        digest = hashlib.sha256(b"01234").hexdigest()
+        (path / "spec.json").write_text(json.dumps({"sha256": digest}))
     paths = {role: str(directory / role) for role in ("teacher", "student", "control")}
     return JudgedModels(tflite=str(directory / "tflite"), **paths)
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+@pytest.mark.parametrize("damage", ["other bytes", "no description", "no digest"])
+def test_a_damaged_tflite_file_is_not_loaded(tmp_path: Path, role: str, damage: str) -> None:
+    models = _models(tmp_path)
+    models.check_files()
+    file = Path(models.tflite_file(role, "float32"))
+    if damage == "other bytes":
+        file.write_bytes(b"01235")
+    elif damage == "no description":
+        file.with_name("spec.json").unlink()
+    else:
+        file.with_name("spec.json").write_text("{}")
+    with pytest.raises(ModelError) as caught:
+        models.check_files()
+    assert str(caught.value) == (
+        f"{file} is not the file that spec.json beside it describes; remove the directory of its "
+        f"execution, {models.tflite}, and run again"
+    )
 
 
 def _split(output: OutputSpec) -> Any:

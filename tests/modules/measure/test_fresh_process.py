@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,22 @@ def test_a_file_that_never_answers(tmp_path: Path) -> None:
     file = ModelFile("patient", LITERT, write_tflite(tmp_path / "patient.tflite", patient_sums))
     found = _probe(file, time_limit_s=4)
     assert (found.passed, found.problem) == (False, "did not answer within 4 s")
+
+
+def test_nobody_waits_for_a_file_when_something_else_has_failed(tmp_path: Path) -> None:
+    file = ModelFile("patient", LITERT, write_tflite(tmp_path / "patient.tflite", patient_sums))
+    processes = FreshProcesses([file], Examples(TENSORS), SETTINGS)
+
+    def fail() -> None:
+        with processes:
+            while not processes._children:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    found = processes.compare({file: ANSWERS})["patient"]["litert"]
+    assert found["problem"] == "killed by signal 9 (Killed)"
 
 
 def test_a_file_that_needs_too_much_memory(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from modules.measure.latency_worker import make_plan, time_block
 from modules.settings import LatencySettings
 
 SETTINGS = LatencySettings(
-    processes=2, blocks=3, queries_per_block=10, warmup_queries=2, batch_size=4
+    processes=3, blocks=3, queries_per_block=10, warmup_queries=2, batch_size=4
 )
 
 
@@ -125,7 +125,7 @@ def measured(files: SimpleNamespace) -> Measurements:
 def test_every_model_is_timed_in_every_process_and_round(measured: Measurements) -> None:
     single, batch = measured.timings["litert_batch_1"], measured.timings["litert_batch_4"]
     assert set(single) == {"teacher", AGAIN, "student", "stubborn"}
-    assert {timing.latencies_ms.shape[:2] for timing in single.values()} == {(2, 3)}
+    assert {timing.latencies_ms.shape[:2] for timing in single.values()} == {(3, 3)}
     assert {timing.latencies_ms.shape[-1] for timing in single.values()} == {10}
     assert {timing.batch_size for timing in batch.values()} == {4}
     assert measured.affinity and not measured.harness
@@ -145,7 +145,7 @@ def test_what_is_measured_fits_the_report(measured: Measurements) -> None:
         for way, part in ways.items()
     }
     assert parts["student", "litert_batch_4"].batch_size == 4
-    assert parts["student", "litert_batch_1"].queries == 60
+    assert parts["student", "litert_batch_1"].queries == 90
     speedups, controls = measured.speedups(0.9), measured.aa_control(0.9)
     assert set(speedups["litert_batch_1"]) == {"student", "stubborn"}
     for part in [*speedups["litert_batch_1"].values(), *controls.values()]:

@@ -18,7 +18,7 @@ from modules.measure.repetition import percentile
 from modules.settings import LatencySettings
 
 SETTINGS = LatencySettings(
-    engine="loadgen", processes=2, blocks=6, queries_per_block=50, batch_size=4
+    engine="loadgen", processes=3, blocks=6, queries_per_block=50, batch_size=4
 )
 
 
@@ -59,19 +59,19 @@ def test_all_models_alternate_in_short_tests(tmp_path: Path) -> None:
     names = ("harness", "student", "teacher", "teacher_again")
     assert tests == [
         f"process_{process}/round_{turn}/{name}"
-        for process in range(2)
+        for process in range(3)
         for turn in range(3)
         for name in names
     ]
     single = measured.timings["litert_batch_1"]
     assert set(single) == {"teacher", "teacher_again", "student"}
     # As many queries as in blocks: 6 blocks of 50 in 3 tests.
-    assert single["student"].latencies_ms.shape == (2, 3, 100)
+    assert single["student"].latencies_ms.shape == (3, 3, 100)
     stated = re.search(r"50\.00 percentile latency \(ns\) +: (\d+)", _summary(logs / tests[1]))
     first = single["student"].latencies_ms[0, 0] * 1e6
     assert stated and int(stated[1]) == round(percentile(first, 50))
     assert set(measured.harness) == {"litert_batch_1"}
-    assert measured.timings["litert_batch_4"]["student"].latencies_ms.shape[:2] == (2, 6)
+    assert measured.timings["litert_batch_4"]["student"].latencies_ms.shape[:2] == (3, 6)
 
 
 @pytest.mark.thorough

@@ -21,24 +21,24 @@ def _resampling(timing: Timing, seed: int = 0) -> Resampling:
 
 
 def test_summary_by_hand() -> None:
-    # 1 to 20 ms over 2 processes of 2 rounds: 210 ms for 20 queries of 4 examples.
-    values = np.arange(20, 0, -1).reshape(2, 2, 5)
+    # 1 to 30 ms over 3 processes of 2 rounds: 465 ms for 30 queries of 4 examples.
+    values = np.arange(30, 0, -1).reshape(3, 2, 5)
     timing = _timing(values, runtime="other", threads=3, batch_size=4)
     summary = timing.summary(_resampling(timing), confidence=0.9)
     intervals, distribution = summary.pop("intervals"), summary.pop("distribution_ms")
     assert summary == {
-        "p50_ms": 11.0,
-        "p90_ms": 19.0,
-        "p99_ms": 20.0,
-        "throughput": pytest.approx(20 * 4 / 0.210),
+        "p50_ms": 16.0,
+        "p90_ms": 28.0,
+        "p99_ms": 30.0,
+        "throughput": pytest.approx(30 * 4 / 0.465),
         "runtime": "other",
         "threads": 3,
         "batch_size": 4,
-        "queries": 20,
+        "queries": 30,
     }
     assert len(distribution) == 101
     assert distribution[:100] == [percentile(timing.latencies_ms, each) for each in range(100)]
-    assert distribution[100] == 20.0
+    assert distribution[100] == 30.0
     assert set(intervals) == {"p50_ms", "p90_ms", "p99_ms", "throughput"}
     for key, (low, high) in intervals.items():
         assert low < summary[key] < high
@@ -67,7 +67,7 @@ def test_timing_refuses_what_is_no_measurement(values: list) -> None:
 
 def test_speedup_is_exact_when_every_round_agrees() -> None:
     # The machine slows down tenfold over the rounds; round by round the student is twice as fast.
-    student = np.linspace(1.0, 10.0, 8).reshape(2, 4, 1) * np.ones((2, 4, 10))
+    student = np.linspace(1.0, 10.0, 12).reshape(3, 4, 1) * np.ones((3, 4, 10))
     teacher = _timing(2 * student)
     result = speedup(teacher, _timing(student), _resampling(teacher), confidence=0.95)
     assert result == {
@@ -81,16 +81,16 @@ def test_speedup_is_exact_when_every_round_agrees() -> None:
 
 def test_speedup_takes_the_median_of_a_block() -> None:
     # One query of each block is a thousand times slower; medians do not see it.
-    teacher = np.full((2, 3, 11), 6.0)
+    teacher = np.full((3, 3, 11), 6.0)
     teacher[..., 4] = 6000.0
-    slower, faster = _timing(teacher), _timing(np.full((2, 3, 7), 2.0))
+    slower, faster = _timing(teacher), _timing(np.full((3, 3, 7), 2.0))
     result = speedup(slower, faster, _resampling(slower), 0.95)
     assert (result["median"], result["ci_low"], result["ci_high"]) == (3.0, 3.0, 3.0)
 
 
 def test_speedup_without_what_the_stopwatch_takes() -> None:
-    slower, faster = _timing(np.full((2, 3, 5), 6.5)), _timing(np.full((2, 3, 5), 2.5))
-    harness = _timing(np.full((2, 3, 9), 0.5))
+    slower, faster = _timing(np.full((3, 3, 5), 6.5)), _timing(np.full((3, 3, 5), 2.5))
+    harness = _timing(np.full((3, 3, 9), 0.5))
     assert speedup(slower, faster, _resampling(slower), 0.95, harness)["median"] == 3.0
 
 
@@ -111,14 +111,14 @@ def test_speedup_interval_follows_the_processes() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        _timing(np.ones((2, 5, 2)), threads=2),
-        _timing(np.ones((2, 5, 2)), runtime="x"),
-        _timing(np.ones((2, 5, 2)), batch_size=8),
-        _timing(np.ones((2, 6, 2))),
-        _timing(np.ones((3, 5, 2))),
+        _timing(np.ones((3, 5, 2)), threads=2),
+        _timing(np.ones((3, 5, 2)), runtime="x"),
+        _timing(np.ones((3, 5, 2)), batch_size=8),
+        _timing(np.ones((3, 6, 2))),
+        _timing(np.ones((4, 5, 2))),
     ],
 )
 def test_speedup_refuses_to_compare_unlike(other: Timing) -> None:
-    teacher = _timing(np.ones((2, 5, 2)))
+    teacher = _timing(np.ones((3, 5, 2)))
     with pytest.raises(ValueError, match="same runtime, threads, batch size and rounds"):
         speedup(teacher, other, _resampling(teacher), 0.95)

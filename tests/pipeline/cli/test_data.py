@@ -79,7 +79,7 @@ def test_what_init_writes_is_a_configuration(table: Path, monkeypatch: pytest.Mo
     ("error", "line"),
     [
         (DataError("data.label: fix it"), "error: data.label: fix it\n"),
-        (ValueError("odd\nand long"), "ValueError: odd; --debug shows the traceback\n"),
+        (ValueError("odd\nand long"), "the traceback is shown by --debug\n"),
     ],
 )
 def test_a_failure_is_one_line_and_leaves_nothing(

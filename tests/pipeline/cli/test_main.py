@@ -145,6 +145,58 @@ def test_validate_notes_what_this_machine_does_not_have(change: str, absent: str
     assert line.startswith("note: a run on this machine would end at once: ") and absent in line
 
 
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        ("def built(inputs, output): pass", "got 'build'; did you mean 'built'?; correct the name"),
+        ("def build(inputs output): pass", "users_models.py, line 1: invalid syntax"),
+    ],
+)
+@pytest.mark.parametrize("key", ["student.model", "teacher.model", "teacher.function"])
+def test_validate_notes_functions_that_do_not_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, note: str, key: str
+) -> None:
+    (tmp_path / "users_models.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    role, _, kind = key.partition(".")
+    result = invoke("validate", "digits", "--set", f"{role}={{{kind}: 'users_models:build'}}")
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"note: a run on this machine would end at once: {key}") and note in line
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "def build(inputs, output): pass",
+        "from other import build",
+        "if True:\n    build = lambda inputs, output: None",
+        "from other import *",
+        "def __getattr__(name): ...",
+    ],
+)
+def test_validate_runs_no_code_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (tmp_path / "users_models.py").write_text(f"{content}\nraise SystemExit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    result = invoke("validate", "digits", "--set", "student={model: 'users_models:build'}")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_validate_outlives_a_package_that_exits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python imports the package to find a module in it."""
+    (tmp_path / "users_package").mkdir()
+    init = tmp_path / "users_package" / "__init__.py"
+    init.write_text("raise SystemExit(0)")
+    monkeypatch.syspath_prepend(tmp_path)
+    result = invoke("validate", "digits", "--set", "student={model: 'users_package.a:build'}")
+    note = f"note: a run on this machine would end at once: SystemExit: 0 ({init}, line 1)\n"
+    assert (result.exit_code, result.stderr) == (0, note)
+
+
 def test_validate_notes_data_that_cannot_be_used(one_class: tuple[str, str]) -> None:
     setting, message = one_class
     result = invoke("validate", "digits", "--set", setting)
@@ -165,10 +217,27 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
     assert f"got {tmp_path / 'runs' / 'one'}" in result.stderr
 
 
-def test_an_empty_output_is_no_directory() -> None:
-    result = invoke("run", "digits", "--output", "")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "digits", "--output", ""),
+        ("inspect", "digits", "--output", ""),
+        ("inspect", ""),
+        ("init", ""),
+        ("init", "data.csv", "--config", ""),
+        ("validate", ""),
+        ("report", ""),
+        ("verify", ""),
+        ("push", "--rollback", ""),
+        ("compare", "runs/a", ""),
+        ("predict", "--model", "", "a.png"),
+        ("compile", "--engine", "vertex", "-o", ""),
+    ],
+)
+def test_an_empty_path_is_none(arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments)
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: --output must name a directory, got ''")
+    assert result.stderr.endswith(": must be a path, got an empty text; name one\n")
 
 
 def test_usage_errors_have_the_exit_code_of_click() -> None:
@@ -264,12 +333,17 @@ def test_unusable_model_is_a_usage_error_before_anything_runs(tmp_path: Path) ->
         (
             ZeroDivisionError("by zero\nmore"),
             1,
-            "ZeroDivisionError: by zero; the traceback is in {log}, or run again with --debug",
+            "ZeroDivisionError: by zero more ({here}); {trace}",
         ),
         (
             RuntimeError(),
             1,
-            "RuntimeError: RuntimeError(); the traceback is in {log}, or run again with --debug",
+            "RuntimeError() ({here}); {trace}",
+        ),
+        (
+            SystemExit(0),
+            1,
+            "SystemExit: 0 ({here}); {trace}",
         ),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
@@ -296,13 +370,31 @@ def test_any_other_failure_is_one_line(
         raise raised
 
     monkeypatch.setattr("pipeline.local_runner.run", fail)
-    monkeypatch.setattr("pipeline.cli.main.free_space", "7 GB are free at {}".format)
+    monkeypatch.setattr("pipeline.terminal.nodes.free_space", "7 GB are free at {}".format)
     monkeypatch.setattr("tempfile.tempdir", "/fast")
     result = invoke("run", "digits", "--output", tmp_path)
     log = tmp_path / "run.log"
     assert result.exit_code == code
-    assert result.stderr.splitlines()[1:] == ["error: " + line.format(log=log, output=tmp_path)]
+    trace = f"the traceback is in {log}, or run again with --debug"
+    here = f"{__file__}, line {fail.__code__.co_firstlineno + 1}"
+    assert result.stderr.splitlines()[1:] == [
+        "error: " + line.format(here=here, trace=trace, output=tmp_path)
+    ]
     assert f"{type(raised).__name__}" in log.read_text()
+
+
+def test_no_room_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(prefix: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"/full/{prefix}1")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    result = invoke("run", "digits", "--output", tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[1:] == [
+        "error: TMPDIR must name a directory that can be written to, but none can be made there "
+        "(No space left on device: /full/tfx-distill-run-1); set another one, or make room"
+    ]
 
 
 def test_report_of_a_directory_without_one(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from checkout import ROOT
 
 from pipeline.terminal import supervision
 from pipeline.terminal.supervision import running_node
+from pipeline.terminal.temporary import private_directory
 
 # `work` is one of these; whatever it leaves in the temporary directory must not stay.
 PROGRAM = """
@@ -45,8 +49,22 @@ def start(directory: Path, body: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=directory,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(directory / "temporary")},
+        env=environment(directory),
     )
+
+
+def environment(directory: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(directory / "temporary")}
+
+
+@contextmanager
+def private_directory_in(temporary: Path) -> Iterator[Path]:
+    before, tempfile.tempdir = tempfile.tempdir, str(temporary)
+    try:
+        with private_directory() as directory:
+            yield Path(directory)
+    finally:
+        tempfile.tempdir = before
 
 
 def ended(process: subprocess.Popen[str], directory: Path) -> tuple[int, str]:
@@ -104,6 +122,26 @@ def test_the_work_may_end_by_itself_when_it_is_asked_to(tmp_path: Path, number: 
     assert ended(process, tmp_path) == (128 + number, "error: stopped\n")
 
 
+def test_what_a_killed_command_has_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    killed = start(tmp_path, "time.sleep(60)")
+    work = begun(killed)
+    other = subprocess.Popen(
+        killed.args, stdout=subprocess.PIPE, text=True, env=environment(tmp_path)
+    )
+    begun(other)
+    temporary = tmp_path / "temporary"
+    assert len(list(temporary.iterdir())) == 2
+    killed.kill()
+    killed.wait()
+    wait_for_the_end(work)
+    assert len(list(temporary.iterdir())) == 2
+    # The last one: the other command still has its directory, and keeps it.
+    with private_directory_in(temporary) as third:
+        assert len(list(temporary.iterdir())) == 2 and third in temporary.iterdir()
+    other.terminate()
+    assert ended(other, tmp_path)[0] == 128 + signal.SIGTERM
+
+
 def test_what_the_work_did_not_expect_is_not_lost(tmp_path: Path) -> None:
     code, errors = ended(start(tmp_path, "raise RuntimeError('odd')"), tmp_path)
     assert code == 1
@@ -116,13 +154,17 @@ def test_the_work_ends_with_its_supervisor(tmp_path: Path) -> None:
     work = begun(process)
     process.kill()
     process.wait()
+    wait_for_the_end(work)
+
+
+def wait_for_the_end(process: int) -> None:
+    """Of a process that is no child of this one."""
     end = time.monotonic() + 10
-    while Path(f"/proc/{work}").exists() and time.monotonic() < end:
-        if Path(f"/proc/{work}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            break  # dead, and nobody has asked how it ended
+    while Path(f"/proc/{process}").exists() and time.monotonic() < end:
+        if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return  # dead, and nobody has asked how it ended
         time.sleep(0.05)
-    else:
-        assert not Path(f"/proc/{work}").exists()
+    assert not Path(f"/proc/{process}").exists()
 
 
 @pytest.mark.parametrize(
