@@ -121,10 +121,11 @@ def recorded(layers: Sequence[keras.Layer]) -> Iterator[Mapping[int, Any]]:
 def safe_gradients(model: keras.Model) -> Iterator[None]:
     """Keep oneDNN, while this lasts, from an operation whose gradient destroys its memory.
 
-    With AVX-512 and several threads, the gradient of a strided convolution with a kernel of one
-    point and fewer than 16 input channels writes where it must not, unless the batch divides evenly
-    among the threads (seen with TensorFlow 2.21). Taking every n-th point first and convolving
-    those with stride 1 gives the same numbers.
+    The gradient of a strided convolution with a kernel of one point and fewer input channels than a
+    vector has places (16 with AVX-512, 8 with AVX2) writes behind its workspace, depending on size,
+    batch and threads (seen with TensorFlow 2.21, oneDNN 3.7.3). With AVX2 it is wrong instead of
+    ending the process. Taking every n-th point first and convolving those with stride 1 gives the
+    same numbers.
     """
     with _replaced(
         "convolution_op",
