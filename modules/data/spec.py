@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from modules import files
 from modules.errors import DataError
@@ -24,7 +24,13 @@ SPEC_FILE = "data_spec.json"
 DATASET_FILE = "dataset.json"
 
 
-class InputSpec(Settings):
+class _FromData(Settings):
+    """What the data say may be of any length: a class' name, if texts are the labels."""
+
+    model_config = ConfigDict(str_max_length=None)
+
+
+class InputSpec(_FromData):
     """One input of the models: a transformed feature.
 
     Attributes:
@@ -51,7 +57,7 @@ class InputSpec(Settings):
     boundaries: tuple[float, ...] = ()
 
 
-class OutputSpec(Settings):
+class OutputSpec(_FromData):
     """What the models answer.
 
     Attributes:
@@ -70,7 +76,7 @@ class OutputSpec(Settings):
     deviation: float = 1.0
 
 
-class Dataset(Settings):
+class Dataset(_FromData):
     """What ExampleGen found out about all examples; `dataset.json` in the Examples artifact.
 
     Attributes:
@@ -92,7 +98,7 @@ class Dataset(Settings):
     class_counts: dict[str, dict[str, int]] = Field({})
 
 
-class DataSpec(Settings):
+class DataSpec(_FromData):
     """Everything a model and its reader must know; `data_spec.json` beside the transform graph.
 
     Attributes:

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 import modules.settings
+from modules.data.spec import OutputSpec
 from modules.errors import ConfigError
 from modules.settings import Settings
 from modules.settings.base import _kinds
@@ -104,3 +105,9 @@ def test_numbers_outside_are_told_in_words(override: str, told: str) -> None:
     message = str(caught.value)
     assert told in message
     assert "\n" not in message
+
+
+def test_names_that_the_data_bring_have_no_bound() -> None:
+    """A column of documents may be the label, until its number of classes is refused."""
+    output = OutputSpec(task="classification", size=2, classes=("a" * 20_000, "b"))
+    assert OutputSpec.model_validate_json(output.model_dump_json()) == output
