@@ -12,7 +12,7 @@ from typing import TypeVar
 from modules.errors import ConfigError, UserError, reason_of
 from pipeline.terminal.console import run_console
 from pipeline.terminal.exits import EXIT_FAILED, EXIT_USAGE, explain
-from pipeline.terminal.supervision import ending, exit_code
+from pipeline.terminal.supervision import ending, exit_code, interruption
 
 Found = TypeVar("Found")
 
@@ -37,19 +37,21 @@ def run_nodes(
     with run_console(log_file, debug) as console:
         try:
             return work()
-        except BaseException as error:
+        except BaseException as raised:
+            # Beam makes a RuntimeError of an interrupt.
+            error = interruption() or raised
             logging.getLogger("pipeline").exception("the run ends with an error")
             where = f"{console.node}: " if console.node else ""
             if isinstance(error, UserError):
-                raise type(error)(f"{where}{error}") from error
+                raise type(error)(f"{where}{error}") from raised
             if isinstance(error, KeyboardInterrupt):
                 goes_on = "; the same command goes on from what is done" if log_is_kept else ""
                 message = f"{where}{ending(error)}{goes_on}"
-                raise type(error)(message) from error
+                raise type(error)(message) from raised
             # A user's code may even call sys.exit.
             traceback = f"is in {log_file}, or run again with" if log_is_kept else "is shown by"
             message = f"{where}{reason_of(error)}; the traceback {traceback} --debug"
-            raise UserError(message) from error
+            raise UserError(message) from raised
 
 
 def code_of(work: Callable[[], int]) -> int:
