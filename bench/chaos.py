@@ -197,7 +197,7 @@ def unwritable(campaign: Campaign) -> None:
 
 def full_disk(campaign: Campaign, dice: random.Random) -> None:
     """A run on a small disk that fills up; with more room the same command goes on."""
-    with small_disk(campaign.output, dice.randint(1, 5)) as grow:
+    with small_disk(campaign.output, dice.randint(1, 3)) as grow:
         process = campaign.start()
         _, shown = process.communicate()
         errors = [line for line in shown.splitlines() if line.startswith("error: ")]

@@ -20,6 +20,7 @@ from modules.data.splits import example_id, in_eval_split
 from modules.distill import training
 from modules.distill.distiller import Distiller
 from modules.models import storage, zoo
+from modules.models.known import KnownModel
 from modules.settings import AugmentSettings, DataSettings, DistillSettings, ModelSettings
 from modules.teachers import cache, soft_targets
 
@@ -27,6 +28,7 @@ from modules.teachers import cache, soft_targets
 DATA = DataSettings(validation_fraction=0.25)
 SPEC = image_spec((8, 8, 1), 10)
 _EXAMPLES, _EVALUATION, _TEACHER, _SOFT_TARGETS = "train.gz", "eval.npz", "teacher", "soft_targets"
+_KNOWN = "teacher.json"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def prepare(directory: Path, teacher_settings: ModelSettings) -> dict[str, Any]:
     storage.save_model(
         teacher, teacher_settings, SPEC.by_name, SPEC.output, str(directory / _TEACHER)
     )
+    (directory / _KNOWN).write_text(KnownModel.of(teacher_settings).model_dump_json())
     soft_targets.compute(
         [teacher],
         data,
@@ -89,7 +92,8 @@ class _Bench:
         self.plain = ExampleData(files, SPEC, DATA)
         answers = cache.SoftTargetCache(str(directory / _SOFT_TARGETS))
         self.cached = ExampleData(files, SPEC, DATA, answers)
-        self.teacher = storage.load_model(str(directory / _TEACHER))
+        known = KnownModel.model_validate_json((directory / _KNOWN).read_text())
+        self.teacher = storage.load_model(str(directory / _TEACHER), known)
         self.validation = _validation(self.plain)
         self.evaluation_file = directory / _EVALUATION
 

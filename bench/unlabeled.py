@@ -34,7 +34,7 @@ from sections import replace_section
 from study_report import paired
 from tabulate import tabulate
 
-from modules.settings import DataSettings, ModelSettings, TrainSettings
+from modules.settings import AugmentSettings, DataSettings, ModelSettings, TrainSettings
 
 ROOT = Path(__file__).parent
 DOCUMENT = ROOT.parent / "docs" / "benchmarks.md"
@@ -52,11 +52,16 @@ class Case:
       side: Of the images, in pixels.
       teacher: It learns from the few labels.
       student: Its epochs are of all examples, or as many labeled ones.
+      augment: Views of the images that all models are shown: the teacher others in every epoch,
+        the students, the control among them, so many as are cached.
+      views: How many those are; 0 without augmentation.
     """
 
     side: int
     teacher: ModelSettings
     student: ModelSettings
+    augment: AugmentSettings
+    views: int
 
 
 def _model(name: str, parameters: dict[str, Any], epochs: int, **train: Any) -> ModelSettings:
@@ -76,19 +81,23 @@ CASES = {
             weight_decay=0.3,
         ),
         _model("separable_cnn", {"filters": [16, 32, 32]}, 60, batch_size=32, learning_rate=0.01),
+        augment=AugmentSettings(),
+        views=0,
     ),
     "mnist": Case(
         28,
         _model(
             "resnet_small",
             {"widths": [16, 32, 64], "blocks": 1, "dropout": 0.3},
-            100,
+            200,
             batch_size=32,
             learning_rate=0.003,
         ),
         _model(
             "separable_cnn", {"filters": [16, 32, 64, 64]}, 20, batch_size=64, learning_rate=0.01
         ),
+        augment=AugmentSettings(pad_crop=3),
+        views=20,
     ),
 }
 
@@ -195,15 +204,17 @@ class _Bench:
 
     def results(self) -> dict[str, Any]:
         from modules.data.examples import ExampleData
-        from modules.settings import AugmentSettings
         from modules.teachers import cache, soft_targets
 
         files, spec, unlabeled = self._files, self._spec, self._unlabeled
-        teacher = self._train(self._case.teacher, ExampleData(files, spec, DATA), False)
+        teacher = self._train(self._case.teacher, ExampleData(files, spec, DATA), False, views=0)
         answers = str(self._directory / "soft_targets")
         every = ExampleData(files, spec, DATA, unlabeled_patterns=unlabeled)
         soft_targets.compute(
-            [teacher], every, soft_targets.Request(0, AugmentSettings(), 0), answers
+            [teacher],
+            every,
+            soft_targets.Request(self._case.views, self._case.augment, self._job.seed),
+            answers,
         )
         cached = cache.SoftTargetCache(answers)
         alone = ExampleData(files, spec, DATA, None, unlabeled, labels_only=True)
@@ -214,7 +225,7 @@ class _Bench:
             del ways[LABELED]
         models = {"teacher": teacher}
         for name, (data, distills) in ways.items():
-            models[name] = self._train(self._case.student, data, distills)
+            models[name] = self._train(self._case.student, data, distills, self._case.views)
         return {
             "accuracy": {name: self._accuracy(model) for name, model in models.items()},
             "labeled": every.labeled_count,
@@ -223,9 +234,10 @@ class _Bench:
             "parameters": [teacher.count_params(), models[ALL].count_params()],
         }
 
-    def _train(self, settings: ModelSettings, data: Any, distills: bool) -> Any:
+    def _train(self, settings: ModelSettings, data: Any, distills: bool, views: int) -> Any:
         import keras
 
+        from modules.data.examples import View
         from modules.distill import training
         from modules.distill.distiller import Distiller
         from modules.models import zoo
@@ -234,7 +246,9 @@ class _Bench:
         model = zoo.build_model(settings, self._spec.by_name, self._spec.output)
         methods = "soft_target" if distills else ()
         distiller = Distiller(None, model, methods, ALPHA, TEMPERATURE)
-        plan = training.Plan(settings.train, self._job.seed, log_dir=None)
+        augment, seed = self._case.augment, self._job.seed
+        view = View(augment, views, seed) if augment.active else None
+        plan = training.Plan(settings.train, seed, log_dir=None, view=view)
         training.fit(distiller, data, plan)
         return model
 

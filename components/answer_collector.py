@@ -16,10 +16,11 @@ import tensorflow_transform as tft
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
-from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.types.component_spec import ChannelParameter, ComponentSpec
 from tfx.utils import io_utils
 
 from components.artifacts import TeacherAnswers
+from components.brought_teachers import INPUTS, PARAMETERS, BroughtTeacher, labeled_examples
 from modules.data.spec import read_spec
 from modules.files import LocalCopies
 from modules.settings import TeacherSettings
@@ -35,7 +36,7 @@ _LOG = logging.getLogger("tfx_distill.teacher")
 _STATE_DIRECTORY = "asked"
 # What changes nothing in an answer as it was given.
 _NOT_THE_ANSWER = {
-    "weight", "labels", "returns", "batch_size", "retries", "calls_per_minute",
+    "weight", "labels", "returns", "batch_size", "retries", "calls_per_minute", "allow_weak",
 }  # fmt: skip
 
 
@@ -52,7 +53,11 @@ class Executor(base_executor.BaseExecutor):
 
         Raises:
           DataError: An example has no answer, or one that cannot be used.
+          ModelError: The teacher is of no use.
         """
+        # Keras takes seconds, and the graph is made of this module.
+        from modules.judge.teacher import check_brought_teacher
+
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = TeacherSettings.model_validate_json(exec_properties["teacher"])
         key, digest = exec_properties["key"], exec_properties["teacher_digest"]
@@ -79,6 +84,12 @@ class Executor(base_executor.BaseExecutor):
             collection.require(splits, f"{key}.{settings.kind}")
             if returned == "probabilities":
                 _LOG.info("%s: its probabilities are turned into logits", key)
+            check_brought_teacher(
+                lambda inputs, ids: store.logits(ids.numpy()),
+                labeled_examples(input_dict, spec),
+                key,
+                allow_weak=settings.allow_weak,
+            )
             store.describe({"kind": settings.kind, "name": settings.name, "returned": returned})
 
 
@@ -114,16 +125,8 @@ def _state_directory(uri: str, settings: TeacherSettings, digest: str) -> str:
 class AnswerCollectorSpec(ComponentSpec):
     """Raw examples in, answers out."""
 
-    PARAMETERS = {
-        "teacher": ExecutionParameter(type=str),
-        "key": ExecutionParameter(type=str),
-        "teacher_digest": ExecutionParameter(type=str),
-        "code_digest": ExecutionParameter(type=str),
-    }
-    INPUTS = {
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
-        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
-    }
+    PARAMETERS = PARAMETERS
+    INPUTS = {**INPUTS, "examples": ChannelParameter(type=standard_artifacts.Examples)}
     OUTPUTS = {"answers": ChannelParameter(type=TeacherAnswers)}
 
 
@@ -132,11 +135,9 @@ class AnswerCollector(base_component.BaseComponent):
 
     Args:
       examples: Raw examples; all splits are asked.
-      transform_graph: Says what is in them and what the classes are.
+      transformed_examples: A teacher that is of no use on the labeled ones is refused.
+      transform_graph: Says what is in the examples and what the classes are.
       teacher: Who is asked, and how.
-      key: Its place in the configuration, for messages.
-      teacher_digest: Of the content of its files or its code, for the cache.
-      code_digest: Of this project's code, for the cache.
     """
 
     SPEC_CLASS = AnswerCollectorSpec
@@ -146,20 +147,16 @@ class AnswerCollector(base_component.BaseComponent):
         self,
         *,
         examples: types.BaseChannel,
+        transformed_examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
-        teacher: TeacherSettings,
-        key: str,
-        teacher_digest: str,
-        code_digest: str,
+        teacher: BroughtTeacher,
     ):
         super().__init__(
             AnswerCollectorSpec(
                 examples=examples,
+                transformed_examples=transformed_examples,
                 transform_graph=transform_graph,
-                teacher=teacher.model_dump_json(exclude={"weight"}, exclude_defaults=True),
-                key=key,
-                teacher_digest=teacher_digest,
-                code_digest=code_digest,
+                **teacher.parameters(),
                 answers=types.Channel(type=TeacherAnswers),
             )
         )

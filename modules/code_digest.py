@@ -1,42 +1,58 @@
-"""A digest of the project's code, as an execution property of the custom components.
+"""Digests of code for the cache's keys: the project's own, and the modules that a user brings.
 
-TFX's cache knows a custom executor by its class path alone, so without this a changed executor
-would be answered from the cache with what the old one made.
+TFX's cache knows a custom executor by its class path and a function by its dotted path, so without
+this a changed one would be answered from the cache with what the old one made.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib.metadata
 import importlib.util
-import json
 import os
+import sysconfig
+from collections.abc import Iterable, Iterator
+from importlib.machinery import ModuleSpec
 
-from modules import files
 from modules.errors import ConfigError
-from modules.settings import DataSettings, TeacherSettings, TextFeature
 
 _PACKAGES = ("modules", "components")
-_REMEMBERED = "teachers.json"
 _SUFFIXES = (".py", ".j2", ".css")
+# Another release of these may compute something else.
+_RELEASES = (
+    *("ai-edge-litert", "keras", "tensorflow", "tensorflow-model-analysis"),
+    *("tensorflow-transform", "tfx"),
+)
+_INSTALLED = {
+    os.path.realpath(sysconfig.get_path(name))
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+}
 
 
 def code_digest() -> str:
-    """SHA-256 of all code and templates of `modules` and `components`, names included."""
+    """SHA-256 of all code and templates of `modules` and `components`, and of what they run on."""
     digest = hashlib.sha256()
+    for name in _RELEASES:
+        digest.update(f"{name} {_release(name)}\n".encode())
     for package in _PACKAGES:
-        spec = importlib.util.find_spec(package)
-        assert spec is not None and spec.submodule_search_locations
-        root = next(iter(spec.submodule_search_locations))
-        for directory, folders, names in os.walk(root):
-            folders.sort()
-            for name in sorted(name for name in names if name.endswith(_SUFFIXES)):
-                path = os.path.join(directory, name)
-                _add(digest, os.path.join(package, os.path.relpath(path, root)), path)
+        for name, path in _files_of(package, _SUFFIXES):
+            _add(digest, name, path)
     return digest.hexdigest()
 
 
+def _release(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
 def builder_digest(model: str, what: str = "model") -> str:
-    """SHA-256 of the file that defines a user's `package.module:function`; "" for the zoo's.
+    """SHA-256 of the code behind a user's `package.module:function`; "" for the zoo's.
+
+    That is the module's whole package, and of what it imports whatever is neither installed nor
+    part of Python.
 
     Raises:
       ConfigError: There is no such module.
@@ -44,10 +60,7 @@ def builder_digest(model: str, what: str = "model") -> str:
     module_name, separator, _ = model.partition(":")
     if not separator:
         return ""
-    try:
-        spec = importlib.util.find_spec(module_name)
-    except (ImportError, ValueError):
-        spec = None
+    spec = _find(module_name)
     if spec is None or not spec.origin:
         raise ConfigError(
             f"{what} {model!r} must be package.module:function that Python can import, but there "
@@ -55,104 +68,80 @@ def builder_digest(model: str, what: str = "model") -> str:
         )
     digest = hashlib.sha256()
     _add(digest, module_name, spec.origin)
+    package = module_name.partition(".")[0]
+    _add_modules(digest, _files_of(package, (".py",)), {package})
     return digest.hexdigest()
 
 
-def data_digest(settings: DataSettings) -> str:
-    """SHA-256 of the user's files that Transform reads: a function, vocabularies; "" for none.
-
-    Raises:
-      ConfigError: One is not there.
-    """
+def file_digest(path: str) -> str:
+    """SHA-256 of a Python file and of what it imports, as `builder_digest` has it."""
     digest = hashlib.sha256()
-    module, _, function = (settings.preprocessing_fn or "").partition(":")
-    if module.endswith(".py"):
-        _add_file(digest, "data.preprocessing_fn", module)
-    elif module:
-        name = f"{module}:{function or 'preprocessing_fn'}"
-        digest.update(builder_digest(name, "data.preprocessing_fn").encode())
-    named = {
-        f"data.features.{name}.vocabulary_file": each.vocabulary_file
-        for name, each in settings.features.items()
-        if isinstance(each, TextFeature) and each.vocabulary_file
-    }
-    for key, path in sorted(named.items()):
-        _add_file(digest, key, path)
-    return digest.hexdigest() if module or named else ""
-
-
-def teacher_digest(settings: TeacherSettings, key: str = "teacher") -> str:
-    """SHA-256 of the files of a teacher that was not trained here, or of its function's package.
-
-    Raises:
-      ConfigError: They are not there.
-    """
-    digest = hashlib.sha256()
-    if settings.kind == "function":
-        module = settings.name.partition(":")[0]
-        package = module.partition(".")[0]
-        digest.update(builder_digest(settings.name, f"{key}.function").encode())
-        _add_package(digest, package)
-        return digest.hexdigest()
-    path = settings.name
-    names = [""] if not files.is_dir(path) else [f"/{each}" for each in files.file_names(path)]
-    for name in names:
-        _add_file(digest, f"{key}.{settings.kind}{name}", f"{path}{name}")
+    _add_modules(digest, [(os.path.basename(path), path)], set())
     return digest.hexdigest()
 
 
-def remembered_teacher_digest(settings: TeacherSettings, key: str, root: str) -> str:
-    """As `teacher_digest`; of what is not there any more, the digest that it had last.
+def _add_modules(digest: hashlib._Hash, found: Iterable[tuple[str, str]], seen: set[str]) -> None:
+    """Files, and after them those of the user's modules that they import."""
+    imported: set[str] = set()
+    for name, path in found:
+        _add(digest, name, path)
+        imported |= _imports(path)
+    for package in sorted(imported - seen):
+        if package not in seen and _is_users(package):
+            seen.add(package)
+            _add_modules(digest, _files_of(package, (".py",)), seen)
 
-    So a file that was imported may be deleted: the cache goes on knowing it.
 
-    Args:
-      settings: The teacher.
-      key: Its place in the configuration, for messages.
-      root: Where pipelines keep their artifacts; remembered is what is used below a local one.
-
-    Raises:
-      ConfigError: It is not there, and was not used before.
-    """
-    name, path = f"{settings.kind}: {settings.name}", os.path.join(root, _REMEMBERED)
-    known: dict[str, str] = {}
-    if os.path.isfile(path):
-        with open(path, encoding="utf-8") as file:
-            known = json.load(file)
+def _imports(path: str) -> set[str]:
+    """The first parts of the names of what a file imports from outside its package."""
     try:
-        digest = teacher_digest(settings, key)
-    except ConfigError:
-        if name in known:
-            return known[name]
-        raise
-    if os.path.isdir(root) and known.get(name) != digest:
-        with open(f"{path}.part", "w", encoding="utf-8") as file:
-            json.dump(known | {name: digest}, file, indent=2)
-        os.replace(f"{path}.part", path)
-    return digest
+        with open(path, "rb") as file:
+            tree = ast.parse(file.read())
+    except (OSError, SyntaxError, ValueError):
+        return set()  # Whoever imports the file says what is wrong with it.
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
 
 
-def _add_package(digest: hashlib._Hash, package: str) -> None:
-    """All modules of a package; of a single module nothing more."""
-    spec = importlib.util.find_spec(package)
-    for root in (spec and spec.submodule_search_locations) or ():
+def _is_users(package: str) -> bool:
+    """Whether it is neither installed, part of Python nor ours."""
+    spec = _find(package)
+    if spec is None or package in _PACKAGES:
+        return False
+    places = [*(spec.submodule_search_locations or ()), spec.has_location and spec.origin]
+    real = [os.path.realpath(place) for place in places if place]
+    return bool(real) and not any(
+        place.startswith(f"{root}{os.sep}") or "-packages" in place
+        for place in real
+        for root in _INSTALLED
+    )
+
+
+def _files_of(package: str, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Relative name and path of each file of a package, or of a single module's one."""
+    spec = _find(package)
+    if spec is None:
+        return
+    if not spec.submodule_search_locations and spec.has_location and spec.origin:
+        yield package, spec.origin
+    for root in spec.submodule_search_locations or ():
         for directory, folders, names in os.walk(root):
             folders.sort()
-            for name in sorted(name for name in names if name.endswith(".py")):
+            for name in sorted(name for name in names if name.endswith(suffixes)):
                 path = os.path.join(directory, name)
-                _add(digest, os.path.relpath(path, root), path)
+                yield os.path.join(package, os.path.relpath(path, root)), path
 
 
-def _add_file(digest: hashlib._Hash, key: str, path: str) -> None:
+def _find(module: str) -> ModuleSpec | None:
     try:
-        content = files.read_bytes(path)
-    except OSError as error:
-        raise ConfigError(
-            f"{key} must be a file that can be read, got {path!r} "
-            f"({error.strerror or error}); correct the path"
-        ) from error
-    digest.update(f"{key}\0{len(content)}\0".encode())
-    digest.update(content)
+        return importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
 
 
 def _add(digest: hashlib._Hash, name: str, path: str) -> None:

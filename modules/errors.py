@@ -91,3 +91,16 @@ def _users_line(error: BaseException) -> traceback.FrameSummary | None:
     own = [frame for frame in frames if _INSTALLED not in frame.filename]
     users = own or [frame for frame in frames if not _FRAMEWORKS.search(frame.filename)]
     return users[-1] if users else None
+
+
+def printable(text: str) -> str:
+    """The text with control characters (but line breaks and tabs) written as escapes.
+
+    Names of classes and files come from outside, and may hold commands of a terminal.
+    """
+    return "".join(
+        character
+        if character.isprintable() or character in "\n\t"
+        else character.encode("unicode_escape", "backslashreplace").decode()
+        for character in text
+    )

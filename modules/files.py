@@ -14,11 +14,12 @@ sees what others have written in the meantime.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
@@ -75,25 +76,34 @@ def entries(directory: str) -> list[str]:
 def file_names(directory: str) -> list[str]:
     """Sorted relative names of all files below a directory; none if there is no such directory."""
     try:
-        return sorted(_below(*_locate(directory)))
+        return sorted(name for name, _ in _below(*_locate(directory)))
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def local_state(directory: str) -> bytes:
-    """Names, sizes and times (in nanoseconds) of all files below a local directory but hidden ones.
+def marks(url: str) -> list[tuple[str, str]]:
+    """Sorted relative names of all files below a URL, each with what changes when it is written."""
+    return sorted((name, _mark(entry)) for name, entry in _below(*_locate(url)))
 
-    Two states are equal only if none of them was written, moved or renamed in between.
+
+def leads_up(path: str) -> bool:
+    """Whether a local link leads to a directory that the path to it comes through, in a circle."""
+    target, above = os.path.realpath(path), os.path.abspath(path)
+    while above != (above := os.path.dirname(above)):
+        if os.path.realpath(above) == target:
+            return True
+    return False
+
+
+def check_regular(path: str) -> None:
+    """Checks that a local path, if it is there, is a regular file: a pipe or a device has no end.
+
+    Raises:
+      OSError: It is something else.
     """
-    lines = []
-    for folder, folders, names in os.walk(directory):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(name for name in names if not name.startswith(".")):
-            path = os.path.join(folder, name)
-            about = os.stat(path, follow_symlinks=os.path.exists(path))
-            relative = os.fsencode(os.path.relpath(path, directory))
-            lines.append(b"%s\0%d %d\n" % (relative, about.st_size, about.st_mtime_ns))
-    return b"".join(lines)
+    local = local_path(path)
+    if local is not None and os.path.exists(local) and not os.path.isfile(local):
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
 
 
 def read_bytes(path: str) -> bytes:
@@ -101,6 +111,7 @@ def read_bytes(path: str) -> bytes:
 
     Raises:
       FileNotFoundError: The file does not exist.
+      OSError: It is not a regular file, or cannot be read.
     """
     with _reading(path) as file:
         return bytes(file.read())
@@ -226,22 +237,32 @@ def _name(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2]
 
 
-def _below(files: Any, directory: str, prefix: str = "") -> Iterator[str]:
+def _below(files: Any, directory: str, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     for entry in files.ls(directory, detail=True):
         path = entry["name"].rstrip("/")
         if path == directory:
             continue
         # A local link is listed as neither a file nor a directory.
         linked = entry["type"] not in ("file", "directory") and files.isdir(path)
+        if linked and leads_up(path):
+            continue
         if linked or entry["type"] == "directory":
             yield from _below(files, path, f"{prefix}{_name(path)}/")
         else:
-            yield prefix + _name(path)
+            yield prefix + _name(path), entry
+
+
+def _mark(entry: Mapping[str, Any]) -> str:
+    """Size and version of a listed file, by whatever name its store has for the version."""
+    versions = ("ETag", "etag", "generation", "LastModified", "updated", "created", "mtime")
+    version = next((entry[name] for name in versions if entry.get(name)), None)
+    return f"{entry.get('size')} {version}"
 
 
 @contextmanager
 def _reading(path: str) -> Iterator[IO[bytes]]:
     files, place = _locate(path)
+    check_regular(path)
     try:
         file = files.open(place, "rb")
     except (FileNotFoundError, NotADirectoryError):

@@ -69,6 +69,11 @@ class PipelineConfig(Settings):
     runtime: RuntimeSettings = RuntimeSettings()
 
     @property
+    def teachers(self) -> tuple[TeacherSettings, ...]:
+        """The baseline of the judgment, and the others."""
+        return (self.teacher, *self.more_teachers)
+
+    @property
     def needed_variants(self) -> tuple[TFLiteVariant, ...]:
         """The student's TFLite variants without which it cannot ship.
 

@@ -13,6 +13,8 @@ from modules.errors import did_you_mean
 _KEY = "[key]"  # pydantic's last part of a location where a mapping's key itself is wrong
 _LONGEST_VALUE = 80
 
+_NUMBERS = {"integer": "a whole number", "number": "a number"}
+
 Schema = dict[str, Any]  # of JSON Schema
 
 
@@ -32,7 +34,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
         if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
             yield _wrong_kind(parts, found, problem["input"])
         elif not wrong_key:
-            yield f"{_dotted(parts)}: {_rule(problem, known)}"
+            yield f"{_dotted(parts)}: {_rule(problem, found)}"
         elif problem["type"] == "invalid_key" or not known:
             yield f"{_dotted(parts, last)}: a key must be a string, got {last}; quote it"
         else:
@@ -52,8 +54,13 @@ def _wrong_kind(parts: Sequence[Any], kinds: Sequence[Schema], value: Any) -> st
     return f"{key}: must be one of {known}, got {given!r}{did_you_mean(str(given), names)}"
 
 
-def _rule(problem: Any, known: Sequence[str]) -> str:
-    got = _shortened(problem["input"])
+def _rule(problem: Any, found: Sequence[Schema]) -> str:
+    got, known = _shortened(problem["input"]), _known_keys(found)
+    numbers = [
+        schema for schema in found if schema.get("type") in _NUMBERS and "enum" not in schema
+    ]
+    if numbers and problem["type"] != "value_error":
+        return f"must be {_NUMBERS[numbers[0]['type']]}{_range(numbers[0])}, got {got}"
     if problem["type"] == "missing":
         return "must be set" + (f"; keys here: {', '.join(known)}" if known else "")
     if problem["type"] == "value_error":
@@ -65,6 +72,18 @@ def _rule(problem: Any, known: Sequence[str]) -> str:
         return f"must be a list, got {got}"
     rule = re.sub(r"^\w+ should ", "must ", problem["msg"])
     return f"{rule[0].lower()}{rule[1:]}, got {got}"
+
+
+def _range(number: Schema) -> str:
+    """Where it must lie, for example ` from 0 to 1,000` or ` above 0 and at most 1`."""
+    low, high = (number.get(key) for key in ("minimum", "maximum"))
+    above, below = (number.get(f"exclusive{key}") for key in ("Minimum", "Maximum"))
+    if number["type"] == "integer" and below is not None:
+        high = below - 1
+    if low is not None and high is not None:
+        return f" from {low:,} to {high:,}"
+    start = f" above {above:,}" if above is not None else f" from {low:,}"
+    return start + (f" and below {below:,}" if below is not None else f" and at most {high:,}")
 
 
 def _shortened(value: Any) -> str:

@@ -15,6 +15,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import BaseChannel, Channel, standard_artifacts
 
 from components.answer_collector import AnswerCollector
+from components.brought_teachers import BroughtTeacher
 from components.distiller import Distiller
 from components.evaluator.component import Evaluator, EvaluatorInputs
 from components.example_gen.component import example_gen
@@ -28,15 +29,18 @@ from components.teacher_importer import TeacherImporter
 from components.teacher_trainer import TeacherTrainer
 from components.transform import Transform
 from components.tuner import Tuner
-from modules.code_digest import code_digest, data_digest, remembered_teacher_digest
+from modules.code_digest import code_digest
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ConfigError
+from modules.input_digest import Memory, data_digest, model_digest
+from modules.models.known import KnownModel
 from modules.settings import DataSettings, GateSettings, ModelSettings
 from pipeline.beam_arguments import IN_MEMORY
 from pipeline.config import PipelineConfig
 
 # So fine is the scale `quantile`, and so well known the spread of a logarithm.
 _QUANTILES = 100
+_UNTAUGHT = {"distill": None, "teacher_weights": (), "teacher_models": ()}
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,10 @@ def create_pipeline(
       parameters: TFX RuntimeParameters by the names of `components.run_parameters`, where the
         runner leaves them open until a run begins.
     """
-    digest = code_digest()
+    digest, memory = code_digest(), Memory(places.pipeline_root)
     data = _data_nodes(config, places, digest, parameters)
-    teachers = _teacher_nodes(config, data, places, digest)
-    taught = _training_nodes(config, data["Transform"], teachers, digest, parameters)
+    teachers = _teacher_nodes(config, data, memory, digest)
+    taught = _training_nodes(config, data["Transform"], teachers, (digest, memory), parameters)
     taught = {node.id: node for node in teachers} | taught
     shipped = _shipping_nodes(config, data, taught, places, digest, parameters)
     return Pipeline(
@@ -149,27 +153,27 @@ def _earlier_statistics(data: DataSettings, places: Places) -> list[BaseNode]:
 
 
 def _teacher_nodes(
-    config: PipelineConfig, data: dict[str, BaseNode], places: Places, digest: str
+    config: PipelineConfig, data: dict[str, BaseNode], memory: Memory, digest: str
 ) -> list[BaseComponent]:
     """A node for each teacher: trained here, imported, or asked."""
     transform = data["Transform"].outputs
     nodes: list[BaseComponent] = []
-    for index, settings in enumerate((config.teacher, *config.more_teachers)):
+    for index, settings in enumerate(config.teachers):
         node: BaseComponent
         key = f"more_teachers.{index - 1}" if index else "teacher"
         if settings.kind == "model":
             node = TeacherTrainer(
                 examples=transform["transformed_examples"],
                 transform_graph=transform["transform_graph"],
-                config=_training_config(config, settings, allow_weak=settings.allow_weak),
+                config=_training_config(config, settings, memory, allow_weak=settings.allow_weak),
             )
         else:
             brought: dict[str, Any] = {
+                "transformed_examples": transform["transformed_examples"],
                 "transform_graph": transform["transform_graph"],
-                "teacher": settings,
-                "key": key,
-                "teacher_digest": remembered_teacher_digest(settings, key, places.pipeline_root),
-                "code_digest": digest,
+                "teacher": BroughtTeacher(
+                    settings, key, memory.teacher_digest(settings, key), digest
+                ),
             }
             if settings.is_model:
                 node = TeacherImporter(**brought)
@@ -189,7 +193,7 @@ def _training_nodes(
     config: PipelineConfig,
     transform: BaseNode,
     taught_by: Sequence[BaseComponent],
-    digest: str,
+    digests: tuple[str, Memory],
     parameters: Parameters,
 ) -> dict[str, BaseComponent]:
     """The teachers' logits, the search, the student and its control, by node id."""
@@ -197,6 +201,7 @@ def _training_nodes(
         "examples": transform.outputs["transformed_examples"],
         "transform_graph": transform.outputs["transform_graph"],
     }
+    digest, memory = digests
     nodes: list[BaseComponent] = []
     teachers = [_answer_of(node) for node in taught_by]
     soft_targets = None
@@ -206,11 +211,13 @@ def _training_nodes(
     student = _training_config(
         config,
         config.student,
+        memory,
         # Student and control see what is cached; the teacher is not bound to it.
         views=config.distill.views if soft_targets is not None and config.augment.active else 0,
         distill=config.distill,
         unlabeled=True,
-        teacher_weights=(config.teacher.weight, *(t.weight for t in config.more_teachers)),
+        teacher_weights=tuple(each.weight for each in config.teachers),
+        teacher_models=[known for known in _known_teachers(config) if known],
     )
     models = [_answer_of(node) for node in taught_by if not isinstance(node, AnswerCollector)]
     taught = {**channels, "teachers": models, "soft_targets": soft_targets}
@@ -222,7 +229,7 @@ def _training_nodes(
     nodes.append(Distiller(**taught, **given, config=student))
     if config.distill.control:
         # The same student without its teacher: what it lacks, distillation has brought.
-        alone = student.model_copy(update={"distill": None, "teacher_weights": ()})
+        alone = student.model_copy(update=_UNTAUGHT)
         nodes.append(TeacherTrainer(**channels, **given, config=alone).with_id("Control"))
     return {node.id: node for node in nodes}
 
@@ -236,6 +243,7 @@ def _soft_targets(
     return SoftTargets(
         **channels,
         teachers=teachers,
+        models=_known_teachers(config),
         distill=config.distill,
         augment=config.augment,
         data=config.data,
@@ -244,9 +252,17 @@ def _soft_targets(
     )
 
 
-def _training_config(config: PipelineConfig, model: ModelSettings, **more: Any) -> TrainingConfig:
+def _known_teachers(config: PipelineConfig) -> list[KnownModel | None]:
+    """What later nodes may load; None of a teacher that is no model."""
+    return [KnownModel.of(each) if each.is_model else None for each in config.teachers]
+
+
+def _training_config(
+    config: PipelineConfig, model: ModelSettings, memory: Memory, **more: Any
+) -> TrainingConfig:
     return TrainingConfig(
         model=model,
+        builder_digest=model_digest(model, memory),
         data=config.data,
         augment=config.augment,
         seed=config.seed,
@@ -269,12 +285,14 @@ def _shipping_nodes(
     # The first teacher is the baseline.
     student, teacher = taught["Distiller"].outputs, next(iter(taught.values())).outputs
     control = taught["Control"].outputs if "Control" in taught else {}
+    known = _known_teachers(config)
     exporter = Exporter(
         model=student["model"],
         teacher_model=teacher.get("model"),
         examples=transform["transformed_examples"],
         raw_examples=data["ExampleGen"].outputs["examples"],
         transform_graph=transform["transform_graph"],
+        models=[KnownModel.of(config.student, config.tune), *filter(None, known[:1])],
         export=config.export,
         needed=config.needed_variants,
         data=config.data,

@@ -29,6 +29,8 @@ from components.pusher.executor import PUSHED_TFLITE_PROPERTY
 from modules.data.features.protocol import FeatureStatistics
 from modules.data.features.statistics import STATISTICS_FILE, read_statistics
 from modules.data.spec import Dataset, DataSpec, read_dataset, read_spec
+from modules.distill.saved_states import discard_exported
+from modules.input_digest import Memory
 from modules.report.files import REPORT_FILES
 from modules.settings import RuntimeSettings
 from pipeline.beam_arguments import beam_arguments
@@ -81,6 +83,9 @@ class LocalRunner(LocalDagRunner):
         del pipeline.nodes[:]
         pipeline.nodes.extend(nodes)
         super().run_with_ir(pipeline, run_options)
+        root = pipeline.runtime_spec.pipeline_root.field_value.string_value
+        for node in nodes:
+            discard_exported(os.path.join(root, node.pipeline_node.node_info.id))
 
 
 def teacher_first(nodes: Sequence[Any]) -> list[Any]:
@@ -148,19 +153,34 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
       UserError: What the user can fix.
     """
     output = Path(output)
-    _LOG.info("checking data and models")
-    check_places(config)
     where = places(output, config.runtime)
+    _LOG.info("checking data and models")
+    checked = with_what_is_there(config, Memory(where.pipeline_root))
+    check_places(checked)
 
     def check_data() -> bool:
         data = read_data(config.name, where)
         memory = Path(where.pipeline_root) / _PREFLIGHT_FILE
-        check_spec(config, data.spec, data.statistics, memory)
+        check_spec(checked, data.spec, data.statistics, memory)
         return True
 
     with _prepared(output, where), damage_named(config.name, where):
         LocalRunner(config, check_data).run(create_pipeline(config, where))
         return collect_outcome(config.name, output)
+
+
+def with_what_is_there(config: PipelineConfig, memory: Memory) -> PipelineConfig:
+    """Models without the files that they were once trained from and that are gone.
+
+    What was trained from them is in the cache; a training that begins anew asks for them itself.
+    """
+    return config.model_copy(
+        update={
+            "teacher": memory.without_lost(config.teacher),
+            "more_teachers": tuple(map(memory.without_lost, config.more_teachers)),
+            "student": memory.without_lost(config.student),
+        }
+    )
 
 
 def inspect(config: PipelineConfig, output: str | Path) -> ReadData:

@@ -47,6 +47,7 @@ class MiniatureRun:
 
     output: Path
     overrides: tuple[str, ...] = (
+        "data.max_labels=null",
         "teacher.parameters={widths: [8, 16], blocks: 1}",
         "teacher.train.epochs=2",
         "student.train.epochs=3",

@@ -9,7 +9,7 @@ Without a pipeline, as any Keras model:
 A whole pipeline, and what it leaves behind:
 
     outcome = td.run(td.load_config("digits"), "runs/digits")
-    report = td.load_report(outcome.report_dir / "report.json")
+    report = td.load_report("runs/digits")
     answers = td.predict(td.find_models("runs/digits"), images, top_k=3)
 
 A loss by itself, as a function of logits:

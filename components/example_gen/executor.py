@@ -6,19 +6,18 @@ import gc
 import hashlib
 import logging
 import os
-import pickle
 from typing import Any
 
 import apache_beam as beam
 from google.protobuf import json_format, struct_pb2
 from tfx import types
 from tfx.components.example_gen import base_example_gen_executor
-from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from components.example_gen.passes import Reading, describe_all, scan_all, write_all
+from components.example_gen.results import take_result, write_result
 from modules.data.duplicates import Duplicates
 from modules.data.labels import Labels, decide_labels
 from modules.data.raw_examples import Reader
@@ -39,7 +38,8 @@ _SHOWN = 3
 # not read the data again.
 _RELEVANT = {
     *("source", "path", "query", "label", "positive", "classes", "rename", "id", "group"),
-    *("weight", "splits", "unlabeled", "time", "eval_from", "eval_fraction", "split_seed"),
+    *("weight", "splits", "unlabeled", "max_labels", "time", "eval_from", "eval_fraction"),
+    "split_seed",
 }
 
 
@@ -159,6 +159,9 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         self._check_duplicates(reading, labels.task, scan, duplicates)
         if not settings.time and not scan.own_splits:
             reader.splitter.moved |= stratify(scan.ends, settings)
+        most, places = settings.max_labels, scan.places.found()
+        if most and len(places) > most:
+            reader.splitter.last_label = places[most - 1]
 
     def _check_duplicates(
         self, reading: Reading, task: Task, scan: Scan, duplicates: Duplicates
@@ -201,7 +204,8 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
     ) -> None:
         settings = reading.reader.settings
         # Rows without label make the split as well as files that are named for it.
-        unlabeled = bool(scan.examples[UNLABELED] or settings.unlabeled)
+        hidden = reading.reader.splitter.last_label is not None
+        unlabeled = bool(scan.examples[UNLABELED] or settings.unlabeled or hidden)
         splits = [TRAIN, EVAL, *([UNLABELED] if unlabeled else [])]
         artifact.split_names = artifact_utils.encode_split_names(splits)
         directories = {split: artifact_utils.get_split_uri([artifact], split) for split in splits}
@@ -224,13 +228,5 @@ class Executor(base_example_gen_executor.BaseExampleGenExecutor):
         """Run a transform that makes a single element, and return the element."""
         path = os.path.join(self._directory, _RESULT)
         with self._make_beam_pipeline() as pipeline:
-            pipeline | transform | "WriteResult" >> beam.Map(_write_result, path)
-        with fileio.open(path, "rb") as file:
-            result = pickle.load(file)
-        fileio.remove(path)
-        return result
-
-
-def _write_result(result: Any, path: str) -> None:
-    with fileio.open(path, "wb") as file:
-        file.write(pickle.dumps(result))
+            pipeline | transform | "WriteResult" >> beam.Map(write_result, path)
+        return take_result(path)

@@ -11,7 +11,8 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.artifacts import TFLiteModels
-from components.exporter.executor import Executor
+from components.exporter.executor import MODELS, Executor
+from modules.models.known import KnownModel
 from modules.settings import DataSettings, ExportSettings, TFLiteVariant
 
 
@@ -20,6 +21,7 @@ class ExporterSpec(ComponentSpec):
 
     PARAMETERS = {
         "export": ExecutionParameter(type=str),
+        "models": ExecutionParameter(type=str),
         "needed": ExecutionParameter(type=str),
         "data": ExecutionParameter(type=str),
         "seed": ExecutionParameter(type=int),
@@ -46,6 +48,7 @@ class Exporter(base_component.BaseComponent):
       examples: Transformed examples; the split train calibrates and checks, all classes alike.
       raw_examples: Those before Transform; the first are the warm-up requests of a server.
       transform_graph: What the models take, with the vocabularies.
+      models: What is known of the student, and of a teacher that is a model.
       export: Which variants.
       needed: Those of them that must be there; others that do not convert are left out.
       data: How the training examples are read.
@@ -64,6 +67,7 @@ class Exporter(base_component.BaseComponent):
         examples: types.BaseChannel,
         raw_examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
+        models: Sequence[KnownModel],
         export: ExportSettings,
         needed: Sequence[TFLiteVariant],
         data: DataSettings,
@@ -77,6 +81,7 @@ class Exporter(base_component.BaseComponent):
                 examples=examples,
                 raw_examples=raw_examples,
                 transform_graph=transform_graph,
+                models=MODELS.dump_json(list(models)).decode(),
                 export=export.model_dump_json(),
                 needed=json.dumps(list(needed)),
                 data=data.model_dump_json(),

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
+from pydantic import TypeAdapter
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
@@ -20,7 +21,10 @@ from modules.export.preprocessing import write_preprocessing
 from modules.export.raw_features import raw_features
 from modules.files import LocalCopies
 from modules.models import storage
+from modules.models.known import KnownModel
 from modules.settings import DataSettings, ExportSettings, TFLiteVariant
+
+MODELS = TypeAdapter(list[KnownModel])
 
 
 class Executor(base_executor.BaseExecutor):
@@ -41,6 +45,7 @@ class Executor(base_executor.BaseExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         settings = ExportSettings.model_validate_json(exec_properties["export"])
         data = DataSettings.model_validate_json(exec_properties["data"])
+        student, *teacher = MODELS.validate_json(exec_properties["models"])
         graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
         spec, transform_output = read_spec(graph), tft.TFTransformOutput(graph)
         features = raw_features(transform_output, spec)
@@ -51,11 +56,14 @@ class Executor(base_executor.BaseExecutor):
         with LocalCopies() as copies:
             written = copies.to_write(artifact_utils.get_single_uri(output_dict["tflite"]))
             models: dict[str, tuple[Any, tuple[TFLiteVariant, ...]]] = {
-                "student": (_load(input_dict, "model"), settings.tflite)
+                "student": (_load(input_dict, "model", student), settings.tflite)
             }
             if input_dict.get("teacher_model"):
                 # Like with like: the teacher is timed in the format that the student has.
-                models["teacher"] = (_load(input_dict, "teacher_model"), ("float32",))
+                models["teacher"] = (
+                    _load(input_dict, "teacher_model", *teacher),
+                    ("float32",),
+                )
             needed = json.loads(exec_properties["needed"])
             tflite.export_models(models, calibration, spec, written, needed)
             write_preprocessing(transform_output, spec, features, f"{written}/{PREPROCESSING}")
@@ -75,6 +83,6 @@ def _first(input_dict: dict[str, list[types.Artifact]]) -> list[bytes]:
     return [bytes(record) for record in records.as_numpy_iterator()]
 
 
-def _load(input_dict: dict[str, list[types.Artifact]], key: str) -> Any:
+def _load(input_dict: dict[str, list[types.Artifact]], key: str, known: KnownModel) -> Any:
     serving_dir = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[key]))
-    return storage.load_model(storage.keras_directory(serving_dir))
+    return storage.load_model(storage.keras_directory(serving_dir), known)

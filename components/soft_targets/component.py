@@ -10,8 +10,9 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.artifacts import TeacherLogits
-from components.soft_targets.executor import REQUEST, Executor
+from components.soft_targets.executor import MODELS, REQUEST, Executor
 from components.teachers import ANSWER_INPUTS, TEACHER_INPUTS, teacher_channels
+from modules.models.known import KnownModel
 from modules.settings import AugmentSettings, DataSettings, DistillSettings
 from modules.teachers.soft_targets import Request
 
@@ -21,6 +22,7 @@ class SoftTargetsSpec(ComponentSpec):
 
     PARAMETERS = {
         "request": ExecutionParameter(type=str),
+        "models": ExecutionParameter(type=str),
         "data": ExecutionParameter(type=str),
         "code_digest": ExecutionParameter(type=str),
     }
@@ -43,6 +45,7 @@ class SoftTargets(base_component.BaseComponent):
       examples: Transformed examples; the splits train and unlabeled are answered.
       transform_graph: Says what is in them.
       teachers: One or more models or answers, in the order of their weights.
+      models: What is known of each teacher; None of answers.
       distill: `views` and `top_k` are obeyed.
       augment: How views are made.
       data: Settings of the examples.
@@ -59,6 +62,7 @@ class SoftTargets(base_component.BaseComponent):
         examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
         teachers: Sequence[types.BaseChannel],
+        models: Sequence[KnownModel | None],
         distill: DistillSettings,
         augment: AugmentSettings,
         data: DataSettings,
@@ -77,6 +81,7 @@ class SoftTargets(base_component.BaseComponent):
                 transform_graph=transform_graph,
                 **teacher_channels(teachers),
                 request=REQUEST.dump_json(request).decode(),
+                models=MODELS.dump_json(list(models)).decode(),
                 data=data.model_dump_json(),
                 code_digest=code_digest,
                 soft_targets=types.Channel(type=TeacherLogits),

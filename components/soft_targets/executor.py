@@ -10,18 +10,20 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.artifacts import TeacherAnswers, split_patterns
+from components.artifacts import split_patterns
 from components.teachers import teachers_of
 from modules.data.examples import ExampleData
 from modules.data.spec import read_spec
 from modules.data.splits import TRAIN, UNLABELED
 from modules.files import LocalCopies
 from modules.models import storage
+from modules.models.known import KnownModel
 from modules.settings import DataSettings
 from modules.teachers import soft_targets
 from modules.teachers.answer_store import AnswerStore
 
 REQUEST = TypeAdapter(soft_targets.Request)
+MODELS = TypeAdapter(list[KnownModel | None])
 
 
 class Executor(base_executor.BaseExecutor):
@@ -40,16 +42,23 @@ class Executor(base_executor.BaseExecutor):
         )
         spec = read_spec(artifact_utils.get_single_uri(input_dict["transform_graph"]))
         data = DataSettings.model_validate_json(exec_properties["data"])
+        models = MODELS.validate_json(exec_properties["models"])
         with LocalCopies() as copies:
             soft_targets.compute(
-                [_teacher(each, copies) for each in teachers_of(input_dict)],
+                [
+                    _teacher(artifact, known, copies)
+                    for artifact, known in zip(teachers_of(input_dict), models, strict=True)
+                ],
                 ExampleData(labeled, spec, data, unlabeled_patterns=unlabeled),
                 REQUEST.validate_json(exec_properties["request"]),
                 artifact_utils.get_single_uri(output_dict["soft_targets"]),
             )
 
 
-def _teacher(artifact: types.Artifact, copies: LocalCopies) -> soft_targets.Teacher:
-    if artifact.type_name == TeacherAnswers.TYPE_NAME:
+def _teacher(
+    artifact: types.Artifact, known: KnownModel | None, copies: LocalCopies
+) -> soft_targets.Teacher:
+    if known is None:
         return AnswerStore(copies.to_read(artifact.uri))
-    return storage.load_model(storage.keras_directory(path_utils.serving_model_path(artifact.uri)))
+    directory = storage.keras_directory(path_utils.serving_model_path(artifact.uri))
+    return storage.load_model(directory, known)

@@ -107,6 +107,8 @@ class Reader:
         if label is not None:
             time = features.get(self.settings.time or "")
             split = self.splitter.split(own, unit, time)
+            if split == TRAIN and not self.splitter.uses_label(identity):
+                split, label, weight = UNLABELED, None, None
         is_own = own in (TRAIN, EVAL)
         return RawExample(row.name, features, images, label, identity, unit, split, weight, is_own)
 

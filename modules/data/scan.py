@@ -16,7 +16,7 @@ from modules.data.labels import MOST_CLASSES, LabelStatistics, class_name, split
 from modules.data.names import wrong_names
 from modules.data.raw_examples import RawExample, Reader
 from modules.data.sources.protocol import Row
-from modules.data.splits import Ends, position, short
+from modules.data.splits import TRAIN, Ends, Lowest, label_position, position, short
 from modules.data.values import Features
 from modules.errors import DataError, UserError
 from modules.settings import DataSettings
@@ -42,6 +42,8 @@ class Scan:
       labels: What the labels have in common.
       own_splits: Whether any of them was in a split of the user's own.
       ends: By class, what `modules.data.splits.stratify` needs.
+      places: The lowest `label_position`s of training examples: as many as labels may be
+        used, and one more.
       problems: The first few, by name.
       problem_count: Of all.
     """
@@ -54,6 +56,7 @@ class Scan:
     labels: LabelStatistics = field(default_factory=LabelStatistics)
     own_splits: bool = False
     ends: dict[str, Ends] = field(default_factory=dict)
+    places: Lowest = field(default_factory=Lowest)
     problems: list[str] = field(default_factory=list)
     problem_count: int = 0
 
@@ -71,6 +74,7 @@ class Scan:
             self.labels + other.labels,
             self.own_splits or other.own_splits,
             self.ends | ends,
+            self.places + other.places,
             sorted(self.problems + other.problems)[:PROBLEMS_SHOWN],
             self.problem_count + other.problem_count,
         )
@@ -100,6 +104,10 @@ class Scan:
         if raw.label is None:
             return
         self.labels.add(raw.label)
+        if reader.settings.max_labels and raw.split == TRAIN:
+            place = label_position(raw.example_id, reader.settings)
+            # One more tells whether there are more.
+            self.places.add(place, reader.settings.max_labels + 1)
         if reader.task == "regression" or "fraction" in self.labels.kinds:
             self.ends.clear()
         elif len(self.ends) <= MOST_CLASSES:

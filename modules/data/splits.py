@@ -15,6 +15,8 @@ TRAIN, EVAL, UNLABELED = "train", "eval", "unlabeled"
 # So many units at each end of a class can change sides.
 _ENDS = 16
 _NAMED = 20
+# Numbers that are kept before they are sorted again.
+_SLACK = 1024
 
 
 def example_id(content: bytes) -> bytes:
@@ -38,6 +40,11 @@ def in_eval_split(unit: bytes, settings: DataSettings) -> bool:
       settings: `eval_fraction` and `split_seed`.
     """
     return position(unit, settings.split_seed) < settings.eval_fraction * 2**64
+
+
+def label_position(identity: bytes, settings: DataSettings) -> int:
+    """Where an example stands in the order in which labels are used; below 2**64."""
+    return position(b"label/" + identity, settings.split_seed)
 
 
 def short(unit: bytes) -> int:
@@ -84,11 +91,14 @@ class Splitter:
       settings: How to split.
       moved: Split by `short` unit, against what the hash says.
       dropped: `short` ids of unlabeled examples that are judged on under another name.
+      last_label: The `label_position` up to which labels of training examples are used, or None:
+        all are.
     """
 
     settings: DataSettings
     moved: dict[int, str] = field(default_factory=dict)
     dropped: frozenset[int] = frozenset()
+    last_label: int | None = None
 
     def split(self, own: str, unit: bytes, time: Any) -> str:
         """`train` or `eval` of a labeled example.
@@ -109,6 +119,11 @@ class Splitter:
             return side
         return EVAL if in_eval_split(unit, self.settings) else TRAIN
 
+    def uses_label(self, identity: bytes) -> bool:
+        """Whether a training example with this id keeps its label."""
+        last = self.last_label
+        return last is None or label_position(identity, self.settings) <= last
+
     def _by_time(self, time: Any) -> str:
         try:
             if not time:
@@ -120,6 +135,34 @@ class Splitter:
                 f"number, got {shown(time)}"
             ) from None
         return EVAL if later else TRAIN
+
+
+@dataclass
+class Lowest:
+    """The lowest different numbers of some.
+
+    Attributes:
+      count: How many are wanted; 0 before there is any.
+      values: They, and further ones.
+    """
+
+    count: int = 0
+    values: list[int] = field(default_factory=list)
+
+    def add(self, value: int, count: int) -> None:
+        """Take note of a number."""
+        self.count = count
+        self.values.append(value)
+        if len(self.values) > 2 * count + _SLACK:
+            self.values = self.found()
+
+    def found(self) -> list[int]:
+        """At most `count` numbers, sorted."""
+        return sorted(set(self.values))[: self.count]
+
+    def __add__(self, other: Lowest) -> Lowest:
+        joined = Lowest(max(self.count, other.count), self.values + other.values)
+        return Lowest(joined.count, joined.found())
 
 
 @dataclass

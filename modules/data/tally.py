@@ -122,9 +122,10 @@ def check_tally(tally: Tally, labels: Labels, settings: DataSettings, *, unlabel
     missing = [f"{name!r} ({judged[name]} in eval)" for name in labels.classes if not train[name]]
     if missing:
         what = "class has" if len(missing) == 1 else "classes have"
+        remedy = "raise data.max_labels" if settings.max_labels else "add examples"
         raise DataError(
-            f"the following {what} no example in the train split: {', '.join(missing)}; add "
-            "examples, or remove these classes"
+            f"the following {what} no example in the train split: {', '.join(missing)}; {remedy}, "
+            "or remove these classes"
         )
     if labels.task == "regression" and not tally.squares:
         raise DataError(

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from modules.disk import space_for
 from modules.errors import DataError
 
 _FILE = "state.npz"
@@ -33,11 +34,13 @@ class TrainingState(keras.callbacks.Callback):
     Args:
       patience: Epochs without a better `val_hard_loss` before training stops.
       directory: Where the state is saved, or None for nowhere.
-      seconds_between_saves: The state is saved after an epoch if the last save is older.
+      seconds_between_saves: The state is saved after an epoch if the last save is older, and at the
+        end.
       saves: Whether this process writes; of several workers only the chief does.
 
     Attributes:
       first_epoch: Where training begins: 0, or behind the last saved epoch.
+      epoch: How many epochs are done.
       best_epoch: Counted from 1; 0 before the first.
       best_loss: Of that epoch.
     """
@@ -56,7 +59,7 @@ class TrainingState(keras.callbacks.Callback):
         self._saves = saves
         self._last_save = time.monotonic()
         self._best_weights: list[np.ndarray] = []
-        self.first_epoch = 0
+        self.first_epoch = self.epoch = 0
         self.best_epoch = 0
         self.best_loss = math.inf
 
@@ -93,7 +96,7 @@ class TrainingState(keras.callbacks.Callback):
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         self._best_weights = best
-        self.first_epoch = meta["epoch"]
+        self.first_epoch = self.epoch = meta["epoch"]
         self.best_epoch, self.best_loss = meta["best_epoch"], meta["best_loss"]
         return True
 
@@ -105,16 +108,18 @@ class TrainingState(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare, perhaps stop, perhaps save."""
         loss = float((logs or {})["val_hard_loss"])
+        self.epoch = epoch + 1
         if loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, epoch + 1
+            self.best_loss, self.best_epoch = loss, self.epoch
             self._best_weights = [np.array(weights) for weights in self.model.get_weights()]
-        if epoch + 1 - self.best_epoch >= self._patience:
+        if self.epoch - self.best_epoch >= self._patience:
             self.model.stop_training = True
         if time.monotonic() - self._last_save >= self._interval:
-            self.save(epoch + 1)
+            self.save()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """The model ends with its best weights."""
+        """Save, so that no failure of what comes next costs the training; take the best weights."""
+        self.save()
         self.set_best_weights(self.model)
 
     def set_best_weights(self, model: keras.Model) -> None:
@@ -122,13 +127,17 @@ class TrainingState(keras.callbacks.Callback):
         if self._best_weights:
             model.set_weights(self._best_weights)
 
-    def save(self, epoch: int) -> None:
-        """Write the state after `epoch` epochs: aside, flushed, renamed."""
+    def save(self) -> None:
+        """Write the state: aside, flushed, renamed.
+
+        Raises:
+          UserError: The disk is full; the last state stays.
+        """
         path = self._path()
         if path is None or not self._saves:
             return
         meta = {
-            "epoch": epoch,
+            "epoch": self.epoch,
             "best_epoch": self.best_epoch,
             "best_loss": self.best_loss,
             "best_count": len(self._best_weights),
@@ -138,17 +147,13 @@ class TrainingState(keras.callbacks.Callback):
         arrays |= {f"b{index}": weights for index, weights in enumerate(self._best_weights)}
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
-        tf.io.gfile.makedirs(str(self._directory))
         aside = f"{path}.{os.getpid()}"
-        with tf.io.gfile.GFile(aside, "wb") as file:
-            file.write(buffer.getvalue())
-        tf.io.gfile.rename(aside, path, overwrite=True)
+        with space_for(aside, buffer.tell(), "the state of the training"):
+            tf.io.gfile.makedirs(str(self._directory))
+            with tf.io.gfile.GFile(aside, "wb") as file:
+                file.write(buffer.getvalue())
+            tf.io.gfile.rename(aside, path, overwrite=True)
         self._last_save = time.monotonic()
-
-    def discard(self) -> None:
-        """Remove the state: the model is done."""
-        if self._directory is not None and self._saves and tf.io.gfile.isdir(self._directory):
-            tf.io.gfile.rmtree(self._directory)
 
     def _path(self) -> str | None:
         return None if self._directory is None else os.path.join(self._directory, _FILE)

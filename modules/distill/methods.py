@@ -17,6 +17,7 @@ from modules.errors import ConfigError, did_you_mean, raise_problems
 from modules.settings import DistillSettings, MethodSettings, Task
 
 _TASKS: tuple[str, ...] = get_args(Task)
+_MOST = 1_000_000  # of a setting, as of a weight
 
 
 @dataclass(frozen=True)
@@ -218,8 +219,10 @@ def _problems_of(method: MethodSettings, place: str, task: str | None) -> Iterat
                 f"{place}.{name}: {method.name} has no such setting"
                 f"{did_you_mean(name, known)}; it has {', '.join(known)}"
             )
-        elif isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            yield f"{place}.{name} must be a number of at least 0, got {value!r}"
+        elif (
+            isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST
+        ):
+            yield f"{place}.{name} must be a number from 0 to {_MOST:,}, got {value!r}"
     layers = (method.student_layer, method.teacher_layer)
     if entry.features and None in layers:
         yield (

@@ -23,6 +23,7 @@ from modules.data.spec import OutputSpec, read_spec
 from modules.distill import training
 from modules.distill.distiller import Distiller
 from modules.distill.hyperparameters import apply_hyperparameters, describe
+from modules.distill.saved_states import state_directory
 from modules.distill.strategy import is_chief, make_strategy
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ModelError
@@ -32,7 +33,6 @@ from modules.tasks.registry import make_task
 from modules.teachers.cache import SoftTargetCache
 
 _LOG = logging.getLogger("tfx_distill.training")
-_STATE_DIRECTORY = "resume"
 # What may change between a killed run and the one that takes it up.
 _NOT_THE_MODEL = {"checkpoint_seconds", "strategy"}
 
@@ -45,12 +45,14 @@ class TrainedModel:
       model: With the weights of the best epoch, computing in float32.
       settings: How it was built, the search's winner included.
       transform_graph: Directory of the preprocessing in front of it.
+      state_dir: Where the states of its training lie.
       chief: Whether this process exports; of several workers one does.
     """
 
     model: keras.Model
     settings: ModelSettings
     transform_graph: str
+    state_dir: str
     chief: bool
 
 
@@ -135,6 +137,7 @@ class TrainerTask:
             model=model,
             settings=self.config.model,
             transform_graph=self._fn_args.transform_graph_path,
+            state_dir=self._state_dir,
             chief=is_chief(self._strategy),
         )
 
@@ -148,7 +151,12 @@ class TrainerTask:
         """The models that teach in every step; none where their answers are cached."""
         if self.config.soft_targets_dir:
             return []
-        return [_load(path) for path in self.config.teacher_dirs]
+        return [
+            storage.load_model(storage.keras_directory(path), known)
+            for path, known in zip(
+                self.config.teacher_dirs, self.config.teacher_models, strict=True
+            )
+        ]
 
     @cached_property
     def _taught_data(self) -> ExampleData:
@@ -222,10 +230,11 @@ class TrainerTask:
         )
 
     def _plan(self, generation: int) -> training.Plan:
-        log_dir = os.path.join(self._fn_args.model_run_dir, f"generation_{generation}")
-        return dataclasses.replace(
-            self._quiet_plan(), log_dir=log_dir, state_dir=self._state_dir(generation)
+        log_dir, state_dir = (
+            os.path.join(directory, f"generation_{generation}")
+            for directory in (self._fn_args.model_run_dir, self._state_dir)
         )
+        return dataclasses.replace(self._quiet_plan(), log_dir=log_dir, state_dir=state_dir)
 
     def _quiet_plan(self) -> training.Plan:
         """The plan of a training that leaves nothing behind."""
@@ -241,27 +250,17 @@ class TrainerTask:
             seconds_between_saves=self.config.checkpoint_seconds,
         )
 
-    def _state_dir(self, generation: int) -> str:
-        """Where an interrupted run of the same inputs, configuration and code is found again.
-
-        TFX gives every execution another working directory; beside `model_run/<execution>` is a
-        place that all executions of the node share. On a cluster the place is below the pipeline
-        root too, shared by the tries of one run: `<run>/<task>/<try>/model_run`.
-        """
+    @cached_property
+    def _state_dir(self) -> str:
+        """Where an interrupted run of the same inputs, configuration and code is found again."""
         described = json.dumps(
             [
                 self.config.model_dump(mode="json", exclude=_NOT_THE_MODEL),
                 sorted(self._fn_args.train_files),
                 self._fn_args.transform_graph_path,
                 code_digest(),
-                generation,
             ],
             sort_keys=True,
         )
         key = hashlib.sha256(described.encode()).hexdigest()[:32]
-        node_dir = os.path.dirname(os.path.dirname(self._fn_args.model_run_dir.rstrip("/")))
-        return os.path.join(node_dir, _STATE_DIRECTORY, key)
-
-
-def _load(teacher_dir: str) -> keras.Model:
-    return storage.load_model(storage.keras_directory(teacher_dir))
+        return state_directory(self._fn_args.model_run_dir, key)

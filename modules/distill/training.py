@@ -63,7 +63,8 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
 
     The best epoch is the one with the lowest cross-entropy on the validation part of the training
     split: the eval split has no say in it. A run that was killed goes on behind its last saved
-    epoch. How many examples it learns from is written beside the logs.
+    epoch, and one that was done is not trained again. How many examples it learns from is written
+    beside the logs.
 
     Raises:
       DataError: The validation part is empty, or the cached logits are damaged.
@@ -92,7 +93,6 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
         _fit(distiller, data.training(order, plan.view), validation, plan, [begin_epoch, state])
     else:
         state.set_best_weights(distiller)
-    state.discard()
 
 
 def compile_distiller(distiller: Distiller, settings: TrainSettings) -> None:

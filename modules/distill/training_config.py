@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from modules.code_digest import builder_digest, code_digest
+from modules.code_digest import code_digest
+from modules.input_digest import model_digest
+from modules.models.known import KnownModel
 from modules.settings import (
     AugmentSettings,
     DataSettings,
@@ -43,6 +45,9 @@ class TrainingConfig(Settings):
     teacher_dirs: tuple[str, ...] = Field(
         (), description="serving directories of the teachers, in order; set by our executors"
     )
+    teacher_models: tuple[KnownModel, ...] = Field(
+        (), description="what is known of those models, to which their files are held"
+    )
     unlabeled: bool = Field(
         False,
         description="whether unlabeled examples count: a student learns from them, and its control "
@@ -54,10 +59,10 @@ class TrainingConfig(Settings):
     soft_targets_dir: str | None = Field(
         None, description="the teachers' cached logits; null: the teachers run in every step"
     )
-    # TFX's cache knows neither our code nor the user's builder by anything else.
+    # TFX's cache knows neither our code nor the user's builder and files by anything else.
     code_digest: str = Field(default_factory=code_digest)
     builder_digest: str = Field(
-        default_factory=lambda validated: builder_digest(validated["model"].model)
+        default_factory=lambda validated: model_digest(validated["model"]),
     )
 
     def to_json(self) -> str:

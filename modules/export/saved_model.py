@@ -15,6 +15,8 @@ import tensorflow_transform as tft
 
 from modules.data.features.decode import model_inputs
 from modules.data.spec import DataSpec, OutputSpec, read_spec
+from modules.disk import space_for
+from modules.distill.saved_states import mark_exported
 from modules.distill.trainer_task import TrainedModel
 from modules.export.raw_features import RawFeature, raw_features
 from modules.models import storage
@@ -33,9 +35,13 @@ def export(
       settings: How it was built.
       transform_graph: Directory of the transform graph, with its specification.
       serving_dir: Where the SavedModel goes.
+
+    Raises:
+      UserError: The disk is full.
     """
     spec = read_spec(transform_graph)
-    write_saved_model(model, spec, transform_graph, serving_dir)
+    with space_for(serving_dir, 2 * storage.weight_bytes(model), "the model"):
+        write_saved_model(model, spec, transform_graph, serving_dir)
     storage.save_model(
         model, settings, spec.by_name, spec.output, storage.keras_directory(serving_dir)
     )
@@ -73,10 +79,11 @@ def write_saved_model(
 
 
 def export_trained(trained: TrainedModel, serving_dir: str) -> None:
-    """Write what a Trainer trained."""
+    """Write what a Trainer trained; from then on its states may go when it is published."""
     if not trained.chief:
         return  # TFX takes the chief's; the others must not write to the same place.
     export(trained.model, trained.settings, trained.transform_graph, serving_dir)
+    mark_exported(trained.state_dir)
 
 
 class _ServingModule(tf.Module):

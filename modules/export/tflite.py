@@ -41,89 +41,116 @@ _LOG = logging.getLogger("tfx_distill.export")
 def convert(
     model: keras.Model, variant: TFLiteVariant, calibration: Tensors, output: OutputSpec
 ) -> bytes:
-    """A model as a TFLite flatbuffer, made of builtin operations only.
+    """One file of a model; see `Conversion.file`."""
+    with Conversion(model, output) as conversion:
+        return conversion.file(variant, calibration)
+
+
+class Conversion:
+    """A model on its way to TFLite files, as a context manager.
+
+    What several variants have in common is made once.
 
     Args:
       model: A functional model over a dictionary of inputs.
-      variant: `float32`; `float16`: float16 weights, computed with in float32; `dynamic_range`:
-        int8 weights where there are 1024 or more, one scale per channel, float32 activations;
-        `int8`: integers throughout, one scale per channel, raw pixels in, int8 logits out. In
-        every variant numbers come in as float32 and are scaled in float32, and so are the values
-        of a regression.
-      calibration: Inputs of training examples, each `[n, ...]`; for `int8` they set the ranges of
-        the activations.
       output: What the model answers.
-
-    Raises:
-      ModelError: An operation has no TFLite builtin, or none for integers; it is named.
     """
-    names = {f"input_{at}": name for at, name in enumerate(sorted(model.input))}
-    module = serving_module(to_convert(model, float_images=variant == "int8"), names, output)
-    with tempfile.TemporaryDirectory() as directory:
-        tf.saved_model.save(module, directory, signatures={SIGNATURE: module.serve})
+
+    def __init__(self, model: keras.Model, output: OutputSpec):
+        self._model, self._output = model, output
+        self._names = {f"input_{at}": name for at, name in enumerate(sorted(model.input))}
+        self._graphs: dict[bool, str] = {}
+        self._float32: bytes | None = None
+
+    def __enter__(self) -> Conversion:
+        self._directory = tempfile.TemporaryDirectory()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._directory.cleanup()
+
+    def file(self, variant: TFLiteVariant, calibration: Tensors) -> bytes:
+        """The model as a TFLite flatbuffer, made of builtin operations only.
+
+        Args:
+          variant: `float32`; `float16`: float16 weights, computed with in float32;
+            `dynamic_range`: int8 weights where there are 1024 or more, one scale per channel,
+            float32 activations; `int8`: integers throughout, one scale per channel, raw pixels in,
+            int8 logits out. In every variant numbers come in as float32 and are scaled in float32,
+            and so are the values of a regression.
+          calibration: Inputs of training examples, each `[n, ...]`; for `int8` they set the ranges
+            of the activations.
+
+        Raises:
+          ModelError: An operation has no TFLite builtin, or none for integers; it is named.
+        """
+        model, integers = self._model, variant == "int8"
         try:
-            if variant == "int8":
-                content = _integers(directory, model, names, calibration, output)
-            else:
-                content = _floats(directory, variant)
+            content = self._integers(calibration) if integers else self._floats(variant)
         except Exception as error:  # The converter raises its own and plain errors alike.
             raise ModelError(_conversion_error(model, variant, str(error))) from error
-    if variant == "int8" and (operations := flatbuffer.float_operations(content)):
-        whole = [name for name, each in model.input.items() if each.dtype == "int32"]
-        remedy = "replace them in the model or leave int8 out of export.tflite"
-        if whole and "CAST" in operations:
-            remedy += f", or return {', '.join(whole)} as float32 from data.preprocessing_fn"
-        raise ModelError(
-            f"{model.name} cannot become a TFLite file (int8), there are no integer operations "
-            f"for: {', '.join(operations)}"
-            f"{blamed_layers(model, itertools.chain(*operations.values()))} ({remedy})"
+        if integers and (operations := flatbuffer.float_operations(content)):
+            whole = [name for name, each in model.input.items() if each.dtype == "int32"]
+            remedy = "replace them in the model or leave int8 out of export.tflite"
+            if whole and "CAST" in operations:
+                remedy += f", or return {', '.join(whole)} as float32 from data.preprocessing_fn"
+            raise ModelError(
+                f"{model.name} cannot become a TFLite file (int8), there are no integer operations "
+                f"for: {', '.join(operations)}"
+                f"{blamed_layers(model, itertools.chain(*operations.values()))} ({remedy})"
+            )
+        return flatbuffer.finish(content, self._names, output_name(self._output))
+
+    def _graph(self, float_images: bool) -> str:
+        """The model as a SavedModel that the converter reads."""
+        if float_images not in self._graphs:
+            model = to_convert(self._model, float_images)
+            module = serving_module(model, self._names, self._output)
+            directory = os.path.join(self._directory.name, "integers" if float_images else "floats")
+            tf.saved_model.save(module, directory, signatures={SIGNATURE: module.serve})
+            self._graphs[float_images] = directory
+        return self._graphs[float_images]
+
+    def _converter(self, float_images: bool = False) -> tf.lite.TFLiteConverter:
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            self._graph(float_images), signature_keys=[SIGNATURE]
         )
-    return flatbuffer.finish(content, names, output_name(output))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        return converter
 
-
-def _floats(directory: str, variant: TFLiteVariant) -> bytes:
-    """All variants but int8."""
-    converter = _converter(directory)
-    if variant != "float32":
+    def _floats(self, variant: TFLiteVariant) -> bytes:
+        """All variants but int8."""
+        if variant == "float32":
+            self._float32 = self._float32 or bytes(self._converter().convert())
+            return self._float32
+        converter = self._converter()
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if variant != "float16":
-        return bytes(converter.convert())
-    converter.target_spec.supported_types = [tf.float16]
-    return flatbuffer.restore_constants(converter.convert(), _floats(directory, "float32"))
+        if variant == "dynamic_range":
+            return bytes(converter.convert())
+        converter.target_spec.supported_types = [tf.float16]
+        return flatbuffer.restore_constants(converter.convert(), self._floats("float32"))
 
-
-def _integers(
-    directory: str,
-    model: keras.Model,
-    names: Mapping[str, str],
-    calibration: Tensors,
-    output: OutputSpec,
-) -> bytes:
-    """The variant int8: calibrated, then quantized but for its border."""
-    images = [key for key, name in names.items() if is_image(model.input[name])]
-    numbers = [key for key, name in names.items() if model.input[name].dtype == "float32"]
-    converter = _converter(directory)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = lambda: _representative(calibration, names, images)
-    # Between the two steps it is known which operations there are.
-    converter._experimental_calibrate_only = True
-    calibrated = converter.convert()
-    graph = flatbuffer.read(calibrated)
-    indices = flatbuffer.signature_inputs(graph)
-    border = flatbuffer.border(graph, [indices[key] for key in numbers])
-    content = mlir_quantize(
-        calibrated,
-        output_data_type=tf.float32 if output.task == "regression" else tf.int8,
-        denylisted_nodes=flatbuffer.output_names(graph, border),
-    )
-    return flatbuffer.take_raw_pixels(content, images)
-
-
-def _converter(directory: str) -> tf.lite.TFLiteConverter:
-    converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=[SIGNATURE])
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    return converter
+    def _integers(self, calibration: Tensors) -> bytes:
+        """The variant int8: calibrated, then quantized but for its border."""
+        names, inputs = self._names, self._model.input
+        images = [key for key, name in names.items() if is_image(inputs[name])]
+        numbers = [key for key, name in names.items() if inputs[name].dtype == "float32"]
+        converter = self._converter(float_images=True)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: _representative(calibration, names, images)
+        # Between the two steps it is known which operations there are.
+        converter._experimental_calibrate_only = True
+        calibrated = converter.convert()
+        graph = flatbuffer.read(calibrated)
+        indices = flatbuffer.signature_inputs(graph)
+        border = flatbuffer.border(graph, [indices[key] for key in numbers])
+        content = mlir_quantize(
+            calibrated,
+            output_data_type=tf.float32 if self._output.task == "regression" else tf.int8,
+            denylisted_nodes=flatbuffer.output_names(graph, border),
+        )
+        return flatbuffer.take_raw_pixels(content, images)
 
 
 def export_models(
@@ -147,24 +174,24 @@ def export_models(
       ModelError: A model does not convert, or its file does not answer as it does.
     """
     for role, (model, variants) in models.items():
-        for variant in variants:
-            try:
-                content = convert(model, variant, calibration, spec.output)
-            except ModelError as error:
-                if needed is None or (role == STUDENT and variant in needed):
-                    raise
-                _LOG.warning("%s: %s; it is left out", role, error)
-                continue
-            folder = os.path.join(directory, role, variant)
-            os.makedirs(folder, exist_ok=True)
-            path = os.path.join(folder, TFLITE_FILE)
-            described = describe(content, spec)
-            content = flatbuffer.embed_spec(content, described)
-            _write(path, content)
-            check_against_keras(path, model, variant, calibration, spec)
-            described |= {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
-            _write(os.path.join(folder, SPEC_FILE), json.dumps(described, indent=2).encode())
-            _LOG.info("%s %s: %s bytes, checked", role, variant, f"{len(content):,}")
+        with Conversion(model, spec.output) as conversion:
+            for variant in variants:
+                try:
+                    content = conversion.file(variant, calibration)
+                except ModelError as error:
+                    if needed is None or (role == STUDENT and variant in needed):
+                        raise
+                    _LOG.warning("%s: %s; it is left out", role, error)
+                    continue
+                folder = os.path.join(directory, role, variant)
+                described = describe(content, spec)
+                content = flatbuffer.embed_spec(content, described)
+                path = _write(folder, TFLITE_FILE, content)
+                check_against_keras(path, model, variant, calibration, spec)
+                digest = hashlib.sha256(content).hexdigest()
+                described |= {"sha256": digest, "size_bytes": len(content)}
+                _write(folder, SPEC_FILE, json.dumps(described, indent=2).encode())
+                _LOG.info("%s %s: %s bytes, checked", role, variant, f"{len(content):,}")
 
 
 def sha256(path: str) -> str:
@@ -189,9 +216,13 @@ def _representative(
         yield example
 
 
-def _write(path: str, content: bytes) -> None:
+def _write(folder: str, name: str, content: bytes) -> str:
+    """The path of the file that was written."""
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, name)
     with open(path, "wb") as file:
         file.write(content)
+    return path
 
 
 def _conversion_error(model: keras.Model, variant: str, text: str) -> str:

@@ -1,14 +1,16 @@
-"""Is the teacher worth learning from? Asked when it is trained, before any student is."""
+"""Is the teacher worth learning from? Asked of every teacher before any student is trained."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from modules.data.examples import ExampleData, Inputs
 from modules.data.spec import OutputSpec
 from modules.errors import ModelError
 from modules.judge.formats import Fixed, text
@@ -21,6 +23,8 @@ _LOG = logging.getLogger("tfx_distill.training")
 _CONFIDENCE = 0.95
 # A moving average of momentum m has forgotten all but 1 % of its beginning after 5 / (1 - m) steps.
 _STEPS_TO_FORGET = 5
+# Of a brought teacher; more would only cost time.
+_MOST_EXAMPLES, _BATCH = 4096, 256
 
 
 def check_teacher(
@@ -41,15 +45,62 @@ def check_teacher(
     metrics, held_out = metrics_of(output.task, _CONFIDENCE, seed=0), list(batches)
     answers = _ask(model, held_out, metrics, training=False)
     found = skill(metrics, answers)
-    words = _in_words(found, output, len(answers))
-    if not found.weak:
-        _LOG.info("%s", words)
+    words = _in_words(found, output, f"{len(answers):,} held-out training examples")
+    if found.weak:
+        words += _blame(model, held_out, metrics)
+    _conclude(found, words, "the teacher", "train it longer or otherwise", allow_weak)
+
+
+def check_brought_teacher(
+    ask: Callable[[Inputs, tf.Tensor], Any], data: ExampleData, key: str, *, allow_weak: bool
+) -> None:
+    """Hold a teacher that was not trained here against an answer that is always the same.
+
+    Args:
+      ask: From inputs and example ids `[b]` to logits or values `[b, n]`.
+      data: Labeled examples; of very many, a few thousand are asked.
+      key: Place of the teacher in the configuration, for messages.
+      allow_weak: Whether a weak teacher is a warning only.
+
+    Raises:
+      ModelError: The teacher is clearly of no use.
+    """
+    output = data.spec.output
+    metrics = metrics_of(output.task, _CONFIDENCE, seed=0)
+    answers = _ask_some(ask, data, metrics)
+    if answers is None:
         return
-    words = f"the teacher is weak: {words}{_blame(model, held_out, metrics)}"
+    found = skill(metrics, answers)
+    words = _in_words(found, output, f"{len(answers):,} training examples")
+    remedy = f"check {key}.labels (the order of its outputs), {key}.returns and what it is given"
+    _conclude(found, words, key, remedy, allow_weak)
+
+
+def _ask_some(
+    ask: Callable[[Inputs, tf.Tensor], Any], data: ExampleData, metrics: TaskMetrics
+) -> Answers | None:
+    """Answers to a part that does not depend on the order; None if nothing is labeled."""
+    share = _MOST_EXAMPLES / max(data.labeled_count, 1)
+    answers = []
+    for inputs, labels, ids, weights in data.weighted(_BATCH):
+        # Ids are hexadecimal digits of a hash.
+        parts = [int(each[:8], 16) / 16**8 for each in ids.numpy()]
+        if not (chosen := np.flatnonzero(np.array(parts) < share)).size:
+            continue
+        some = {name: tf.gather(values, chosen) for name, values in inputs.items()}
+        outputs = keras.ops.convert_to_numpy(ask(some, tf.gather(ids, chosen)))
+        given = labels.numpy()[chosen], outputs, weights.numpy()[chosen]
+        answers.append(metrics.answers.from_outputs(*given))
+    return metrics.answers.concatenate(answers) if answers else None
+
+
+def _conclude(found: Skill, words: str, teacher: str, remedy: str, allow_weak: bool) -> None:
+    if not found.weak:
+        _LOG.info("%s: %s", teacher, words)
+        return
+    words = f"{teacher} is weak: {words}"
     if not allow_weak:
-        raise ModelError(
-            f"{words}; train it longer or otherwise, or set its allow_weak: true to go on"
-        )
+        raise ModelError(f"{words}; {remedy}, or set its allow_weak: true to go on")
     _LOG.warning("%s", words)
 
 
@@ -64,7 +115,7 @@ def _ask(
     return found
 
 
-def _in_words(found: Skill, output: OutputSpec, count: int) -> str:
+def _in_words(found: Skill, output: OutputSpec, examples: str) -> str:
     name, always, form = "accuracy", "the most frequent class", Fixed(4)
     if output.task == "regression":
         name, always = "RMSE", "the mean"
@@ -74,10 +125,7 @@ def _in_words(found: Skill, output: OutputSpec, count: int) -> str:
         text(each, "value" if output.task == "regression" else form)
         for each in (found.value, found.constant)
     ]
-    return (
-        f"{name} {values[0]} on {count:,} held-out training examples, where {always} has "
-        f"{values[1]}"
-    )
+    return f"{name} {values[0]} on {examples}, where {always} has {values[1]}"
 
 
 def _blame(model: keras.Model, batches: list[Any], metrics: TaskMetrics) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from modules.code_digest import builder_digest, code_digest
+from modules.code_digest import code_digest
 from modules.data.spec import DataSpec
+from modules.input_digest import model_digest
 from modules.measure import conversion_worker
 from modules.measure.child_process import Child, ChildError
 from modules.settings import ModelSettings, TFLiteVariant
@@ -47,7 +48,7 @@ class TrialConversions:
             for place, (settings, variants) in wanted.items()
         }
         self._task: dict[str, Any] = {"models": models, "spec": spec.model_dump(mode="json")}
-        digests = [builder_digest(settings.model) for settings, _ in wanted.values()]
+        digests = [model_digest(settings) for settings, _ in wanted.values()]
         asked = json.dumps([self._task, code_digest(), digests], sort_keys=True)
         self._key = hashlib.sha256(asked.encode()).hexdigest()
         self._memory = memory

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from modules.data.spec import DataSpec
 from modules.errors import UserError
-from modules.export import tflite
+from modules.export.tflite import Conversion
 from modules.measure.child_process import Parent
 from modules.models import zoo
 from modules.models.probe import random_inputs
@@ -27,21 +26,19 @@ def main(directory: str) -> None:
         model = zoo.build_model(
             ModelSettings.model_validate(wanted["settings"]), spec.by_name, spec.output
         )
-        for variant in wanted["variants"]:
-            subject = f"{place} {variant}"
-            if subject in task["skip"]:
-                continue
-            parent.note(subject)
-            try:
-                _convert(model, variant, spec)
-            except UserError as error:
-                problems[subject] = str(error)
+        examples = random_inputs(spec.by_name, _CALIBRATION_EXAMPLES)
+        with Conversion(model, spec.output) as conversion:
+            for variant in wanted["variants"]:
+                subject = f"{place} {variant}"
+                if subject in task["skip"]:
+                    continue
+                parent.note(subject)
+                try:
+                    conversion.file(variant, examples)
+                except UserError as error:
+                    problems[subject] = str(error)
         parent.note("")
     parent.answer(problems, {})
-
-
-def _convert(model: Any, variant: Any, spec: DataSpec) -> None:
-    tflite.convert(model, variant, random_inputs(spec.by_name, _CALIBRATION_EXAMPLES), spec.output)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from modules.data.spec import InputSpec, OutputSpec
+from modules.disk import space_for
 from modules.errors import ModelError
 from modules.models.inputs import Inputs
+from modules.models.known import KnownModel
 from modules.models.zoo import build_model
 from modules.settings import ModelSettings, Settings
 
@@ -25,6 +27,8 @@ _DESCRIPTION_FILE = "model.json"
 _WEIGHTS_FILE = "model.weights.h5"
 _WHOLE_FILE = "model.keras"
 _CHUNK_BYTES = 1 << 20
+# Of a file of weights, for each of them: names, groups, alignment.
+_OVERHEAD_BYTES = 4096
 
 
 class _Description(Settings):
@@ -53,12 +57,20 @@ def save_model(
     """Write a description and the weights, from which `load_model` builds the model again.
 
     Without `settings.model` the whole model is written.
+
+    Raises:
+      UserError: The disk is full.
     """
     import tensorflow as tf
 
-    tf.io.gfile.makedirs(directory)
-    weights = os.path.join(directory, _WEIGHTS_FILE if settings.model else _WHOLE_FILE)
-    (model.save_weights if settings.model else model.save)(weights)
+    name, write = (
+        (_WEIGHTS_FILE, model.save_weights) if settings.model else (_WHOLE_FILE, model.save)
+    )
+    weights, aside = os.path.join(directory, name), os.path.join(directory, f"aside.{name}")
+    with space_for(weights, weight_bytes(model), "the weights"):
+        tf.io.gfile.makedirs(directory)
+        write(aside)
+        tf.io.gfile.rename(aside, weights, overwrite=True)
     description = _Description(
         model=settings.model,
         parameters=settings.parameters,
@@ -72,13 +84,25 @@ def save_model(
         file.write(description.model_dump_json(indent=2))
 
 
-def load_model(directory: str) -> keras.Model:
+def weight_bytes(model: keras.Model) -> int:
+    """How many bytes a file of a model's weights has at most."""
+    return 4 * int(model.count_params()) + _OVERHEAD_BYTES * (16 + len(model.weights))
+
+
+def load_model(directory: str, known: KnownModel) -> keras.Model:
     """Build and load a model that `save_model` wrote.
+
+    Args:
+      directory: Where it lies.
+      known: The only builder that the description may name.
 
     Raises:
       ModelError: The files are missing or damaged, or do not belong to what the builder now builds.
     """
     description = _read_description(directory)
+    known.check(
+        description.model, description.parameters, os.path.join(directory, _DESCRIPTION_FILE)
+    )
     weights = os.path.join(directory, _WEIGHTS_FILE if description.model else _WHOLE_FILE)
     if _sha256(weights) != description.weights_sha256:
         raise ModelError(
@@ -115,7 +139,7 @@ def load_model(directory: str) -> keras.Model:
 def _whole(path: str) -> keras.Model:
     import keras
 
-    return keras.saving.load_model(path, compile=False)
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def count_parameters(directory: str) -> int:

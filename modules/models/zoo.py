@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from modules.data.spec import OutputSpec
 from modules.errors import (
@@ -30,12 +30,15 @@ from modules.models.hub import keras_hub_backbone
 from modules.models.image import cnn_tutorial, resnet_small, separable_cnn
 from modules.models.inputs import Inputs, describe
 from modules.models.mixture import mixture
+from modules.models.native_faults import avoid_narrow_strided_convolutions
 from modules.models.tabular import mlp, resnet_tabular
 from modules.models.text import text_cnn, text_transformer
 from modules.settings import ModelSettings
 
 if TYPE_CHECKING:
     import keras
+
+_MOST = 65_536  # of a width, a depth or the like
 
 BUILDERS: dict[str, Callable[..., keras.Model]] = {
     builder.__name__: builder
@@ -56,10 +59,10 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
 
 
 def check_model(settings: ModelSettings, argument: str) -> None:
-    """Check a model's name and parameter names without loading Keras.
+    """Check a model's name and parameters without loading Keras.
 
     Raises:
-      ConfigError: No such builder, or a parameter that it does not take.
+      ConfigError: No such builder, or a parameter or number that it does not take.
     """
     if ":" in settings.model:
         return  # The user's own module may be heavy; it is imported when the run begins.
@@ -70,13 +73,42 @@ def check_model(settings: ModelSettings, argument: str) -> None:
             "package.module:function, "
             f"got {settings.model!r}{did_you_mean(settings.model, BUILDERS)}"
         )
-    known = list(inspect.signature(builder).parameters)[2:]
-    raise_problems(
-        f"{argument}.parameters: {settings.model} takes {', '.join(known)}, "
-        f"got {name!r}{did_you_mean(name, known)}"
-        for name in settings.parameters
-        if name not in known
-    )
+    known = dict(list(inspect.signature(builder).parameters.items())[2:])
+    problems = []
+    for name, value in settings.parameters.items():
+        if name not in known:
+            problems.append(
+                f"{argument}.parameters: {settings.model} takes {', '.join(known)}, "
+                f"got {name!r}{did_you_mean(name, known)}"
+            )
+        # Written as text: annotations are not evaluated.
+        elif wanted := _number_problem(value, whole="int" in str(known[name].annotation)):
+            problems.append(f"{argument}.parameters.{name} must be {wanted}, got {value!r}")
+    raise_problems(problems)
+
+
+def _number_problem(value: Any, *, whole: bool) -> str:
+    """What the numbers in a parameter must be; "" if they are.
+
+    `range(-1)` is empty: a model of -1 blocks would have none without a word.
+    """
+    least, kinds = (1, int) if whole else (0, int | float)
+    for each in _leaves(value):
+        if isinstance(each, bool | int | float) and not (
+            isinstance(each, kinds) and not isinstance(each, bool) and least <= each <= _MOST
+        ):
+            number = "whole number" if whole else "number"
+            some = f"{number}s" if isinstance(value, list | tuple | dict) else f"a {number}"
+            return f"{some} from {least} to {_MOST:,}"
+    return ""
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(each)
+    else:
+        yield value
 
 
 def build_model(settings: ModelSettings, inputs: Inputs, output: OutputSpec) -> keras.Model:
@@ -110,7 +142,9 @@ def build_model(settings: ModelSettings, inputs: Inputs, output: OutputSpec) -> 
             f"model {settings.model!r} with parameters {settings.parameters} cannot be built for "
             f"{describe(inputs)} and {output.size} outputs: {reason_of(error)}"
         ) from error
-    return conform(model, inputs, output, f"model {settings.model!r}")
+    model = conform(model, inputs, output, f"model {settings.model!r}")
+    avoid_narrow_strided_convolutions(model)
+    return model
 
 
 def _find_builder(name: str) -> Callable[..., keras.Model]:

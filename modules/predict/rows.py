@@ -19,6 +19,7 @@ from typing import Any
 from modules.data.images import IMAGE_SUFFIXES, plain_image
 from modules.data.spec import DataSpec
 from modules.errors import ConfigError, DataError
+from modules.files import check_regular
 from modules.push.manifest import Preprocessing
 
 Value = bytes | int | float
@@ -102,6 +103,7 @@ class RowReader:
     def _file(self, path: Path, problems: list[str]) -> Iterator[Row]:
         reader = {".csv": _csv, ".jsonl": _json, ".json": _json, ".txt": self._lines}
         try:
+            check_regular(str(path))
             for where, values in reader.get(path.suffix.lower(), self._image)(path):
                 try:
                     if isinstance(values, RowError):
@@ -233,6 +235,7 @@ def _image_value(given: Any, path: Path) -> bytes:
             return plain_image("image", base64.b64decode(given["b64"], validate=True))
         if isinstance(given, str):
             file = path.parent / given
+            check_regular(str(file))
             return plain_image(str(file), file.read_bytes())
     except OSError as error:
         raise ValueError(f"{given} cannot be read ({error.strerror})") from None

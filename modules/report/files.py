@@ -17,6 +17,8 @@ from modules.errors import UserError
 from modules.judge.schema import SCHEMA_VERSION, Report
 from modules.report.table import markdown_table
 
+# In the output directory of a run.
+REPORT_DIR = "report"
 REPORT_JSON, REPORT_MARKDOWN = "report.json", "report.md"
 REPORT_HTML, MODEL_CARD = "index.html", "model_card.md"
 REPORT_FILES = (REPORT_MARKDOWN, REPORT_HTML, MODEL_CARD, REPORT_JSON)
@@ -55,13 +57,17 @@ def write_report(report: Report, images: Mapping[str, bytes], directory: str | P
 
 
 def read_report(path: str | Path) -> Report:
-    """Reads report.json.
+    """Reads a report.
+
+    Args:
+      path: `report.json`, or the directory that it is in, or the output directory of the run.
 
     Raises:
       UserError: there is no such file, it is not a report, or one of another schema version.
     """
+    file = _report_file(Path(path))
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"no report can be read at {path} ({error.strerror}); "
@@ -86,3 +92,10 @@ def read_report(path: str | Path) -> Report:
             f"the report {path} is damaged: {place}: {first['msg']} "
             f"({error.error_count()} such errors); run the Evaluator again"
         ) from error
+
+
+def _report_file(path: Path) -> Path:
+    if path.suffix == ".json":
+        return path
+    inside = path / REPORT_JSON
+    return inside if inside.exists() else path / REPORT_DIR / REPORT_JSON

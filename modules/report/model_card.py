@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from modules.errors import printable
 from modules.judge.formats import slice_name, typeset
 from modules.judge.schema import Entry, Report
 from modules.report.tasks import presentation
@@ -66,7 +67,7 @@ def render(report: Report) -> str:
         shown=presentation(report.task),
         features=_features(report),
     )
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n"))
+    return str(ModelCard(printable(f"---\n{data.to_yaml()}\n---\n\n{body.strip()}\n")))
 
 
 def card_data(report: Report) -> ModelCardData:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable, Iterator
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -10,7 +11,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    FiniteFloat,
     ValidationInfo,
     field_validator,
 )
@@ -27,10 +27,12 @@ def _path(text: str) -> str:
 
 PathOrUrl = Annotated[str, AfterValidator(_path)]
 TFLiteVariant = Literal["float32", "float16", "dynamic_range", "int8"]
-Interval = tuple[FiniteFloat, FiniteFloat]
 Strategy = Literal["auto", "mirrored", "multi_worker"]
 Task = Literal["classification", "binary", "multilabel", "regression"]
 MOST_TEACHERS = 8
+LONGEST_TEXT = 10_000
+# Wide enough for any measure and any loss, so that a sum of a few stays finite.
+Measure = Annotated[float, Field(ge=-1e300, le=1e300)]
 # What `data.path` begins with when the data are part of the project.
 EMBEDDED = "embedded:"
 
@@ -38,14 +40,33 @@ EMBEDDED = "embedded:"
 class Settings(BaseModel):
     """Base of every configuration: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=LONGEST_TEXT
+    )
 
     @field_validator("*", mode="before")
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         """YAML's `yes` and `true` would count as 1."""
-        annotation = cls.model_fields[str(info.field_name)].annotation
-        kinds = {annotation, *get_args(annotation)}
-        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
-            raise ValueError(f"must be a number, got {str(value).lower()}")
+        kinds = set(_kinds(cls.model_fields[str(info.field_name)].annotation))
+        if kinds & {int, float} and bool not in kinds:
+            for each in _leaves(value):
+                if isinstance(each, bool):
+                    raise ValueError(f"must be a number, got {str(each).lower()}")
         return value
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """A type, and all those in it."""
+    yield annotation if isinstance(annotation, Hashable) else None
+    for each in get_args(annotation):
+        # A Literal[1, 3] is of numbers too.
+        yield from _kinds(type(each) if isinstance(each, int) else each)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _leaves(each)
+    else:
+        yield value

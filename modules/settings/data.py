@@ -64,7 +64,9 @@ class DataSettings(Settings):
     produced_by: RecordedExamples | None = Field(
         None, description="of the source `examples`, instead of `path`: where they are recorded"
     )
-    query: str | None = Field(None, min_length=1, description="SQL of the source `bigquery`")
+    query: str | None = Field(
+        None, min_length=1, max_length=1_000_000, description="SQL of the source `bigquery`"
+    )
     label: str | None = Field(
         None, min_length=1, description="the feature to predict; folders and digits have their own"
     )
@@ -108,6 +110,13 @@ class DataSettings(Settings):
     )
     unlabeled: PathOrUrl | None = Field(
         None, description="further examples without label, as `path`; of the same source"
+    )
+    max_labels: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="use the labels of at most so many training examples, chosen by a hash; the "
+        "others count as unlabeled. Shows what more or fewer labels are worth; null: all",
     )
     time: str | None = Field(
         None, min_length=1, description="a feature with a date or time, for `eval_from`"

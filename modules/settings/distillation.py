@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
 )
@@ -13,13 +12,13 @@ from pydantic import (
 from modules.settings.base import Settings
 
 
-class MethodSettings(BaseModel):
+class MethodSettings(Settings):
     """One distillation loss. Besides these keys, some methods have settings of their own.
 
     The names, customary weights and settings of the methods are in `modules.distill.methods`.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow")
 
     name: str = Field(description="a method of docs/methods.md, for example `soft_target`")
     weight: float | None = Field(

@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
-    FiniteFloat,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from modules.settings.base import Fraction, Settings
+from modules.settings.base import Fraction, Measure, Settings
 
 
 class EvaluateSettings(Settings):
@@ -21,7 +20,7 @@ class EvaluateSettings(Settings):
     confidence: Fraction = Field(
         0.95, description="confidence level of every interval in the report"
     )
-    top_k: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+    top_k: tuple[Annotated[int, Field(ge=2, le=100_000)], ...] = Field(
         (3,),
         description="also report how often the label is among the k most probable classes; of more "
         "than k classes",
@@ -104,8 +103,8 @@ class Limit(Settings):
         description="dotted name, for example `student.ece` or `variants.int8.latency.p99_ms`; "
         "`*` stands for every variant"
     )
-    min: FiniteFloat | None = Field(None, description="the number must reach this")
-    max: FiniteFloat | None = Field(None, description="the number must not exceed this")
+    min: Measure | None = Field(None, description="the number must reach this")
+    max: Measure | None = Field(None, description="the number must not exceed this")
     against: Literal["teacher", "control", "student", "pushed"] | None = Field(
         None,
         description="judge the difference from that model's number; `pushed` is the last pushed "
@@ -193,10 +192,8 @@ class GateSettings(Settings):
         description="lowest teacher time / time of a TFLite file that is pushed, on LiteRT, for "
         "single examples; the teacher's file is float32",
     )
-    min_distillation_gain: float | None = Field(
+    min_distillation_gain: Measure | None = Field(
         None,
-        ge=-1e300,
-        le=1e300,
         description="lowest gain over the control: accuracy of student - control; of a regression "
         "RMSE of control - student",
     )

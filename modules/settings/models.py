@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
-    FiniteFloat,
     model_validator,
 )
 
@@ -50,6 +49,7 @@ class ModelSettings(Settings):
     train: TrainSettings = TrainSettings()
 
 
+_Pixel = Annotated[float, Field(ge=-1_000_000, le=1_000_000)]
 # What a teacher is, and which other keys belong to it.
 _TRAINED = ("parameters", "train")
 _MODEL_FILE = ("labels", "returns", "inputs", "pixel_range")
@@ -109,7 +109,7 @@ class TeacherSettings(ModelSettings):
         description="names of the teacher's inputs to features of the data, or to lists of them, "
         "which become columns; default: the same names",
     )
-    pixel_range: tuple[FiniteFloat, FiniteFloat] = Field(
+    pixel_range: tuple[_Pixel, _Pixel] = Field(
         (0.0, 255.0), description="what the teacher expects of black and white, such as `[0, 1]`"
     )
     signature: str = Field(

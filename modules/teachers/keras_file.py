@@ -57,9 +57,15 @@ def _read(path: str, key: str) -> Any:
 
     with files.LocalCopies() as copies:
         try:
-            return keras.saving.load_model(copies.to_read(path), compile=False)
+            return keras.saving.load_model(copies.to_read(path), compile=False, safe_mode=True)
         # Keras raises whatever it meets in a file, and so do classes of the user's.
         except Exception as error:
+            if "safe_mode" in str(error):
+                raise ModelError(
+                    f"{key}.keras_file must have layers alone, but {path!r} has code of its own in "
+                    "a layer such as Lambda, which is not run; replace the layer, or load the "
+                    f"file in a function of yours and set {key}.function"
+                ) from error
             raise ModelError(
                 f"{key}.keras_file must be a model that keras.saving.load_model reads, got "
                 f"{path!r}, but: {' '.join(str(error).split())[:300]}; "

@@ -11,6 +11,7 @@ from pipeline.cli.paths import LocalPath, PathOrUrl, write_new
 from pipeline.clusters.engines import Engine, cautions, check_engine
 from pipeline.config import load_config
 from pipeline.terminal.exits import errors_explained
+from pipeline.terminal.printable import echo
 from pipeline.terminal.quiet import native_messages
 
 
@@ -54,10 +55,10 @@ def compile_command(
         # Mistakes are reported at once, not after the seconds that TFX takes to load.
         check_engine(config, engine, allow_mutable_image=force)
         for sentence in cautions(config, engine):
-            click.echo(f"warning: {sentence}", err=True)
+            echo(f"warning: {sentence}", err=True)
         with native_messages():
             from pipeline.clusters.compilation import compile_pipeline
 
             text = compile_pipeline(config, engine, allow_mutable_image=force)
         write_new("--output", output, text)
-    click.echo(f"{output}: pipeline {config.name} for {engine}")
+    echo(f"{output}: pipeline {config.name} for {engine}")

@@ -13,9 +13,10 @@ from typing import Any
 
 import click
 
-from modules.code_digest import builder_digest, data_digest, teacher_digest
+from modules.code_digest import builder_digest
 from modules.distill.wording import objective_in_words
 from modules.errors import UserError, reason_of
+from modules.input_digest import data_digest, teacher_digest
 from pipeline.cli import data, results, servers
 from pipeline.cli.compiling import compile_command
 from pipeline.cli.named_code import missing_functions
@@ -101,7 +102,7 @@ def presets() -> None:
     for path in sorted(PRESETS_DIR.glob("*.yaml")):
         lines = path.read_text(encoding="utf-8").splitlines()
         header = itertools.takewhile(lambda line: line.startswith("#"), lines)
-        click.echo("\n".join(line.removeprefix("#").removeprefix(" ") for line in header))
+        echo("\n".join(line.removeprefix("#").removeprefix(" ") for line in header))
 
 
 @main.command()
@@ -110,10 +111,10 @@ def presets() -> None:
 def validate(preset_or_file: str, overrides: tuple[str, ...]) -> None:
     """Check a configuration without running it. All mistakes are reported at once."""
     config = _load(preset_or_file, overrides, local=False)
-    click.echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
-    click.echo(f"objective: {objective_in_words(config.distill, config.task)}")
+    echo(f"{preset_or_file}: valid (pipeline {config.name!r})")
+    echo(f"objective: {objective_in_words(config.distill, config.task)}")
     for absent in _not_here(config):
-        click.echo(f"note: a run on this machine would end at once: {absent}", err=True)
+        echo(f"note: a run on this machine would end at once: {absent}", err=True)
 
 
 @main.command()
@@ -124,7 +125,7 @@ def settings() -> None:
     """
     from pipeline.config_reference import reference
 
-    click.echo(reference(), nl=False)
+    echo(reference(), nl=False)
 
 
 for command in (*data.COMMANDS, *results.COMMANDS, compile_command, servers.pipeline_group):
@@ -167,7 +168,7 @@ def _load(preset_or_file: str, overrides: tuple[str, ...], local: bool) -> Pipel
 def _run(config: PipelineConfig, output: Path, debug: bool) -> int:
     """Run a pipeline and print what came of it; returns the exit code."""
     log_file = make_output(output)
-    click.echo(f"pipeline {config.name} in {output}, all messages in {log_file}", err=True)
+    echo(f"pipeline {config.name} in {output}, all messages in {log_file}", err=True)
     with errors_explained(), exclusive(output):
         pass  # found out before anything heavy is loaded; the run takes the lock again
 

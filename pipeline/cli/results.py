@@ -16,7 +16,7 @@ from pipeline.cli.paths import LocalPath, PathOrUrl
 from pipeline.terminal.exits import EXIT_FAILED, EXIT_USAGE, errors_explained, explain, fail
 from pipeline.terminal.printable import echo
 
-REPORT_DIR, REPORT_JSON, REPORT_PAGE = "report", "report.json", "index.html"
+REPORT_DIR, REPORT_PAGE = "report", "index.html"
 _PUSHED = "pushed"
 
 
@@ -93,7 +93,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     from pipeline.terminal.comparisons import comparison_text
 
     try:
-        comparison = compare_runs(runs, [read_report(_report_file(run)) for run in runs])
+        comparison = compare_runs(runs, [read_report(run) for run in runs])
     except UserError as error:
         fail(error, EXIT_USAGE)
     echo(comparison.to_json() if as_json else comparison_text(comparison))
@@ -116,12 +116,12 @@ def report(directory: Path, in_browser: bool) -> None:
 
     folder = directory / REPORT_DIR
     try:
-        echo(markdown_table(read_report(folder / REPORT_JSON)).rstrip())
+        echo(markdown_table(read_report(folder)).rstrip())
     except UserError as error:
         fail(error, EXIT_USAGE)
     page = folder / REPORT_PAGE
     if page.is_file():
-        click.echo(f"\nReport page  {page}")
+        echo(f"\nReport page  {page}")
     elif in_browser:
         fail(f"--open: {page} does not exist; run the pipeline again to write it", EXIT_FAILED)
     if in_browser and not webbrowser.open(page.absolute().as_uri()):
@@ -149,7 +149,7 @@ def verify(directory: str) -> None:
         result = verify_files(destination)
     if result.problems:
         sys.exit(explain("\n".join(result.problems)))
-    click.echo(f"version {result.version}: {result.files} files as in the manifest")
+    echo(f"version {result.version}: {result.files} files as in the manifest")
 
 
 @click.command(
@@ -176,7 +176,7 @@ def push(directory: str, rollback: bool) -> None:
         from modules.push.publish import rollback as roll_back
 
         back = roll_back(destination)
-    click.echo(
+    echo(
         f"{destination}: version {back.version} has the content of version {back.to}, "
         f"back from {back.from_version}"
     )
@@ -193,11 +193,6 @@ def _destination(directory: str) -> str:
         )
     pushed = Path(directory, _PUSHED)
     return str(pushed.absolute() if pushed.is_dir() else Path(directory).absolute())
-
-
-def _report_file(run: str) -> Path:
-    path = Path(run)
-    return path if path.suffix == ".json" else path / REPORT_DIR / REPORT_JSON
 
 
 COMMANDS: Sequence[click.Command] = (predict, compare, report, verify, push)

@@ -10,8 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import click
-
 from modules.errors import ConfigError, UserError
 from modules.settings import KubeflowSettings, VertexSettings
 from pipeline.clusters.definitions import Definition, PipelinePath
@@ -20,6 +18,7 @@ from pipeline.clusters.image_build import build_image
 from pipeline.clusters.remote import RemotePipeline, RemoteRun, Server, sentence
 from pipeline.config import PipelineConfig, load_config
 from pipeline.terminal.exits import EXIT_FAILED, EXIT_USAGE, fail
+from pipeline.terminal.printable import echo
 
 Options = Mapping[str, Any]
 
@@ -100,9 +99,9 @@ def show_run(run: RemoteRun) -> None:
     """A run, why it failed, and its nodes."""
     show_runs([run])
     if run.error:
-        click.echo(f"\n{run.error}")
+        echo(f"\n{run.error}")
     if run.tasks:
-        click.echo()
+        echo()
         rows = [(task.name, task.state, task.error) for task in run.tasks]
         _table(("node", "status", "error"), rows, "no nodes")
 
@@ -190,9 +189,9 @@ def _time(moment: datetime | None) -> str:
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
     """Columns for people; of no rows the word for it."""
     if not rows:
-        click.echo(empty)
+        echo(empty)
         return
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     for row in (headers, *rows):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+        echo("  ".join(cells).rstrip())

@@ -12,6 +12,7 @@ import click
 
 from pipeline.cli import server_actions as actions
 from pipeline.cli.paths import LocalPath
+from pipeline.terminal.printable import echo
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -123,7 +124,7 @@ def create(**options: Any) -> None:
     """Create a pipeline."""
     with actions.explained(options["debug"]):
         pipeline = actions.send(options, new=True)
-    click.echo(f"pipeline {pipeline.name} created: {pipeline.place}")
+    echo(f"pipeline {pipeline.name} created: {pipeline.place}")
 
 
 @pipeline_group.command()
@@ -132,7 +133,7 @@ def update(**options: Any) -> None:
     """Update an existing pipeline. Kubeflow keeps the old version, too."""
     with actions.explained(options["debug"]):
         pipeline = actions.send(options, new=False)
-    click.echo(f"pipeline {pipeline.name} updated: {pipeline.place}")
+    echo(f"pipeline {pipeline.name} updated: {pipeline.place}")
 
 
 @pipeline_group.command("compile")
@@ -145,7 +146,7 @@ def compile_pipeline(**options: Any) -> None:
     """
     with actions.explained(options["debug"]):
         name, path = actions.compile_only(options)
-    click.echo(f"pipeline {name} compiled: {path}")
+    echo(f"pipeline {name} compiled: {path}")
 
 
 @pipeline_group.command("list")
@@ -163,7 +164,7 @@ def delete(**options: Any) -> None:
     """Delete a pipeline with all its versions. Its runs are kept."""
     with actions.explained(options["debug"]):
         actions.connect(options).delete(options["pipeline_name"])
-    click.echo(f"pipeline {options['pipeline_name']} deleted")
+    echo(f"pipeline {options['pipeline_name']} deleted")
 
 
 @click.command("create")
@@ -201,7 +202,7 @@ def terminate(**options: Any) -> None:
     """Stop a run on a server."""
     with actions.explained(options["debug"]):
         actions.connect(options).terminate(options["run_id"])
-    click.echo(f"run {options['run_id']} asked to stop")
+    echo(f"run {options['run_id']} asked to stop")
 
 
 RUN_GROUP = click.Group("run", commands=(create_run, list_runs, status, terminate))

@@ -47,8 +47,12 @@ def main(argv: Sequence[str]) -> None:
 
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
+    from modules.distill.saved_states import discard_exported, node_directory
+
     kubeflow_v2_run_executor.main((args, beam_arguments))
     publish_output(executor_input.outputs.output_file, output_file)
+    for artifact in _artifacts(executor_input.outputs.artifacts.values()):
+        discard_exported(node_directory(artifact.uri))
 
 
 def launcher_directories() -> dict[str, str]:

@@ -9,13 +9,13 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import yaml
 
 from modules.errors import ConfigError
 from pipeline.clusters.engines import Engine, cautions, check_engine
 from pipeline.clusters.runner_files import CONFIG_VARIABLE, placeholders
 from pipeline.config import PipelineConfig, find_config, load_config
+from pipeline.terminal.printable import echo
 from pipeline.terminal.quiet import native_messages
 
 _SUFFIX = {"kubeflow": ".yaml", "vertex": ".json"}
@@ -117,7 +117,7 @@ class PipelinePath:
 
     def _compiled(self, config: PipelineConfig, engine: Engine) -> str:
         for caution in cautions(config, engine):
-            click.echo(f"warning: {caution}", err=True)
+            echo(f"warning: {caution}", err=True)
         with native_messages():
             from pipeline.clusters.compilation import compile_pipeline
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 from importlib.metadata import version
 
-import click
-
 from pipeline.clusters.engines import Engine, cautions, check_engine
 from pipeline.config import PipelineConfig, load_config
 from pipeline.terminal.exits import errors_explained
+from pipeline.terminal.printable import echo
 
 CONFIG_VARIABLE = "TFX_DISTILL_CONFIG"
 _PLACEHOLDER_ROOT = "gs://YOUR_BUCKET/tfx-distill"
@@ -35,7 +34,7 @@ def runner_config(engine: Engine) -> PipelineConfig:
         key: value for key, value in placeholders().items() if not getattr(config.runtime, key)
     }
     for key, value in missing.items():
-        click.echo(
+        echo(
             f"warning: runtime.{key} is not set, {value} stands in its place; set it in a file "
             f"that {CONFIG_VARIABLE} names",
             err=True,
@@ -44,7 +43,7 @@ def runner_config(engine: Engine) -> PipelineConfig:
     config = config.model_copy(update={"runtime": runtime})
     check_engine(config, engine)
     for sentence in cautions(config, engine):
-        click.echo(f"warning: {sentence}", err=True)
+        echo(f"warning: {sentence}", err=True)
     return config
 
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.terminal.printable import printable
+from modules.errors import printable
+from pipeline.terminal.printable import PrintableFormatter
 
 _LAUNCHER_RUNNING = "Component %s is running."
 _LAUNCHER_CACHED = "A cached execution %d is used."
@@ -91,12 +92,13 @@ def run_console(log_file: Path, debug: bool) -> Iterator[Console]:
     absl_logging.set_verbosity(absl_logging.INFO)
     logging.getLogger("tfx_distill").setLevel(logging.INFO)
     file_handler = logging.FileHandler(log_file, encoding="utf-8")
-    file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    file_handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     with _terminal(log_file, debug) as stream:
         console = Console(stream)
         handlers: list[logging.Handler] = [file_handler, console]
         if debug:
             handlers.append(logging.StreamHandler(stream))
+            handlers[-1].setFormatter(PrintableFormatter())
         root.handlers[:] = handlers
         try:
             yield console

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from modules.disk import free_space
 from modules.processes import die_with_parent
 from pipeline.terminal.exits import explain
 from pipeline.terminal.temporary import private_directory
@@ -22,6 +24,7 @@ _SIGNALED = 128
 _HANDLED = {signal.SIGINT, signal.SIGTERM}
 _NODE = re.compile(rb"Component (\S+) is (running|finished)\.")
 _LOG_TAIL_BYTES = 1 << 20
+_LITTLE_BYTES = 1_000_000
 _received: list[KeyboardInterrupt] = []
 
 
@@ -132,7 +135,7 @@ def _wait(child: int, log_file: Path | None, logged: int) -> int:
     messages = f"; the last messages are in {log_file}" if log_file else "; --debug shows messages"
     return explain(
         f"{f'{node}: ' if node else ''}the process was ended by {signal.Signals(number).name} "
-        f"({signal.strsignal(number)}){_advice(number)}{messages}, and "
+        f"({signal.strsignal(number)}){_advice(number)}{_full(log_file)}{messages}, and "
         "the same command goes on from what is done",
         _SIGNALED + number,
     )
@@ -144,6 +147,13 @@ def _advice(number: int) -> str:
     if number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE):
         return ", a fault in native code; try another batch size, or TF_ENABLE_ONEDNN_OPTS=0"
     return ""
+
+
+def _full(log_file: Path | None) -> str:
+    """A file that is mapped into memory on a full disk ends its process with a signal."""
+    if log_file is None or shutil.disk_usage(log_file.parent).free >= _LITTLE_BYTES:
+        return ""
+    return f"; no space left: {free_space(str(log_file.parent))}"
 
 
 def running_node(log_file: Path, begin: int = 0) -> str:

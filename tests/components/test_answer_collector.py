@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,20 @@ from transforming import serialize, transform
 import components
 from components import artifacts
 from components.answer_collector import AnswerCollector, Executor
+from components.brought_teachers import BroughtTeacher
 from components.teacher_importer import TeacherImporter
 from components.teachers import teacher_channels
 from modules.data.spec import Dataset, OutputSpec
-from modules.errors import DataError
+from modules.errors import DataError, ModelError
 from modules.settings import DataSettings, NumericFeature, TeacherSettings
 from modules.teachers.answer_store import AnswerStore
 
-COUNT = 30
+COUNT = 100
 OUTPUT = OutputSpec(task="binary", size=2, classes=("no", "yes"))
-SPLITS = {"train": range(18), "eval": range(18, 24), "unlabeled": range(24, COUNT)}
+SPLITS = {
+    split: [index for index in range(COUNT) if index % 10 in digits]
+    for split, digits in {"train": (0, 1, 2, 5, 6, 7), "eval": (3, 4), "unlabeled": (8, 9)}.items()
+}
 ORACLE = """
 import pathlib
 
@@ -43,11 +48,14 @@ def identity(index: int) -> bytes:
 
 
 def make(kind: type, teacher: TeacherSettings, **replaced: Any) -> Any:
-    inputs = {"transform_graph": types.Channel(type=standard_artifacts.TransformGraph)}
+    inputs = {
+        "transform_graph": types.Channel(type=standard_artifacts.TransformGraph),
+        "transformed_examples": types.Channel(type=standard_artifacts.Examples),
+    }
     if kind is AnswerCollector:
         inputs["examples"] = types.Channel(type=standard_artifacts.Examples)
-    given = {"key": "teacher", "teacher_digest": "12", "code_digest": "ab", **replaced}
-    return kind(**inputs, teacher=teacher, **given)
+    given = {"key": "teacher", "digest": "12", "code_digest": "ab", **replaced}
+    return kind(**inputs, teacher=BroughtTeacher(teacher, **given))
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +66,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {
             "size": float(index),
             "name": f"n{index}",
-            "label": index % 2,
+            "label": int(index >= COUNT // 2),
             "example_id": identity(index),
         }
         for index in range(COUNT)
     ]
     settings = DataSettings(source="csv", label="label", features={"size": NumericFeature()})
-    transform(rows, settings, Dataset(output=OUTPUT), root)
+    made = transform(rows, settings, Dataset(output=OUTPUT), root)
+    shutil.move(Path(made.pattern).parent, root / "transformed" / "Split-train")
     for split, indices in SPLITS.items():
         directory = root / "raw" / f"Split-{split}"
         directory.mkdir(parents=True)
@@ -81,12 +90,18 @@ def run(data: Path, node: Path, execution: int, teacher: TeacherSettings) -> Ans
     examples, graph = standard_artifacts.Examples(), standard_artifacts.TransformGraph()
     examples.uri, graph.uri = str(data / "raw"), str(data / "graph")
     examples.split_names = json.dumps(list(SPLITS))
+    transformed = standard_artifacts.Examples()
+    transformed.uri, transformed.split_names = str(data / "transformed"), json.dumps(["train"])
     made = artifacts.TeacherAnswers()
     made.uri = str(node / "answers" / str(execution))
     Path(made.uri).mkdir(parents=True)
     component = make(AnswerCollector, teacher, code_digest=str(execution))
     Executor().Do(
-        {"examples": [examples], "transform_graph": [graph]},
+        {
+            "examples": [examples],
+            "transformed_examples": [transformed],
+            "transform_graph": [graph],
+        },
         {"answers": [made]},
         component.exec_properties,
     )
@@ -96,7 +111,10 @@ def run(data: Path, node: Path, execution: int, teacher: TeacherSettings) -> Ans
 def test_another_execution_asks_nothing_again(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither after a change of our own code nor of how the answers are to be understood."""
+    """Neither after a change of our own code nor of how the answers are to be understood.
+
+    Nor when the teacher was first refused, because its classes are the other way round.
+    """
     (tmp_path / "the_oracle.py").write_text(ORACLE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "the_oracle", raising=False)
@@ -108,7 +126,12 @@ def test_another_execution_asks_nothing_again(
     np.testing.assert_allclose(found[:, 1] - found[:, 0], odds, rtol=1e-5)
     assert first.description()["returned"] == "probabilities"
     turned = {**teacher, "labels": ["yes", "no"], "batch_size": 7}
-    second = run(data, tmp_path, 2, TeacherSettings(**turned))
+    weak = (
+        r"^teacher is weak: accuracy 0\.0\d* on 100 training examples, where the most .* has 0\.5"
+    )
+    with pytest.raises(ModelError, match=weak + r".*; check teacher\.labels"):
+        run(data, tmp_path, 2, TeacherSettings(**turned))
+    second = run(data, tmp_path, 3, TeacherSettings(**turned, allow_weak=True))
     np.testing.assert_array_equal(second.logits(ids), found[:, ::-1])
     asked = (tmp_path / "asked.txt").read_text().split()
     assert sorted(asked) == sorted(f"n{index}" for index in range(COUNT))
@@ -133,7 +156,7 @@ def test_components_have_their_channels_and_keys() -> None:
     importer = make(TeacherImporter, TeacherSettings(keras_file="t.keras"))
     assert importer.outputs["model"].type is standard_artifacts.Model
     for kind, teacher in ((AnswerCollector, function), (TeacherImporter, function)):
-        changed = make(kind, teacher, teacher_digest="13").exec_properties
+        changed = make(kind, teacher, digest="13").exec_properties
         assert changed != make(kind, teacher).exec_properties
 
 

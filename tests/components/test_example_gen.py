@@ -27,7 +27,7 @@ from components.example_gen.executor import (
 )
 from modules.data.sources.protocol import Part
 from modules.data.spec import read_dataset
-from modules.data.splits import example_id, in_eval_split
+from modules.data.splits import example_id, in_eval_split, label_position
 from modules.errors import DataError
 from modules.settings import CategoryFeature, DataSettings, NumericFeature, TextFeature
 
@@ -270,6 +270,34 @@ def test_a_class_on_one_side_is_split_all_the_same(
     found = read(tmp_path / "examples")
     for split in ("train", "eval"):
         assert "owl" in {example.class_name for example in found[split]}
+
+
+def test_labels_beyond_the_most_that_are_used_are_hidden(
+    tmp_path: Path, generate: Any, read: Any, read_examples: Any, digits: dict[str, list[Read]]
+) -> None:
+    artifact = generate(DataSettings(max_labels=100), tmp_path / "examples")
+    assert json.loads(artifact.split_names) == ["train", "eval", "unlabeled"]
+    found = read(tmp_path / "examples")
+    hidden = read_examples(f"{artifact.uri}/Split-unlabeled")
+    assert {each.example_id for each in found["eval"]} == {
+        each.example_id for each in digits["eval"]
+    }
+    kept, all_of_train = ({each.example_id for each in part["train"]} for part in (found, digits))
+    assert len(kept) == len(found["train"]) == 100 and kept < all_of_train
+    assert {
+        each.features.feature["example_id"].bytes_list.value[0].decode() for each in hidden
+    } == {*(all_of_train - kept)}
+    assert all(set(each.features.feature) == {"image", "example_id"} for each in hidden)
+    # The same ones as when fewer are used, and some more.
+    order = sorted(all_of_train, key=lambda each: label_position(each.encode(), DataSettings()))
+    assert kept == {*order[:100]}
+
+
+def test_as_many_labels_as_there_are_are_used(tmp_path: Path, generate: Any) -> None:
+    settings = folder(tmp_path / "data", a=[png() for _ in range(6)], b=[png() for _ in range(6)])
+    few = settings.model_copy(update={"splits": {}, "max_labels": 12})
+    artifact = generate(few, tmp_path / "examples")
+    assert json.loads(artifact.split_names) == ["train", "eval"]
 
 
 def test_folders_of_splits_are_kept(tmp_path: Path, generate: Any, read_examples: Any) -> None:

@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_models import load_saved
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tfx import types
 from tfx.types import standard_artifacts
 
 from components.artifacts import TFLiteModels
 from components.exporter.component import Exporter
-from components.exporter.executor import Executor
+from components.exporter.executor import MODELS, Executor
 from modules.errors import ModelError
 from modules.export import runtimes
 from modules.export.flatbuffer import embedded_spec
-from modules.models import storage
-from modules.settings import DataSettings, ExportSettings
+from modules.models.known import KnownModel
+from modules.settings import DataSettings, ExportSettings, ModelSettings
 
 VARIANTS = ("float32", "float16", "dynamic_range", "int8")
 FILES = {*(f"student/{name}" for name in VARIANTS), "teacher/float32"}
@@ -112,7 +113,7 @@ def test_float32_files_are_the_trained_models(
     """Student and teacher are not mixed up, and neither is an untrained one."""
     directory = Path(miniature_run.uris["Transform.transformed_examples"], "Split-eval")
     pixels = pixels_of(read_examples(str(directory)))[:40]
-    model = storage.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
+    model = load_saved(Path(miniature_run.uris[f"{node}.model"], "Format-Keras"))
     tensors = {"image": pixels}
     answers = runtimes.load("litert", str(exported / role / "float32" / "model.tflite")).answer(
         tensors
@@ -143,8 +144,14 @@ def run_executor(miniature_run: Any, output: Path, **properties: Any) -> None:
     tflite.uri = str(output)
     config = miniature_run.config()
     settings = {"export": config.export, "data": config.data, **properties}
+    models = [KnownModel.of(config.student), KnownModel.of(config.teacher)]
+    known = MODELS.dump_json(models).decode()
     texts = {name: part.model_dump_json() for name, part in settings.items()}
-    Executor().Do(artifacts, {"tflite": [tflite]}, {**texts, **OTHERS})
+    Executor().Do(
+        artifacts,
+        {"tflite": [tflite]},
+        {**texts, **OTHERS, "models": known},
+    )
 
 
 @pytest.mark.slow
@@ -201,6 +208,7 @@ def test_file_that_answers_otherwise_is_refused(
 def make_component(**replaced: Any) -> Exporter:
     channels = {name: types.Channel(type=kind) for name, kind in INPUTS.items()}
     parameters = {
+        "models": [KnownModel.of(ModelSettings(model="separable_cnn"))],
         "export": ExportSettings(tflite=("float32",)),
         "needed": ("float32",),
         "data": DataSettings(validation_fraction=0.3),

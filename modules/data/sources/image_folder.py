@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from modules import files
 from modules.data.sources.image_listing import METADATA_FILE, ImageFile, Listing
 from modules.data.sources.protocol import Files, Part, Prepared, Row, Summarize
+from modules.data.sources.state import folder_state
 from modules.data.spec import Kind
 from modules.data.splits import UNLABELED, example_id
 from modules.errors import ConfigError, DataError
@@ -78,20 +79,9 @@ class ImageFolder:
 
     @staticmethod
     def unwatched(settings: DataSettings) -> bytes:
-        """The metadata file, and which image is in which folder.
-
-        TFX watches number, size and whole seconds of the times, but no name: to TFX, two swapped
-        folders are the same. At a URL, that is all that is watched of the images.
-        """
-        path = str(settings.path)
-        try:
-            state = files.read_bytes(_join(path, METADATA_FILE))
-        except FileNotFoundError:
-            state = b""
-        for each in (path, settings.unlabeled):
-            local = files.local_path(each) if each else None
-            state += b"" if local is None else files.local_state(local)
-        return state
+        """Every file below the folders but hidden ones, the metadata file among them."""
+        folders = (str(settings.path), settings.unlabeled)
+        return b"".join(folder_state(each) for each in folders if each)
 
     @staticmethod
     def prepare(settings: DataSettings, parts: Sequence[Part], summarize: Summarize) -> Prepared:
@@ -156,6 +146,8 @@ def _read_metadata(folder: str) -> tuple[tuple[str, ...], dict[str, tuple[str, .
         return (), {}
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} must be a CSV file in UTF-8 ({error}); fix it") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); fix it") from error
     # Extra values have the key None, missing ones the value None.
     for row in rows:
         if None in row or None in row.values():

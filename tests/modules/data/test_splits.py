@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import pytest
 
 from modules.data.sources.digits import digits
@@ -9,6 +10,7 @@ from modules.data.splits import (
     EVAL,
     TRAIN,
     Ends,
+    Lowest,
     Splitter,
     example_id,
     in_eval_split,
@@ -102,6 +104,16 @@ def test_a_time_splits_at_its_limit():
 def test_own_split_comes_before_all():
     splitter = Splitter(DataSettings(time="day", eval_from="2024-03-01"))
     assert splitter.split("train", b"", [b"2025-01-01"]) == TRAIN
+
+
+def test_the_lowest_numbers_are_found_however_they_are_added_up():
+    numbers = [int(each) for each in np.random.default_rng(0).integers(0, 2**62, 5000)]
+    parts = []
+    for part in (numbers[:10], numbers[10:4000], numbers[4000:], numbers[:10]):
+        parts.append(Lowest())
+        for number in part:
+            parts[-1].add(number, 20)
+    assert sum(parts, Lowest()).found() == sorted(numbers)[:20]
 
 
 def ends_of(classes, settings):

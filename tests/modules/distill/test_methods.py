@@ -40,7 +40,7 @@ def _settings(*methods, **changes):
         ({"name": "soft_target", "target_weight": 1}, ["methods.1.target_weight", "no such"]),
         (
             {"name": "decoupled", "target_weight": -0.5},
-            ["distill.methods.1.target_weight", "at least 0", "-0.5"],
+            ["distill.methods.1.target_weight", "from 0 to 1,000,000", "-0.5"],
         ),
         ({"name": "dist", "inter_weight": True}, ["methods.1.inter_weight", "number", "True"]),
         ({"name": "dist", "inter_weight": "2"}, ["methods.1.inter_weight", "number", "'2'"]),

@@ -1,17 +1,25 @@
 """Tests of modules.models.storage: what is saved and loaded, and files that are refused."""
 
+import errno
 import json
+import os
 
+import keras
 import numpy as np
 import pytest
 from small_inputs import MIXTURE, VALUE, batch
-from small_models import SMALL, class_output, image_input
+from small_models import SMALL, class_output, image_input, load_saved
 
-from modules.errors import ModelError
+from modules.errors import ModelError, UserError
 from modules.models import storage, zoo
-from modules.settings import ModelSettings
+from modules.models.known import KnownModel
+from modules.settings import ModelSettings, TuneSettings
 
 OUTPUT = class_output(10)
+KNOWN = KnownModel.of(
+    ModelSettings(model="separable_cnn", parameters=SMALL["separable_cnn"]),
+    TuneSettings(parameters={"filters": [[2], [4]], "dropout": [0.5]}),
+)
 
 
 def _pixels(shape=(8, 8, 1), count=5):
@@ -38,7 +46,7 @@ def _saved(directory, name="separable_cnn", shape=(8, 8, 1)):
 def test_saved_and_loaded_model_answers_the_same(name, scheme, tmp_path):
     directory = f"{scheme}{tmp_path}/new"
     model = _saved(directory, name, (8, 6, 3))
-    loaded = storage.load_model(directory)
+    loaded = load_saved(directory)
     assert _same_weights(model, loaded)
     pixels = _pixels((8, 6, 3))
     np.testing.assert_array_equal(
@@ -51,15 +59,33 @@ def test_a_model_of_several_inputs_and_its_task_come_back(tmp_path):
     settings = ModelSettings(model="mixture", parameters={"image": {"filters": [4, 8]}})
     model = zoo.build_model(settings, MIXTURE, VALUE)
     storage.save_model(model, settings, MIXTURE, VALUE, str(tmp_path))
-    loaded = storage.load_model(str(tmp_path))
+    loaded = load_saved(tmp_path)
     assert loaded.input.keys() == MIXTURE.keys()
     examples = batch(MIXTURE, 5)
     np.testing.assert_array_equal(loaded(examples), model(examples))
 
 
+def test_weights_that_a_full_disk_has_cut_short_are_none(tmp_path, monkeypatch):
+    def write(model, path):
+        with open(path, "wb") as file:
+            file.write(b"half of i")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save_weights", write)
+        with pytest.raises(UserError, match=r"no space left for the weights: 0\.\d MB are needed"):
+            _saved(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["aside.model.weights.h5"]
+    model = _saved(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.json", "model.weights.h5"}
+    assert _same_weights(storage.load_model(str(tmp_path)), model)
+    size = (tmp_path / "model.weights.h5").stat().st_size
+    assert size <= storage.weight_bytes(model) <= size + 200_000
+
+
 def test_no_model_at_a_url_is_one_clear_line():
     with pytest.raises(ModelError, match=r"ram://none/model\.json: no readable model description"):
-        storage.load_model("ram://none")
+        storage.load_model("ram://none", KNOWN)
 
 
 def _change(directory, **changes):
@@ -83,7 +109,7 @@ def test_weights_of_another_model_are_refused(tmp_path, changes):
     _saved(tmp_path)
     _change(tmp_path, **changes)
     with pytest.raises(ModelError, match=rf"{tmp_path}: the weights do not fit model"):
-        storage.load_model(str(tmp_path))
+        load_saved(tmp_path)
 
 
 def test_weights_of_a_deeper_model_are_refused(tmp_path):
@@ -92,7 +118,7 @@ def test_weights_of_a_deeper_model_are_refused(tmp_path):
     storage.save_model(model, settings, image_input(), OUTPUT, str(tmp_path))
     _change(tmp_path, parameters={"filters": [4]})
     with pytest.raises(ModelError):
-        storage.load_model(str(tmp_path))
+        load_saved(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +134,7 @@ def test_damaged_weights_are_refused(tmp_path, damage):
     _saved(tmp_path)
     damage(tmp_path / "model.weights.h5")
     with pytest.raises(ModelError, match=str(tmp_path)):
-        storage.load_model(str(tmp_path))
+        load_saved(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +155,7 @@ def test_damaged_description_is_refused(tmp_path, text):
         path.unlink()
     else:
         path.write_text(text)
-    for read in (storage.load_model, storage.count_parameters):
+    for read in (lambda directory: storage.load_model(directory, KNOWN), storage.count_parameters):
         with pytest.raises(ModelError, match=rf"{path}: no readable model description"):
             read(str(tmp_path))
 
@@ -139,4 +165,41 @@ def test_weights_that_were_changed_are_refused(tmp_path):
     model.set_weights([-3 * weight for weight in model.get_weights()])
     model.save_weights(tmp_path / "model.weights.h5")
     with pytest.raises(ModelError, match=r"model\.weights\.h5 is not the file that model\.json"):
-        storage.load_model(str(tmp_path))
+        load_saved(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"model": "subprocess:call", "parameters": {}},
+            "model must be 'separable_cnn', got 'subprocess:call'",
+        ),
+        ({"model": ""}, "model must be 'separable_cnn', got ''"),
+        (
+            {"parameters": {"filters": [9]}},
+            "parameters.filters must be as configured, got [9]",
+        ),
+        (
+            {"parameters": {"filters": [4], "weights": "/tmp/other.h5"}},
+            "parameters.weights must be as configured, got '/tmp/other.h5'",
+        ),
+    ],
+    ids=["callable", "whole file", "value", "parameter"],
+)
+def test_a_description_of_another_model_runs_nothing(tmp_path, monkeypatch, changes, problem):
+    """Whoever can write to the pipeline root must not choose what is imported and called."""
+    _saved(tmp_path)
+    _change(tmp_path, **changes)
+    monkeypatch.setattr(storage, "build_model", pytest.fail)
+    monkeypatch.setattr(storage, "_whole", pytest.fail)
+    with pytest.raises(ModelError) as caught:
+        storage.load_model(str(tmp_path), KNOWN)
+    assert str(caught.value).startswith(f"{tmp_path}/model.json: {problem}; whoever")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_search_may_choose_is_known(tmp_path):
+    _saved(tmp_path)
+    _change(tmp_path, parameters={"filters": [4, 8], "dropout": 0.5})
+    assert storage.load_model(str(tmp_path), KNOWN).count_params()

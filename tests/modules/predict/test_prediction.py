@@ -6,6 +6,7 @@ given is made by NumPy; the SavedModel beside it has Transform's own graph.
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,10 +23,11 @@ from scipy.special import expit, softmax
 from transform_graphs import FEATURES, make_rows
 from transforming import serialize
 
-from modules.errors import UserError
+from modules.errors import ConfigError, UserError
 from modules.export import runtimes
 from modules.predict.prediction import BATCH_SIZE, predict
 from modules.predict.pushed_models import find_models
+from modules.predict.rows import RowReader
 from pipeline.cli.main import main
 
 pytestmark = pytest.mark.thorough
@@ -308,6 +310,24 @@ def test_every_bad_file_is_named_and_none_answered(pushed, tmp_path):
     assert found[2] == f"FILE: {none} cannot be read (No such file or directory)"
 
 
+@pytest.mark.parametrize("name", ["x.png", "x.csv", "x.jsonl", "x.txt"])
+def test_a_pipe_or_a_device_has_no_end(tmp_path, name):
+    image = {"image": {"type": "string", "optional": False, "many": False}}
+    reader = RowReader(image, frozenset({"image"}), frozenset())
+    os.mkfifo(tmp_path / name)
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "rows.csv").write_text(f"image\n{name}\n/dev/zero\n")
+    with pytest.raises(ConfigError) as caught:
+        reader.check([tmp_path / name, tmp_path / "zero.png", tmp_path / "rows.csv"])
+    lines = str(caught.value).splitlines()
+    assert [line.rpartition(" cannot be read ")[0] for line in lines] == [
+        f"FILE: {tmp_path / name}",
+        f"FILE: {tmp_path}/zero.png",
+        f"FILE: {tmp_path}/rows.csv line 2, column image: {name}",
+        f"FILE: {tmp_path}/rows.csv line 3, column image: /dev/zero",
+    ]
+
+
 def test_a_file_that_is_not_enough(pushed, tmp_path):
     image, text = tmp_path / "one.png", tmp_path / "one.txt"
     image.write_bytes(ROWS[0]["photo"][0])
@@ -336,6 +356,7 @@ import sys
 from pathlib import Path
 from modules.predict.prediction import predict
 from modules.predict.pushed_models import find_models
+from modules.predict.rows import RowReader
 models = find_models(sys.argv[1], "tflite")
 print(len(next(predict(models, [Path(sys.argv[2])], 1))))
 print(*{"tensorflow", "tfx", "keras", "apache_beam", "tensorflow_transform"} & set(sys.modules))

@@ -97,7 +97,8 @@ def test_the_schema_refuses(key: str, value: object) -> None:
 def test_a_report_comes_back_as_it_was_written(tmp_path: Path) -> None:
     report = _report()
     write_report(report, {}, tmp_path / "new" / "report")
-    assert read_report(tmp_path / "new" / "report" / "report.json") == report
+    for place in ("new/report/report.json", "new/report", "new"):
+        assert read_report(tmp_path / place) == report
     assert sorted(path.name for path in (tmp_path / "new" / "report").iterdir()) == FILES
     markdown = (tmp_path / "new" / "report" / "report.md").read_text(encoding="utf-8")
     assert markdown == markdown_table(report)

@@ -140,14 +140,14 @@ def test_a_bare_report_has_a_card() -> None:
 def test_a_users_text_is_not_markup() -> None:
     content = sample_content()
     content["labels"][0] = "<script>a|b</script>\n# heading"
-    content["per_class"][1]["label"] = "a`b*c*"
+    content["per_class"][1]["label"] = "a`b*c*\x1b[31m"
     content["config"]["data"] |= {"source": "image_folder", "path": "x/---\nlicense: mit"}
     card = ModelCard(model_card.render(Report.model_validate(content)))
     assert card.data.license is None
     assert "<script>" not in card.text
     assert "\\<script\\>a\\|b\\</script\\> \\# heading" in card.text
     assert "\n# heading" not in card.text
-    assert "a\\`b\\*c\\*" in card.text
+    assert "a\\`b\\*c\\*\\x1b\\[31m" in card.text
 
 
 def test_the_code_for_use_is_python(card: ModelCard) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from keras import layers
 from scipy.special import softmax
+from small_models import load_saved
 
 from modules.data.spec import InputSpec, OutputSpec
+from modules.distill.feature_taps import call_with_features, find_layer
 from modules.errors import ConfigError, ModelError
 from modules.models import storage
 from modules.settings import TeacherSettings
@@ -65,6 +68,18 @@ def test_its_own_size_channels_and_range(tmp_path: Path) -> None:
     np.testing.assert_allclose(found({"image": PIXELS}), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_feature_methods_find_the_layers_within(tmp_path: Path) -> None:
+    """Also in the model that TeacherImporter has written, from which a Distiller reads it."""
+    settings = TeacherSettings(keras_file=save(images((4, 6, 3)), tmp_path))
+    found = load_teacher(settings, IMAGE, OUTPUT)
+    storage.save_model(found, settings, IMAGE, OUTPUT, str(tmp_path / "stored"))
+    stored = storage.load_model(str(tmp_path / "stored"))
+    layer = find_layer(stored, "flat", "distill.methods.0.teacher_layer")
+    _, (features,) = call_with_features(stored, [layer], {"image": PIXELS}, training=False)
+    resized = keras.ops.image.resize(PIXELS.astype(np.float32), (4, 6))
+    np.testing.assert_allclose(features, np.repeat(resized, 3, axis=3).reshape(5, -1), rtol=1e-5)
+
+
 def test_features_become_columns(tmp_path: Path) -> None:
     given = keras.Input((2,), name="x")
     model = keras.Model(given, layers.Dense(3)(given))
@@ -107,12 +122,12 @@ def test_other_classes_are_sorted_and_the_model_is_kept_whole(tmp_path: Path) ->
     directory = str(tmp_path / "kept")
     storage.save_model(teacher, settings, IMAGE, OUTPUT, directory)
     Path(path).unlink()
-    again = storage.load_model(directory)
+    again = load_saved(directory)
     np.testing.assert_array_equal(again({"image": PIXELS}), teacher({"image": PIXELS}))
     assert storage.count_parameters(directory) == model.count_params()
     (Path(directory) / "model.keras").write_bytes(b"other")
     with pytest.raises(ModelError, match=r"model\.keras is not the file that"):
-        storage.load_model(directory)
+        load_saved(directory)
 
 
 @pytest.mark.parametrize(
@@ -139,3 +154,18 @@ def test_other_shapes_and_files_are_one_line(tmp_path: Path) -> None:
         load(path, TABLE, inputs={"x": "age"})
     with pytest.raises(ModelError, match=r"must be a model that keras\.saving\.load_model"):
         load(str(tmp_path / "missing.keras"))
+
+
+@pytest.mark.parametrize("name", ["teacher.keras", "teacher.h5"])
+def test_code_in_a_file_is_not_run(name: str, tmp_path: Path) -> None:
+    mark = str(tmp_path / "was_run")
+    given = keras.Input((8, 8, 1), name="pixels")
+    x = layers.Lambda(lambda pixels: [os.mkdir(mark), pixels][1])(layers.Flatten()(given))
+    path = save(keras.Model(given, layers.Dense(3)(x)), tmp_path, name)
+    os.rmdir(mark)
+    with pytest.raises(ModelError) as caught:
+        load(path)
+    assert str(caught.value).startswith(
+        f"teacher.keras_file must have layers alone, but {path!r} has code of its own in a layer"
+    )
+    assert not Path(mark).exists()

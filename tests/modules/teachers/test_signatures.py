@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -119,63 +117,36 @@ def test_a_directory_without_a_model_is_one_line(tmp_path: Path) -> None:
         make(str(tmp_path))
 
 
-class Session:
-    """Stands in for onnxruntime's, with one input as scikit-learn's converter makes it."""
-
-    def __init__(self, path: str, providers: list[str]):
-        self.path = path
-
-    def get_inputs(self) -> list[Any]:
-        return [types.SimpleNamespace(name="X", type="tensor(float)", shape=[None, 2])]
-
-    def get_outputs(self) -> list[Any]:
-        return [types.SimpleNamespace(name=name) for name in ("label", "probabilities")]
-
-    def run(self, outputs: list[str], given: dict[str, Any]) -> list[Any]:
-        assert outputs == ["probabilities"] and given["X"].dtype == np.float32
-        return [given["X"] * 2]
-
-
-def onnx(**settings: Any) -> OnnxTeacher:
-    given = TeacherSettings(onnx="m.onnx", **{"inputs": {"X": ["age", "count"]}, **settings})
-    return OnnxTeacher(given, "m.onnx", list(FEATURES), "teacher")
-
-
-def test_onnx_is_fed_and_read_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the runtime itself computes, the test below shows where it is installed."""
-    runtime = types.ModuleType("onnxruntime")
-    monkeypatch.setattr(runtime, "InferenceSession", Session, raising=False)
-    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
-    answers = onnx(returns="probabilities").answer(FEATURES)
-    np.testing.assert_array_equal(answers, [[2, 8], [4, 10], [np.nan, 12]])
-    with pytest.raises(ConfigError, match="output must be one of label, probabilities"):
-        onnx()
-
-
-@pytest.mark.skipif(
-    bool(importlib.util.find_spec("onnxruntime")), reason="onnxruntime is installed"
-)
-def test_onnx_without_its_runtime_is_one_line() -> None:
-    with pytest.raises(ConfigError, match=r"pip install 'tfx-distill\[onnx\]'"):
-        onnx()
-
-
-@pytest.mark.skipif(
-    not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")),
-    reason="needs the packages onnx and onnxruntime",
-)
-def test_a_real_onnx_file(tmp_path: Path) -> None:
+def onnx_file(directory: Path) -> str:
+    """Twice the input `X`, and the class of it, as scikit-learn's converter calls them."""
     from onnx import TensorProto, helper, save
 
     graph = helper.make_graph(
-        [helper.make_node("Add", ["X", "X"], ["probabilities"])],
+        [
+            helper.make_node("Add", ["X", "X"], ["probabilities"]),
+            helper.make_node("ArgMax", ["X"], ["label"], axis=1),
+        ],
         "twice",
         [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 2])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2])],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, [None, 1]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2]),
+        ],
     )
+    path = str(directory / "twice.onnx")
     opset = helper.make_opsetid("", 13)
-    path = str(tmp_path / "twice.onnx")
     save(helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
-    settings = TeacherSettings(onnx=path, inputs={"X": ("age", "count")})
-    teacher = OnnxTeacher(settings, path, list(FEATURES), "teacher")
+    return path
+
+
+def test_onnx_is_fed_and_read_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = onnx_file(tmp_path)
+    given = TeacherSettings(onnx=path, inputs={"X": ("age", "count")}, returns="probabilities")
+    teacher = OnnxTeacher(given, path, list(FEATURES), "teacher")
     np.testing.assert_array_equal(teacher.answer(FEATURES), [[2, 8], [4, 10], [np.nan, 12]])
+    unnamed = given.model_copy(update={"returns": "logits"})
+    with pytest.raises(ConfigError, match="output must be one of label, probabilities"):
+        OnnxTeacher(unnamed, path, list(FEATURES), "teacher")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as if it were not installed
+    with pytest.raises(ConfigError, match=r"pip install 'tfx-distill\[onnx\]'"):
+        OnnxTeacher(given, path, list(FEATURES), "teacher")

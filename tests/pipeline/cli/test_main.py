@@ -353,6 +353,12 @@ def test_unusable_model_is_a_usage_error_before_anything_runs(tmp_path: Path) ->
             "SystemExit: 0 ({here}); {trace}",
         ),
         (
+            OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+            1,
+            "no space left: 7 GB are free at {output}; 7 GB are free at /fast; free some, and the "
+            "same command goes on from what is done",
+        ),
+        (
             KeyboardInterrupt(),
             130,
             "interrupted; the same command goes on from what is done",
@@ -371,12 +377,16 @@ def test_any_other_failure_is_one_line(
         raise raised
 
     monkeypatch.setattr("pipeline.local_runner.run", fail)
+    monkeypatch.setattr("pipeline.terminal.nodes.free_space", "7 GB are free at {}".format)
+    monkeypatch.setattr("tempfile.tempdir", "/fast")
     result = invoke("run", "digits", "--output", tmp_path)
     log = tmp_path / "run.log"
     assert result.exit_code == code
     trace = f"the traceback is in {log}, or run again with --debug"
     here = f"{__file__}, line {fail.__code__.co_firstlineno + 1}"
-    assert result.stderr.splitlines()[1:] == ["error: " + line.format(here=here, trace=trace)]
+    assert result.stderr.splitlines()[1:] == [
+        "error: " + line.format(here=here, trace=trace, output=tmp_path)
+    ]
     assert f"{type(raised).__name__}" in log.read_text()
 
 

@@ -184,7 +184,7 @@ def test_run_parameters_have_the_configured_values(spec: Any) -> None:
     } == {
         "temperature": (kinds.NUMBER_DOUBLE, 4.0),
         "alpha": (kinds.NUMBER_DOUBLE, 0.1),
-        "epochs": (kinds.NUMBER_INTEGER, 80),
+        "epochs": (kinds.NUMBER_INTEGER, 60),
         "push_destination": (kinds.STRING, f"{ROOT}/pushed"),
     }
     assert all(each.is_optional for each in parameters.values())

@@ -123,8 +123,13 @@ def test_an_executor_runs_between_the_launchers_directories(launcher: Path) -> N
         | {"outputFile": str(output_file)},
     }
     args = spec["deploymentSpec"]["executors"]["ExampleGen_executor"]["container"]["args"]
+    states = launcher / "minio" / "bucket" / "root" / "resume"
+    for file in ("done/exported", "open/state.npz"):
+        (states / file).parent.mkdir(parents=True)
+        (states / file).touch()
     container.main([json.dumps(invocation) if each == "{{$}}" else each for each in args])
 
+    assert [path.name for path in states.iterdir()] == ["open"]  # what was trained is published
     (examples,) = json.loads(output_file.read_text())["artifacts"]["examples"]["artifacts"]
     assert examples["uri"] == "minio://bucket/root/ExampleGen/examples"
     assert json.loads(examples["metadata"]["split_names"]) == ["train", "eval"]

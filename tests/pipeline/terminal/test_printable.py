@@ -1,13 +1,15 @@
 """What comes from outside does not command the terminal."""
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+import pipeline
+from modules.errors import printable
 from pipeline.cli.main import main
-from pipeline.terminal.printable import printable
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07\u202etxt.exe\x9b2J"
 
@@ -36,3 +38,15 @@ def test_errors_and_messages_are_escaped(
     assert printable(HOSTILE) in result.stderr
     assert printable(HOSTILE) in capfd.readouterr().err
     assert "\x1b" not in result.output
+    assert printable(HOSTILE) in (tmp_path / "run.log").read_text()
+
+
+def test_nothing_is_printed_past_it() -> None:
+    """Only the one function knows click's echo; whatever a command prints goes through it."""
+    root = Path(pipeline.__path__[0])
+    found = [
+        file.relative_to(root).as_posix()
+        for file in root.rglob("*.py")
+        if re.search(r"click\.s?echo\b|^\s*print\(", file.read_text(), re.MULTILINE)
+    ]
+    assert found == ["terminal/printable.py"]

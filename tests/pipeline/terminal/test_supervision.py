@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from checkout import ROOT
 
+from pipeline.terminal import supervision
 from pipeline.terminal.supervision import running_node
 from pipeline.terminal.temporary import private_directory
 
@@ -102,6 +103,14 @@ def test_a_process_that_a_signal_ends_is_one_line(
     assert line.startswith(f"error: Distiller: the process was ended by {name}, ")
     assert advice in line
     assert f"the last messages are in {tmp_path / 'run.log'}" in line
+
+
+def test_a_disk_that_was_full_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "run.log"
+    assert supervision._full(log) == ""
+    monkeypatch.setattr(supervision, "_LITTLE_BYTES", 1 << 60)
+    line = supervision._full(log)
+    assert line.startswith("; no space left: ") and f" MB are free at {tmp_path} (disk /" in line
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -60,10 +60,10 @@ def test_own_splits_and_unlabeled_files():
         files_of("s3://b/d", unlabeled="s3://b/e")
 
 
-@pytest.mark.parametrize("change", ["rename", "write", "another file", "touch within a second"])
+@pytest.mark.parametrize("change", ["rename", "write", "another file", "swap"])
 def test_what_tfx_does_not_see_is_in_the_key(tmp_path, change):
     for name in ("a.csv", "b.csv"):
-        (tmp_path / name).write_text("x\n1\n")
+        (tmp_path / name).write_text(f"x\n{name}\n")
         os.utime(tmp_path / name, ns=(10**18, 10**18))
     settings = DataSettings(source="csv", path=str(tmp_path))
     before = CsvFiles.unwatched(settings)
@@ -77,7 +77,22 @@ def test_what_tfx_does_not_see_is_in_the_key(tmp_path, change):
         case "another file":
             (tmp_path / "c.csv").write_text("x\n")
         case _:
-            os.utime(tmp_path / "b.csv", ns=(10**18, 10**18 + 1))
+            for old, new in (("a", "c"), ("b", "a"), ("c", "b")):
+                (tmp_path / f"{old}.csv").rename(tmp_path / f"{new}.csv")
+    assert CsvFiles.unwatched(settings) != before
+
+
+def test_of_large_data_times_stand_for_contents(tmp_path, monkeypatch):
+    file = tmp_path / "a.csv"
+    file.write_text("x\n1\n")
+    settings = DataSettings(source="csv", path=str(tmp_path))
+    exact = CsvFiles.unwatched(settings)
+    os.utime(file, ns=(10**18, 10**18))
+    assert CsvFiles.unwatched(settings) == exact
+    monkeypatch.setattr("modules.data.sources.state.MAX_CONTENT_BYTES", 3)
+    before = CsvFiles.unwatched(settings)
+    assert CsvFiles.unwatched(settings) == before != exact
+    os.utime(file, ns=(10**18, 10**18 + 1))
     assert CsvFiles.unwatched(settings) != before
 
 
@@ -93,3 +108,16 @@ def test_no_file_for_a_pattern(tmp_path, settings, key):
     (tmp_path / "other.txt").write_text("")
     with pytest.raises(DataError, match=rf"data\.{key}: no file matches {tmp_path}/.*\.csv; set"):
         CsvFiles.look(DataSettings(source="csv", path=str(tmp_path), **settings))
+
+
+@pytest.mark.parametrize("below", ["", "x.csv", "*.csv"])
+def test_a_pipe_among_the_files_is_named(tmp_path, below):
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    os.mkfifo(tmp_path / "x.csv")
+    settings = DataSettings(source="csv", path=f"{tmp_path}/{below}".rstrip("/"))
+    named = rf"data\.path: {tmp_path}/x\.csv cannot be read, it is not a regular file; remove it"
+    with pytest.raises(DataError, match=named):
+        CsvFiles.look(settings)
+    (part,) = CsvFiles.absolute(settings)
+    with pytest.raises(DataError, match=named):
+        CsvFiles.matching(part)

@@ -150,23 +150,42 @@ def test_urls_are_read(tmp_path, root):
         "a/c.png": {"image": _png(3), "label": b"a", "x": b"3"},
         "b/1.png": {"image": _png(1), "label": b"b", "x": b"1"},
     }
-    assert ImageFolder.unwatched(settings).startswith((tmp_path / "metadata.csv").read_bytes())
+    before = ImageFolder.unwatched(settings)
+    assert ImageFolder.unwatched(settings) == before
+    for place in (path, "bucket://images/all"):
+        files.copy(f"{place}/b/1.png", f"{place}/c/1.png")
+        files.remove(f"{place}/b/1.png")
+    assert ImageFolder.unwatched(settings) != before
 
 
-@pytest.mark.parametrize("change", ["swap folders", "rename a folder", "move an image", "metadata"])
+@pytest.mark.parametrize(
+    "change",
+    ["swap folders", "swap contents", "rename a folder", "move an image", "metadata", "linked"],
+)
 def test_what_tfx_does_not_see_is_in_the_key(tmp_path, change):
-    path = _folder(tmp_path, {"a": {"1.png": _png(1), "2.png": _png(1)}, "b": {"1.png": _png(1)}})
+    path = _folder(tmp_path, {"a": {"1.png": b"x", "2.png": b"y"}, "b": {"1.png": b"z"}})
     for file in tmp_path.glob("*/*.png"):
         os.utime(file, ns=(10**18, 10**18))
+    _folder(tmp_path / "elsewhere", {"": {"1.png": b"1"}})
+    (tmp_path / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "b" / "round").symlink_to(tmp_path)
+    (tmp_path / "b" / "lost.png").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "b" / "pipe.png")
     settings = DataSettings(source="image_folder", path=path)
     before = ImageFolder.unwatched(settings)
     (tmp_path / "a" / ".DS_Store").write_bytes(b"none of ours")
+    os.utime(tmp_path / "a" / "1.png")
     assert ImageFolder.unwatched(settings) == before
     if change == "swap folders":
-        for old, new in (("a", "c"), ("b", "a"), ("c", "b")):
+        for old, new in (("a", "d"), ("b", "a"), ("d", "b")):
             (tmp_path / old).rename(tmp_path / new)
+    elif change == "swap contents":
+        for name, content in (("1.png", b"y"), ("2.png", b"x")):
+            (tmp_path / "a" / name).write_bytes(content)
+    elif change == "linked":
+        (tmp_path / "elsewhere" / "1.png").write_bytes(b"2")
     elif change == "rename a folder":
-        (tmp_path / "a").rename(tmp_path / "c")
+        (tmp_path / "a").rename(tmp_path / "d")
     elif change == "move an image":
         (tmp_path / "a" / "2.png").rename(tmp_path / "b" / "2.png")
     else:
@@ -277,3 +296,25 @@ def test_a_link_to_an_image_is_read(tmp_path):
     path = _folder(tmp_path, {"a": {"1.png": _png()}, "b": {"1.png": _png(3)}})
     (tmp_path / "a" / "2.png").symlink_to(tmp_path / "b" / "1.png")
     assert [image.name for image in Listing.of(path).images] == ["a/1.png", "a/2.png", "b/1.png"]
+
+
+def test_a_pipe_instead_of_metadata_is_named(tmp_path):
+    path = _folder(tmp_path, {"a": {"1.png": _png()}, "b": {"1.png": _png()}})
+    os.mkfifo(tmp_path / "metadata.csv")
+    with pytest.raises(DataError, match=r"csv cannot be read \(it is not a regular file\)"):
+        ImageFolder.look(DataSettings(source="image_folder", path=path))
+
+
+def test_linked_folders_are_read_but_no_circles(tmp_path):
+    """Three links that lead in circles would be read for ever, each level three times as much."""
+    for name in ("data", "more"):
+        (tmp_path / name).mkdir()
+    path = _folder(tmp_path / "data", {"a": {"1.png": _png()}, "b": {"1.png": _png()}})
+    _folder(tmp_path / "more", {"far": {"2.png": _png()}})
+    (tmp_path / "data/a/linked").symlink_to(tmp_path / "more/far")
+    for name, target in (("self", "a"), ("up", "."), ("other", "b")):
+        (tmp_path / "data/a" / name).symlink_to(tmp_path / "data" / target)
+    (tmp_path / "data/b/back").symlink_to(tmp_path / "data/a")
+    names = {image.name for image in Listing.of(path).images}
+    assert {"a/1.png", "a/linked/2.png", "a/other/1.png", "b/back/1.png"} <= names
+    assert len(names) == 6
