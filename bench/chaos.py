@@ -197,13 +197,13 @@ def unwritable(campaign: Campaign) -> None:
 
 def full_disk(campaign: Campaign, dice: random.Random) -> None:
     """A run on a small disk that fills up; with more room the same command goes on."""
-    with small_disk(campaign.output, dice.randint(1, 5)) as grow:
+    with small_disk(campaign.output, dice.randint(1, 3)) as grow:
         process = campaign.start()
         _, shown = process.communicate()
         errors = [line for line in shown.splitlines() if line.startswith("error: ")]
         said = process.returncode == 1 and len(errors) == 1
         campaign.check("a full disk is one line", said, shown[-400:])
-        print(f"  {errors}")
+        print(f"  {errors}", flush=True)
         campaign.check_nobody_is_left("a full disk")
         grow()
         process = campaign.start()
@@ -230,7 +230,7 @@ def table(campaign: Campaign) -> str:
     rows = ["| what was tried | times | held |", "|---|---:|---:|"]
     rows += [f"| {what} | {n} | {campaign.held[what]} |" for what, n in campaign.tried.items()]
     nodes = ", ".join(f"{node} {count}" for node, count in sorted(campaign.nodes.items()))
-    return "\n".join([*rows, "", f"The kills fell into: {nodes}."])
+    return "\n".join([*rows, "", f"Kills by node: {nodes}."])
 
 
 def write_page(text: str) -> None:
@@ -258,9 +258,11 @@ def main() -> int:
         try:
             full_disk(campaign, dice)
         except subprocess.CalledProcessError:
-            print("  no small file system can be mounted here: not tried")
+            print("  no small file system can be mounted here: not tried", flush=True)
             campaign.next_chain()
         kills(campaign, arguments.kills, dice, arguments.chain)
+    except KeyboardInterrupt:
+        print("  interrupted: the table is of what was tried before")
     finally:
         shutil.rmtree(base, ignore_errors=True)
     print(table(campaign))

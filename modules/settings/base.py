@@ -16,8 +16,16 @@ from pydantic import (
 )
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-# `~` is the home directory, as in a shell; other paths are relative to where a command is given.
-PathOrUrl = Annotated[str, AfterValidator(os.path.expanduser)]
+
+
+def _path(text: str) -> str:
+    """`~` is the home directory, as in a shell; others are relative to where a command is given."""
+    if not text:
+        raise ValueError("must be a path or a URL, got an empty text; name one, or use null")
+    return os.path.expanduser(text)
+
+
+PathOrUrl = Annotated[str, AfterValidator(_path)]
 TFLiteVariant = Literal["float32", "float16", "dynamic_range", "int8"]
 Strategy = Literal["auto", "mirrored", "multi_worker"]
 Task = Literal["classification", "binary", "multilabel", "regression"]

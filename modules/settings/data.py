@@ -139,7 +139,7 @@ class DataSettings(Settings):
         None, description="a curated `schema.pbtxt`; null: inferred from the training examples"
     )
     checks: CheckSettings = CheckSettings()
-    preprocessing_fn: str | None = Field(
+    preprocessing_fn: PathOrUrl | None = Field(
         None,
         min_length=1,
         description="`package.module:function` or `file.py:function`, a TFX preprocessing_fn, "

@@ -26,7 +26,7 @@ from pipeline.output_lock import exclusive
 from pipeline.terminal.exits import EXIT_REFUSED, errors_explained, explain
 from pipeline.terminal.nodes import code_of
 from pipeline.terminal.printable import echo
-from pipeline.terminal.supervision import ending, exit_code, handle_sigterm, supervised
+from pipeline.terminal.supervision import ending, exit_code, handle_signals, supervised
 
 _REPORT_FILES = {
     "Report": "report.json",
@@ -49,15 +49,15 @@ class _Commands(click.Group):
     """Ends at errors, Ctrl-C and SIGTERM with one line and the exit code for it."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        before = signal.getsignal(signal.SIGTERM)
-        handle_sigterm()
+        before = handle_signals()
         try:
             with errors_explained():
                 return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
             sys.exit(explain(ending(interrupt), exit_code(interrupt)))
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @click.group(

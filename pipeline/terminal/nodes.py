@@ -14,7 +14,7 @@ from modules.disk import free_space, is_full
 from modules.errors import ConfigError, UserError, reason_of
 from pipeline.terminal.console import run_console
 from pipeline.terminal.exits import EXIT_FAILED, EXIT_USAGE, explain
-from pipeline.terminal.supervision import ending, exit_code
+from pipeline.terminal.supervision import ending, exit_code, interruption
 
 Found = TypeVar("Found")
 
@@ -39,26 +39,31 @@ def run_nodes(
     with run_console(log_file, debug) as console:
         try:
             return work()
-        except BaseException as error:
+        except BaseException as raised:
+            # Beam makes a RuntimeError of an interrupt.
+            error = interruption() or raised
             logging.getLogger("pipeline").exception("the run ends with an error")
             where = f"{console.node}: " if console.node else ""
-            if isinstance(error, UserError):
-                raise type(error)(f"{where}{error}") from error
-            if isinstance(error, KeyboardInterrupt):
-                goes_on = "; the same command goes on from what is done" if log_is_kept else ""
-                message = f"{where}{ending(error)}{goes_on}"
-                raise type(error)(message) from error
-            if is_full(error):
-                free = "; ".join(map(free_space, (str(log_file.parent), tempfile.gettempdir())))
-                message = (
-                    f"{where}no space left: {free}; free some, and the same command goes on from "
-                    "what is done"
-                )
-                raise UserError(message) from error
-            # A user's code may even call sys.exit.
-            traceback = f"is in {log_file}, or run again with" if log_is_kept else "is shown by"
-            message = f"{where}{reason_of(error)}; the traceback {traceback} --debug"
-            raise UserError(message) from error
+            kind, message = _said_of(error, log_file, log_is_kept)
+            raise kind(f"{where}{message}") from raised
+
+
+def _said_of(
+    error: BaseException, log_file: Path, log_is_kept: bool
+) -> tuple[type[BaseException], str]:
+    """What to raise instead of an exception, and its message."""
+    if isinstance(error, UserError):
+        return type(error), str(error)
+    if isinstance(error, KeyboardInterrupt):
+        goes_on = "; the same command goes on from what is done" if log_is_kept else ""
+        return type(error), f"{ending(error)}{goes_on}"
+    if is_full(error):
+        free = "; ".join(map(free_space, (str(log_file.parent), tempfile.gettempdir())))
+        goes_on = "free some, and the same command goes on from what is done"
+        return UserError, f"no space left: {free}; {goes_on}"
+    # A user's code may even call sys.exit.
+    traceback = f"is in {log_file}, or run again with" if log_is_kept else "is shown by"
+    return UserError, f"{reason_of(error)}; the traceback {traceback} --debug"
 
 
 def code_of(work: Callable[[], int]) -> int:

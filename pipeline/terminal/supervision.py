@@ -25,6 +25,7 @@ _HANDLED = {signal.SIGINT, signal.SIGTERM}
 _NODE = re.compile(rb"Component (\S+) is (running|finished)\.")
 _LOG_TAIL_BYTES = 1 << 20
 _LITTLE_BYTES = 1_000_000
+_received: list[KeyboardInterrupt] = []
 
 
 class Terminated(KeyboardInterrupt):
@@ -73,7 +74,7 @@ def _work(work: Callable[[], int], supervisor: int, temporary: str) -> NoReturn:
     code = 1
     try:
         die_with_parent(supervisor)
-        handle_sigterm()
+        handle_signals()
         os.environ["TMPDIR"] = tempfile.tempdir = temporary
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
         code = work()
@@ -90,14 +91,25 @@ def _work(work: Callable[[], int], supervisor: int, temporary: str) -> NoReturn:
         os._exit(code)
 
 
-def handle_sigterm() -> None:
-    """Have SIGTERM end this process as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _terminate)
+def handle_signals() -> dict[int, Any]:
+    """Have SIGTERM end this process as Ctrl-C does.
+
+    Returns:
+      The handlers before.
+    """
+    return {number: signal.signal(number, _interrupt) for number in _HANDLED}
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-    raise Terminated
+def interruption() -> KeyboardInterrupt | None:
+    """The signal that has ended the work, whatever others have made of its exception."""
+    return _received[-1] if _received else None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    if number == signal.SIGTERM:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    _received.append(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
+    raise _received[-1]
 
 
 def _wait(child: int, log_file: Path | None, logged: int) -> int:

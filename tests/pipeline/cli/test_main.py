@@ -206,12 +206,10 @@ def test_validate_notes_data_that_cannot_be_used(one_class: tuple[str, str]) -> 
 
 def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    changes = [f"data={{{IMAGES}, path: ~/images}}", "push.destination=~/models"]
-    config = load_config("digits", changes)
-    assert (config.data.path, config.push.destination) == (
-        f"{tmp_path}/images",
-        f"{tmp_path}/models",
-    )
+    data = "{source: csv, path: ~/a.csv, label: y, preprocessing_fn: '~/mine.py:fn'}"
+    config = load_config("digits", [f"data={data}", "push.destination=~/models"])
+    found = (config.data.path, config.data.preprocessing_fn, config.push.destination)
+    assert found == (f"{tmp_path}/a.csv", f"{tmp_path}/mine.py:fn", f"{tmp_path}/models")
     (tmp_path / "runs").write_text("a file")
     result = invoke("run", "digits", "--output", "~/runs/one")
     assert f"got {tmp_path / 'runs' / 'one'}" in result.stderr
@@ -238,6 +236,15 @@ def test_an_empty_path_is_none(arguments: tuple[str, ...]) -> None:
     result = invoke(*arguments)
     assert result.exit_code == 2
     assert result.stderr.endswith(": must be a path, got an empty text; name one\n")
+
+
+@pytest.mark.parametrize("key", ["data.path", "push.destination", "data.schema_file"])
+def test_an_empty_path_in_a_configuration(key: str) -> None:
+    result = invoke("validate", "segments", "--set", f"{key}=''")
+    assert result.exit_code == 2
+    assert f"{key}: must be a path or a URL, got an empty text; name one, or use null" in (
+        result.stderr
+    )
 
 
 def test_usage_errors_have_the_exit_code_of_click() -> None:
