@@ -132,14 +132,17 @@ class Outcome:
 
 def places(output: Path, runtime: RuntimeSettings | None = None) -> Places:
     """The layout below a run's output directory."""
-    root = output.absolute()
-    pipeline_root = str(root / "pipeline_root")
+    root, pipeline_root = output.absolute(), _pipeline_root(output)
     return Places(
         pipeline_root=pipeline_root,
         push_destination=str(root / "pushed"),
         metadata=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
         beam_arguments=beam_arguments(runtime or RuntimeSettings(), "local", pipeline_root),
     )
+
+
+def _pipeline_root(output: Path) -> str:
+    return str(output.absolute() / "pipeline_root")
 
 
 def run(config: PipelineConfig, output: str | Path) -> Outcome:
@@ -153,10 +156,11 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
       UserError: What the user can fix.
     """
     output = Path(output)
-    where = places(output, config.runtime)
     _LOG.info("checking data and models")
-    checked = with_what_is_there(config, Memory(where.pipeline_root))
+    checked = with_what_is_there(config, Memory(_pipeline_root(output)))
     check_places(checked)
+    # TFX makes the directory of the metadata.
+    where = places(output, config.runtime)
 
     def check_data() -> bool:
         data = read_data(config.name, where)

@@ -70,17 +70,17 @@ def read_report(path: str | Path) -> Report:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
-            f"no report can be read at {path} ({error.strerror}); "
+            f"no report can be read at {file} ({error.strerror}); "
             "run the pipeline up to the Evaluator, which writes it"
         ) from error
     except ValueError as error:
         raise UserError(
-            f"the report {path} is not valid JSON ({error}); run the Evaluator again"
+            f"the report {file} is not valid JSON ({error}); run the Evaluator again"
         ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(
-            f"the report {path} must have schema_version {SCHEMA_VERSION}, but it is {version!r}; "
+            f"the report {file} must have schema_version {SCHEMA_VERSION}, but it is {version!r}; "
             "read it with the tfx-distill that wrote it, or run the Evaluator again"
         )
     try:
@@ -89,7 +89,7 @@ def read_report(path: str | Path) -> Report:
         first = error.errors()[0]
         place = ".".join(str(key) for key in first["loc"])
         raise UserError(
-            f"the report {path} is damaged: {place}: {first['msg']} "
+            f"the report {file} is damaged: {place}: {first['msg']} "
             f"({error.error_count()} such errors); run the Evaluator again"
         ) from error
 

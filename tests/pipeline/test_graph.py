@@ -132,7 +132,7 @@ def test_every_node_comes_after_those_it_takes_from(tmp_path: Path) -> None:
 
 
 def test_without_control_there_is_no_such_node_nor_input(tmp_path: Path) -> None:
-    pipeline = graph(tmp_path, "distill.control=false")
+    pipeline = graph(tmp_path, "distill.control=false", "gate={min_accuracy: 0.5}")
     expected = {name: dict(inputs) for name, inputs in EDGES.items() if name != "Control"}
     del expected["Evaluator"]["control_model"], expected["Evaluator"]["control_run"]
     assert edges(pipeline) == expected

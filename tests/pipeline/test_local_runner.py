@@ -519,10 +519,10 @@ def other_input(inputs, output):
     [
         ("{model: resnet50}", ModelError, "ResNet50 needs images of at least 32x32"),
         (
-            "{model: separable_cnn, parameters: {filters: [-1]}}",
+            "{model: cnn_tutorial, parameters: {filters: [4, 4, 4, 4]}}",
             ModelError,
-            "model 'separable_cnn' with parameters {'filters': [-1]} cannot be built for image "
-            "(image [8, 8, 1]) and 10 outputs: ",
+            "model 'cnn_tutorial' with parameters {'filters': [4, 4, 4, 4]} cannot be built for "
+            "image (image [8, 8, 1]) and 10 outputs: ",
         ),
         (
             "{model: 'preflight_builders:two_logits'}",

@@ -77,7 +77,7 @@ def test_presets_are_listed_with_what_they_are() -> None:
     assert result.exit_code == 0
     presets = sorted(PRESETS_DIR.glob("*.yaml"))
     lines = result.stdout.splitlines()
-    assert "digits: a residual teacher" in result.stdout
+    assert "digits: few labels" in result.stdout
     titles = [line.split(":")[0] for line in lines if line.split(":")[0] in names_of(presets)]
     assert titles == names_of(presets)
     for path in presets:

@@ -80,7 +80,10 @@ def test_vertex_is_told_where_artifacts_go(texts: dict[str, str]) -> None:
     assert job["pipelineSpec"]["defaultPipelineRoot"] == ROOT
 
 
-@pytest.mark.parametrize("overrides", [(), (MORE_TEACHERS, SEARCH), ("distill.control=false",)])
+@pytest.mark.parametrize(
+    "overrides",
+    [(), (MORE_TEACHERS, SEARCH), ("distill.control=false", "gate={min_accuracy: 0.5}")],
+)
 def test_the_graph_is_the_local_one(engine: str, overrides: tuple[str, ...]) -> None:
     tasks = compiled(engine, *overrides)[0].root.dag.tasks
     local = create_pipeline(load_config("digits", overrides), Places("/artifacts", "/pushed"))

@@ -99,6 +99,7 @@ def test_an_executor_runs_between_the_launchers_directories(launcher: Path) -> N
     config = load_config(
         "digits",
         [
+            "data.max_labels=null",
             "runtime.image=x:1",
             "runtime.pipeline_root=minio://bucket/root",
             "push.destination=gs://bucket/models",
