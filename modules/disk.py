@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modules.errors import UserError
@@ -20,7 +20,7 @@ _MB = 1e6
 
 @contextmanager
 def space_for(path: str, need: int, what: str) -> Iterator[None]:
-    """Write a file below a directory whose disk has room for it.
+    """Write what its disk has room for; a file that did not fit after all is removed.
 
     Args:
       path: Of the file or directory to write; a URL's store is not asked beforehand.
@@ -36,6 +36,8 @@ def space_for(path: str, need: int, what: str) -> Iterator[None]:
         yield
     except Exception as error:
         if is_full(error):
+            with suppress(OSError):
+                os.remove(path)
             raise UserError(_message(path, need, what)) from error
         raise
 

@@ -67,7 +67,7 @@ def save_model(
         (_WEIGHTS_FILE, model.save_weights) if settings.model else (_WHOLE_FILE, model.save)
     )
     weights, aside = os.path.join(directory, name), os.path.join(directory, f"aside.{name}")
-    with space_for(weights, weight_bytes(model), "the weights"):
+    with space_for(aside, weight_bytes(model), "the weights"):
         tf.io.gfile.makedirs(directory)
         write(aside)
         tf.io.gfile.rename(aside, weights, overwrite=True)

@@ -22,6 +22,7 @@ from click.testing import CliRunner, Result
 from ml_metadata.proto import metadata_store_pb2
 from small_models import load_saved
 from tfx.orchestration import metadata
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.pipeline import RunOptions
 from tfx.proto.orchestration import pipeline_pb2
 
@@ -396,6 +397,30 @@ def test_the_control_is_trained_after_the_student(compiled: str, run: list[int])
     for node, name in zip(nodes, compiled.split(), strict=True):
         node.pipeline_node.node_info.id = name
     assert teacher_first(nodes) == [nodes[index] for index in run]
+
+
+def test_states_of_trainings_go_when_their_nodes_are_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("Distiller/resume/done/exported", "Distiller/resume/open/generation_1/state.npz"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    pipeline = pipeline_pb2.Pipeline()
+    pipeline.runtime_spec.pipeline_root.field_value.string_value = str(tmp_path)
+    for name in ("ExampleGen", "Distiller"):
+        pipeline.nodes.add().pipeline_node.node_info.id = name
+
+    def fail(*arguments: object) -> None:
+        raise ModelError("not published")
+
+    runner = LocalRunner(load_config("digits"))
+    monkeypatch.setattr(LocalDagRunner, "run_with_ir", fail)
+    with pytest.raises(ModelError):
+        runner.run_with_ir(pipeline)
+    assert (tmp_path / "Distiller" / "resume" / "done").exists()
+    monkeypatch.setattr(LocalDagRunner, "run_with_ir", lambda *arguments: None)
+    runner.run_with_ir(pipeline)
+    assert [path.name for path in (tmp_path / "Distiller" / "resume").iterdir()] == ["open"]
 
 
 def test_executions_that_a_kill_has_left_running_are_closed(tmp_path: Path) -> None:

@@ -314,6 +314,7 @@ def test_a_full_disk_leaves_the_last_one(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(tf.io.gfile.GFile, "write", write)
     with pytest.raises(UserError, match=r"no space left for the state of the training: \d"):
         state.save()
+    assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
     assert (tmp_path / "state.npz").read_bytes() == content
 
 

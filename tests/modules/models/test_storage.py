@@ -75,10 +75,10 @@ def test_weights_that_a_full_disk_has_cut_short_are_none(tmp_path, monkeypatch):
         patch.setattr(keras.Model, "save_weights", write)
         with pytest.raises(UserError, match=r"no space left for the weights: 0\.\d MB are needed"):
             _saved(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["aside.model.weights.h5"]
+    assert list(tmp_path.iterdir()) == []
     model = _saved(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"model.json", "model.weights.h5"}
-    assert _same_weights(storage.load_model(str(tmp_path)), model)
+    assert _same_weights(storage.load_model(str(tmp_path), KNOWN), model)
     size = (tmp_path / "model.weights.h5").stat().st_size
     assert size <= storage.weight_bytes(model) <= size + 200_000
 
