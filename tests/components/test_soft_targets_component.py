@@ -175,7 +175,13 @@ def run_executor(miniature_run: Any, output: Path, nodes: list[str], **replaced:
         teachers[key][0].uri = miniature_run.uris[f"{node}.model"]
     made = artifacts.TeacherLogits()
     made.uri = str(output)
-    settings = {"data": miniature_run.config().data, **replaced}
+    config = miniature_run.config()
+    known = {
+        "TeacherTrainer": KnownModel.of(config.teacher),
+        "Control": KnownModel.of(config.student),
+    }
+    models = [known[node] for node in nodes]
+    settings = {"data": config.data, "models": models, **replaced}
     Executor().Do(
         {"examples": [examples], "transform_graph": [graph], **teachers},
         {"soft_targets": [made]},
