@@ -176,8 +176,12 @@ def run_executor(miniature_run: Any, output: Path, nodes: list[str], **replaced:
     made = artifacts.TeacherLogits()
     made.uri = str(output)
     config = miniature_run.config()
-    trained = [config.teacher if node == "TeacherTrainer" else config.student for node in nodes]
-    settings = {"data": config.data, "models": list(map(KnownModel.of, trained)), **replaced}
+    known = {
+        "TeacherTrainer": KnownModel.of(config.teacher),
+        "Control": KnownModel.of(config.student),
+    }
+    models = [known[node] for node in nodes]
+    settings = {"data": config.data, "models": models, **replaced}
     Executor().Do(
         {"examples": [examples], "transform_graph": [graph], **teachers},
         {"soft_targets": [made]},
