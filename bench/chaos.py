@@ -40,7 +40,6 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 _STATE = {"RUNNING": 2}  # of an execution in ML Metadata
 _GRACE_S = 20.0
-LONGEST_S = 60.0  # before a kill
 _NODE = re.compile(r"^([A-Z]\w+(?:-\d+)?)\s", re.MULTILINE)
 
 
@@ -153,12 +152,15 @@ def kill(campaign: Campaign, number: signal.Signals, after_s: float) -> bool:
     return True
 
 
-def kills(campaign: Campaign, count: int, dice: random.Random, most: int) -> None:
-    """Chains of up to `most` kills, each of which has to end with success."""
+def kills(campaign: Campaign, count: int, moment: Callable[[], float], most: int) -> None:
+    """Chains of up to `most` kills, each of which has to end with success.
+
+    `moment` gives the seconds before a kill.
+    """
     done = 0
     while done < count:
         for _ in range(min(most, count - done)):
-            if not kill(campaign, SIGNALS[done % len(SIGNALS)], dice.uniform(2, LONGEST_S)):
+            if not kill(campaign, SIGNALS[done % len(SIGNALS)], moment()):
                 break
             done += 1
         begin = time.monotonic()
@@ -170,8 +172,12 @@ def kills(campaign: Campaign, count: int, dice: random.Random, most: int) -> Non
         campaign.next_chain()
 
 
-def two_at_once(campaign: Campaign) -> None:
-    """A second run in the same directory is refused, and the first does not notice."""
+def two_at_once(campaign: Campaign) -> float:
+    """A second run in the same directory is refused, and the first does not notice.
+
+    Returns the seconds of the first.
+    """
+    begin = time.monotonic()
     first = campaign.start()
     while not (campaign.output / "metadata.sqlite").exists() and first.poll() is None:
         time.sleep(0.1)
@@ -181,8 +187,10 @@ def two_at_once(campaign: Campaign) -> None:
     refused = second.returncode == 1 and len(lines) == 1 and "must not be in use" in lines[0]
     campaign.check("a second run at once is refused in one line", refused, shown[-300:])
     _, shown = first.communicate()
+    seconds = time.monotonic() - begin
     campaign.check_result(first, shown)
     campaign.next_chain()
+    return seconds
 
 
 def unwritable(campaign: Campaign) -> None:
@@ -254,13 +262,13 @@ def main() -> int:
     campaign = Campaign(base)
     try:
         unwritable(campaign)
-        two_at_once(campaign)
+        seconds = two_at_once(campaign)
         try:
             full_disk(campaign, dice)
         except subprocess.CalledProcessError:
             print("  no small file system can be mounted here: not tried", flush=True)
             campaign.next_chain()
-        kills(campaign, arguments.kills, dice, arguments.chain)
+        kills(campaign, arguments.kills, lambda: dice.uniform(2, seconds), arguments.chain)
     except KeyboardInterrupt:
         print("  interrupted: the table is of what was tried before")
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -116,7 +117,9 @@ def _wait(child: int, log_file: Path | None, logged: int) -> int:
     """Wait for the child, and hand on SIGTERM; the terminal sends Ctrl-C to both."""
 
     def hand_on(number: int, frame: FrameType | None) -> None:
-        os.kill(child, number)
+        # It may have got the signal itself, and be gone.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
 
     before: dict[int, Any] = {
         signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
