@@ -116,7 +116,7 @@ def report(directory: Path, in_browser: bool) -> None:
 
     folder = directory / REPORT_DIR
     try:
-        echo(markdown_table(read_report(folder)).rstrip())
+        echo(markdown_table(read_report(directory)).rstrip())
     except UserError as error:
         fail(error, EXIT_USAGE)
     page = folder / REPORT_PAGE

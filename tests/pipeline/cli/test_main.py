@@ -125,7 +125,7 @@ def test_every_line_of_an_error_is_on_stderr() -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     alpha, gate = sorted(result.stderr.splitlines())
     assert alpha == (
-        "error: --set distill.alpha=2: distill.alpha: must be less than or equal to 1, got 2"
+        "error: --set distill.alpha=2: distill.alpha: must be a number from 0 to 1, got 2"
     )
     assert gate.startswith("error: --set gate={}: gate: must set at least one limit")
 
@@ -264,7 +264,7 @@ def test_run_with_a_bad_configuration_leaves_nothing_behind(tmp_path: Path) -> N
     result = invoke("run", "digits", "--set", "seed=-1", "--output", tmp_path / "out")
     assert result.exit_code == 2
     assert result.stderr == (
-        "error: --set seed=-1: seed: must be greater than or equal to 0, got -1\n"
+        "error: --set seed=-1: seed: must be a whole number from 0 to 4,294,967,295, got -1\n"
     )
     assert not (tmp_path / "out").exists()
 
