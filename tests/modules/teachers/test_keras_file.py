@@ -73,7 +73,7 @@ def test_feature_methods_find_the_layers_within(tmp_path: Path) -> None:
     settings = TeacherSettings(keras_file=save(images((4, 6, 3)), tmp_path))
     found = load_teacher(settings, IMAGE, OUTPUT)
     storage.save_model(found, settings, IMAGE, OUTPUT, str(tmp_path / "stored"))
-    stored = storage.load_model(str(tmp_path / "stored"))
+    stored = load_saved(tmp_path / "stored")
     layer = find_layer(stored, "flat", "distill.methods.0.teacher_layer")
     _, (features,) = call_with_features(stored, [layer], {"image": PIXELS}, training=False)
     resized = keras.ops.image.resize(PIXELS.astype(np.float32), (4, 6))
