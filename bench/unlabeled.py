@@ -157,12 +157,7 @@ def table(results: dict[str, Any]) -> str:
     for case, labels in cells:
         runs = [run for run in results["runs"] if (run["case"], run["labels"]) == (case, labels)]
         scores = {name: [run["accuracy"].get(name, np.nan) for run in runs] for name in models}
-        shown = [
-            f"{100 * np.mean(each):.1f} ± {100 * np.std(each, ddof=1):.1f}"
-            if np.isfinite(each).all()
-            else "not run"
-            for each in scores.values()
-        ]
+        shown = [_mean(each) for each in scores.values()]
         gain = paired(scores[ALL], scores[CONTROL])
         interval = f"{100 * gain['ci_low']:+.1f} to {100 * gain['ci_high']:+.1f}"
         difference = f"{100 * gain['difference']:+.1f}"
@@ -176,6 +171,15 @@ def table(results: dict[str, Any]) -> str:
         f"{results['temperature']:g}.\n\n"
     )
     return head + tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
+def _mean(scores: list[float]) -> str:
+    """Mean and standard deviation in %, and of how many seeds, where some were left out."""
+    found = 100 * np.array([each for each in scores if np.isfinite(each)])
+    if len(found) < 2:
+        return "not run"
+    count = f" ({len(found)} seeds)" if len(found) < len(scores) else ""
+    return f"{found.mean():.1f} ± {found.std(ddof=1):.1f}{count}"
 
 
 def run(job: Job) -> dict[str, Any]:
