@@ -32,6 +32,21 @@ def _scope(file: Path) -> str:
     return "miniature_run" if "miniature_run" in file.read_text() else str(file)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest scopes first, so that no worker waits for another one's at the end.
+
+    `--no-loadscope-reorder` in pyproject.toml keeps this order.
+    """
+    items.sort(key=lambda item: _rank(item.path))
+
+
+@cache
+def _rank(file: Path) -> int:
+    if _scope(file) == "miniature_run":
+        return 0
+    return 1 if "e2e" in file.parts else 2
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerPerFile:
     """How `make test` distributes the tests."""
     return OneWorkerPerFile(config, log)
