@@ -215,6 +215,7 @@ def test_a_forest_teaches_through_a_file_of_answers(run):
     assert f"distillation gain {found['gain'][0]:+.4f}" in shown(cells["report"])
 
 
+@pytest.mark.thorough
 def test_a_run_that_is_not_there_is_named(run, tmp_path):
     with pytest.raises(CellExecutionError, match=f"no finished run in {tmp_path}"):
         run("explore_run", "None", TFX_DISTILL_RUN=str(tmp_path))

@@ -119,6 +119,7 @@ def test_a_converter_that_crashes_is_a_reason_like_any_other(config: Any) -> Non
         check_spec(config("student={model: 'preflight_models:crashing'}"), SPEC)
 
 
+@pytest.mark.thorough
 def test_what_was_tried_is_remembered_as_long_as_nothing_changes(
     config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def test_nobody_waits_for_a_file_when_something_else_has_failed(tmp_path: Path) 
     assert found["problem"] == "killed by signal 9 (Killed)"
 
 
+@pytest.mark.thorough
 def test_a_file_that_needs_too_much_memory(tmp_path: Path) -> None:
     greedy = ModelFile("greedy", LITERT, write_tflite(tmp_path / "greedy.tflite", greedy_sums))
     assert _probe(greedy).passed
