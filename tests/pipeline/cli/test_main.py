@@ -188,11 +188,11 @@ def test_validate_outlives_a_package_that_exits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python imports the package to find a module in it."""
-    (tmp_path / "users_package").mkdir()
-    init = tmp_path / "users_package" / "__init__.py"
+    (tmp_path / "exiting_package").mkdir()
+    init = tmp_path / "exiting_package" / "__init__.py"
     init.write_text("raise SystemExit(0)")
     monkeypatch.syspath_prepend(tmp_path)
-    result = invoke("validate", "digits", "--set", "student={model: 'users_package.a:build'}")
+    result = invoke("validate", "digits", "--set", "student={model: 'exiting_package.a:build'}")
     note = f"note: a run on this machine would end at once: SystemExit: 0 ({init}, line 1)\n"
     assert (result.exit_code, result.stderr) == (0, note)
 
