@@ -29,9 +29,9 @@ from modules.settings import (
     TFLiteVariant,
     TuneSettings,
 )
-from pipeline.config_checks import problems_between
-from pipeline.config_errors import describe
-from pipeline.config_file import Layer, read_layers
+from pipeline.configuration.checks import problems_between
+from pipeline.configuration.errors import describe
+from pipeline.configuration.file import Layer, read_layers
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 

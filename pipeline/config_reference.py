@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from pipeline.config import PipelineConfig
-from pipeline.config_errors import Schema, alternatives, inner_schema, kind_of
+from pipeline.configuration.errors import Schema, alternatives, inner_schema, kind_of
 
 _INTRODUCTION = """\
 # Configuration

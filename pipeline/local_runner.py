@@ -36,9 +36,9 @@ from modules.settings import RuntimeSettings
 from pipeline.beam_arguments import beam_arguments
 from pipeline.config import PipelineConfig, load_config
 from pipeline.graph import Places, create_pipeline, uncached_nodes
-from pipeline.output_lock import exclusive
 from pipeline.preflight import check_places, check_semaphores, check_spec
-from pipeline.refused_student import forget_refused, keep_refused
+from pipeline.run_directory.lock import exclusive
+from pipeline.run_directory.refused_student import forget_refused, keep_refused
 from pipeline.run_metadata import close_interrupted, damage_named, latest_output
 from pipeline.terminal.console import run_console
 

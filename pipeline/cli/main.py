@@ -22,7 +22,7 @@ from pipeline.cli.compiling import compile_command
 from pipeline.cli.named_code import missing_functions
 from pipeline.cli.paths import LocalPath, PathOrUrl, make_output
 from pipeline.config import PRESETS_DIR, PipelineConfig, check_local_paths, load_config
-from pipeline.output_lock import exclusive
+from pipeline.run_directory.lock import exclusive
 from pipeline.terminal.exits import EXIT_REFUSED, errors_explained, explain
 from pipeline.terminal.nodes import code_of
 from pipeline.terminal.printable import echo
@@ -188,7 +188,7 @@ def _run(config: PipelineConfig, output: Path, debug: bool) -> int:
 def _show(outcome: Any) -> int:
     """Print the table and where the files are."""
     from modules.report.files import markdown_table, read_report
-    from pipeline.refused_student import REFUSED_DIR
+    from pipeline.run_directory.refused_student import REFUSED_DIR
 
     echo()
     echo(markdown_table(read_report(outcome.report_dir / "report.json")).rstrip())

@@ -10,7 +10,7 @@ import click
 
 from modules.errors import ConfigError
 from modules.files import is_url
-from pipeline.output_lock import LOCK_FILE
+from pipeline.run_directory.lock import LOCK_FILE
 from pipeline.terminal.exits import EXIT_USAGE, fail
 
 

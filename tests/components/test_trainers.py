@@ -274,7 +274,7 @@ def test_control_is_the_student_without_its_teacher() -> None:
 
 def test_teachers_are_asked_and_the_control_is_not() -> None:
     config = load_config("digits", ["teacher.allow_weak=true"])
-    places = Places(pipeline_root="/root", push_destination="/pushed")
+    places = Places(pipeline_root="/artifacts", push_destination="/pushed")
     nodes = {node.id: node for node in create_pipeline(config, places).components}
     asked = {name: told(nodes[name]).allow_weak for name in ("TeacherTrainer", "Control")}
     assert asked == {"TeacherTrainer": True, "Control": None}

@@ -41,8 +41,8 @@ from pipeline.local_runner import (
     places,
     teacher_first,
 )
-from pipeline.output_lock import exclusive
 from pipeline.preflight import check_places
+from pipeline.run_directory.lock import exclusive
 from pipeline.run_metadata import close_interrupted
 
 COMMAND = Path(sys.executable).with_name("tfx-distill")

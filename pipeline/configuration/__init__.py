@@ -1,0 +1,1 @@
+"""How a configuration is read and checked: files, overrides, errors in words."""
