@@ -45,7 +45,7 @@ class Distiller(Trainer):
       config: The student, how it is trained, and the objective.
       teachers: One or more models to learn from, in the order of their weights.
       soft_targets: Their logits, computed before; None runs them in every step.
-      hyperparameters: The Tuner's winner, which goes before `config`; or None.
+      hyperparameters: The search's winner, which goes before `config`; or None.
       parameters: What is left open until a run begins.
       module_file: A TFX module file whose `run_fn` trains instead; its `fn_args.custom_config` is
         `config`, with the directories of the teachers and their logits.

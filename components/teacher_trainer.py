@@ -29,7 +29,7 @@ class TeacherTrainer(Trainer):
       examples: Transformed examples; it learns from the split train alone.
       transform_graph: Carries the class names and the preprocessing.
       config: Which model, and how it is trained.
-      hyperparameters: The Tuner's winner, for the control: it is to be the same student, only
+      hyperparameters: The search's winner, for the control: it is to be the same student, only
         without a teacher.
       parameters: What is left open until a run begins; a student's epochs are not its teacher's.
       module_file: A TFX module file whose `run_fn` trains instead; its `fn_args.custom_config` is

@@ -1,4 +1,4 @@
-"""How the Trainers and the Tuner are told what to do in this run."""
+"""How the Trainers and the search are told what to do in this run."""
 
 from __future__ import annotations
 

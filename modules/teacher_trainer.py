@@ -15,5 +15,5 @@ def run_fn(fn_args: Any) -> None:
     trained = task.train()
     allow_weak = task.config.allow_weak
     if allow_weak is not None and trained.chief:
-        check_teacher(trained.model, task.held_out(), task.output, allow_weak=allow_weak)
+        check_teacher(trained.model, task.held_out(), task.spec.output, allow_weak=allow_weak)
     export_trained(trained, fn_args.serving_model_dir)

@@ -1,5 +1,5 @@
-"""Tuner module file: searches the student's hyperparameters."""
+"""Tuner module file: searches the student and its objective."""
 
-from modules.search.trials import tuner_fn
+from modules.search.student_search import tuner_fn
 
 __all__ = ["tuner_fn"]

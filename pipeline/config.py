@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from modules.data.sources.recorded_examples import latest_examples
 from modules.data.sources.registry import find_source
 from modules.errors import ConfigError, did_you_mean
+from modules.search.candidates import make_plan
 from modules.settings import (
     MOST_TEACHERS,
     AugmentSettings,
@@ -23,11 +24,12 @@ from modules.settings import (
     ModelSettings,
     PushSettings,
     RuntimeSettings,
+    SearchPlan,
+    SearchSettings,
     Settings,
     Task,
     TeacherSettings,
     TFLiteVariant,
-    TuneSettings,
 )
 from pipeline.configuration.checks import problems_between
 from pipeline.configuration.errors import describe
@@ -58,8 +60,8 @@ class PipelineConfig(Settings):
     )
     student: ModelSettings
     distill: DistillSettings = DistillSettings()
-    tune: TuneSettings | None = Field(
-        None, description="search for the student's hyperparameters; null: no search"
+    search: SearchSettings | None = Field(
+        None, description="search for the student; null: none, unless `distill` has an `auto`"
     )
     export: ExportSettings = ExportSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
@@ -72,6 +74,15 @@ class PipelineConfig(Settings):
     def teachers(self) -> tuple[TeacherSettings, ...]:
         """The baseline of the judgment, and the others."""
         return (self.teacher, *self.more_teachers)
+
+    @property
+    def search_plan(self) -> SearchPlan | None:
+        """What is searched, if anything is."""
+        if self.search is None and not self.distill.auto:
+            return None
+        return make_plan(
+            self.search, self.student, self.gate, self.export, self.needed_variants, self.latency
+        )
 
     @property
     def needed_variants(self) -> tuple[TFLiteVariant, ...]:

@@ -24,11 +24,11 @@ from components.exporter.component import Exporter
 from components.pusher.component import Pusher
 from components.run_parameters import Parameters
 from components.schema_gen import SchemaGen
+from components.search import Search
 from components.soft_targets.component import SoftTargets
 from components.teacher_importer import TeacherImporter
 from components.teacher_trainer import TeacherTrainer
 from components.transform import Transform
-from components.tuner import Tuner
 from modules.code_digest import code_digest
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ConfigError
@@ -222,9 +222,9 @@ def _training_nodes(
     models = [_answer_of(node) for node in taught_by if not isinstance(node, AnswerCollector)]
     taught = {**channels, "teachers": models, "soft_targets": soft_targets}
     given: dict[str, Any] = {"parameters": parameters}
-    if config.tune:
-        search = student.model_copy(update={"tune": config.tune})
-        nodes.append(Tuner(**taught, **given, config=search))
+    if plan := config.search_plan:
+        searched = student.model_copy(update={"search": plan})
+        nodes.append(Search(**taught, **given, config=searched))
         given["hyperparameters"] = nodes[-1].outputs["best_hyperparameters"]
     nodes.append(Distiller(**taught, **given, config=student))
     if config.distill.control:
@@ -257,12 +257,21 @@ def _known_teachers(config: PipelineConfig) -> list[KnownModel | None]:
     return [KnownModel.of(each) if each.is_model else None for each in config.teachers]
 
 
+def _known_student(config: PipelineConfig) -> KnownModel:
+    """What the Exporter may load as the student."""
+    plan = config.search_plan
+    return KnownModel.of(config.student, plan.students if plan else ())
+
+
 def _training_config(
     config: PipelineConfig, model: ModelSettings, memory: Memory, **more: Any
 ) -> TrainingConfig:
+    # A student may become any of those that are searched.
+    plan = config.search_plan if model == config.student else None
+    built = (model, *(plan.students if plan else ()))
     return TrainingConfig(
         model=model,
-        builder_digest=model_digest(model, memory),
+        builder_digest="-".join(dict.fromkeys(model_digest(each, memory) for each in built)),
         data=config.data,
         augment=config.augment,
         seed=config.seed,
@@ -284,7 +293,9 @@ def _shipping_nodes(
     transform = data["Transform"].outputs
     # The first teacher is the baseline.
     student, teacher = taught["Distiller"].outputs, next(iter(taught.values())).outputs
-    control = taught["Control"].outputs if "Control" in taught else {}
+    control, search = (
+        taught[node].outputs if node in taught else {} for node in ("Control", "Search")
+    )
     known = _known_teachers(config)
     exporter = Exporter(
         model=student["model"],
@@ -292,7 +303,7 @@ def _shipping_nodes(
         examples=transform["transformed_examples"],
         raw_examples=data["ExampleGen"].outputs["examples"],
         transform_graph=transform["transform_graph"],
-        models=[KnownModel.of(config.student, config.tune), *filter(None, known[:1])],
+        models=[_known_student(config), *filter(None, known[:1])],
         export=config.export,
         needed=config.needed_variants,
         data=config.data,
@@ -315,9 +326,8 @@ def _shipping_nodes(
             student_run=student["model_run"],
             control_model=control.get("model"),
             control_run=control.get("model_run"),
-            hyperparameters=taught["Tuner"].outputs["best_hyperparameters"]
-            if "Tuner" in taught
-            else None,
+            hyperparameters=search.get("best_hyperparameters"),
+            search=search.get("tuner_results"),
         ),
         evaluate=config.evaluate,
         config=config.model_dump_json(),

@@ -24,7 +24,6 @@ from modules.measure.conversion import TrialConversions, Wanted
 from modules.models import zoo
 from modules.models.probe import check_answers
 from modules.push.publish import check_destination
-from modules.search.space import choices
 from modules.settings import (
     DataSettings,
     DistillSettings,
@@ -151,8 +150,9 @@ def _check_models(
     teacher, student = built["teacher"], built["student"]
     assert student is not None
     soft_targets.check_top_k(config.distill.top_k, output)
-    variants = choices(config.tune, config.student) if config.tune else []
-    for model in (student, *(zoo.build_model(each, inputs, output) for each in variants)):
+    plan = config.search_plan
+    others = [each for each in plan.students if each != config.student] if plan else []
+    for model in (student, *(zoo.build_model(each, inputs, output) for each in others)):
         if config.distill.soft_targets == "online" and teacher is not None:
             # Finds the layers of feature methods; a later generation learns from a student.
             _check_layers(config.distill, teacher, model, output.task)

@@ -42,6 +42,7 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
         "student_run": ChannelParameter(type=standard_artifacts.ModelRun),
         "control_run": ChannelParameter(type=standard_artifacts.ModelRun, optional=True),
         "hyperparameters": ChannelParameter(type=standard_artifacts.HyperParameters, optional=True),
+        "search": ChannelParameter(type=standard_artifacts.TunerResults, optional=True),
     }
 
 
@@ -63,7 +64,8 @@ class EvaluatorInputs:
       teacher_answers: What a teacher that is no model answered, or None.
       control_model: The student trained without the teacher, or None.
       control_run: TensorBoard's logs of its training, or None.
-      hyperparameters: The Tuner's winner, or None.
+      hyperparameters: The search's winner, or None.
+      search: All its candidates, or None.
     """
 
     examples: types.BaseChannel
@@ -80,6 +82,7 @@ class EvaluatorInputs:
     control_model: types.BaseChannel | None = None
     control_run: types.BaseChannel | None = None
     hyperparameters: types.BaseChannel | None = None
+    search: types.BaseChannel | None = None
 
 
 class Evaluator(tfx_evaluator.Evaluator):

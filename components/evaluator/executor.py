@@ -19,12 +19,14 @@ from components.evaluator.tfma_config import slice_numbers, tfma_config
 from components.run_parameters import overlay
 from modules.data.eval_split import EvalSplit
 from modules.data.spec import read_spec
+from modules.distill.hyperparameters import as_configured
 from modules.files import LocalCopies
 from modules.judge import evaluation, run_history
 from modules.judge.answers import JudgedModels
 from modules.judge.schema import ArtifactReference, Lineage
 from modules.push import publish
 from modules.report.files import write_report
+from modules.search.results import SearchResults
 from modules.settings import DataSettings, TeacherSettings
 from modules.teachers.answer_store import AnswerStore
 
@@ -166,6 +168,7 @@ def _record(
             code_digest=exec_properties["code_digest"],
         ),
         tuned=_tuned(artifact_utils.get_single_uri(tuned)) if tuned else {},
+        search=_search(input_dict),
         pushed=publish.last_pushed(pushed_to) if pushed_to else None,
         config=config,
         log_dir=os.path.join(directory, _LOADGEN_LOGS),
@@ -197,10 +200,19 @@ def _pushed_to(exec_properties: dict[str, Any]) -> str:
     return configured and (exec_properties.get("push_destination") or configured)
 
 
+def _search(input_dict: Artifacts) -> SearchResults | None:
+    """The candidates of our own search; a module file of the user has other results."""
+    if not input_dict.get("search"):
+        return None
+    uri = artifact_utils.get_single_uri(input_dict["search"])
+    content = json.loads(io_utils.read_string_file(os.path.join(uri, "tuner_results.json")))
+    return SearchResults.model_validate(content) if isinstance(content, dict) else None
+
+
 def _tuned(directory: str) -> dict[str, Any]:
-    """The values that the Tuner has found."""
+    """The values that the search has found, by their keys in the configuration."""
     text = io_utils.read_string_file(os.path.join(directory, "best_hyperparameters.txt"))
-    return dict(json.loads(text)["values"])
+    return as_configured(json.loads(text)["values"])
 
 
 def _bless(input_dict: Artifacts, output_dict: Artifacts, blessed: bool) -> None:

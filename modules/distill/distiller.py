@@ -153,8 +153,10 @@ class Distiller(HookedModel):
     ) -> keras.callbacks.History:
         """Keras' `fit`; see there."""
         if epochs != self._epochs:
-            # The compiled steps have the old number in them.
-            self._epochs, self.train_function, self.test_function = epochs, None, None
+            self._epochs = epochs
+            if any(term.settings.final_temperature for term in self._objective):
+                # The compiled steps have the old number in them.
+                self.train_function = self.test_function = None
         schedule = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: self._epoch.assign(float(epoch))
         )
@@ -213,7 +215,7 @@ class Distiller(HookedModel):
                 else:
                     inputs = self._inputs(term, y_pred, teacher_logits, (labels, labeled))
                 value = self._mean(f"{term.name}_loss", term.loss(inputs), sample_weight)
-                distilled = distilled + term.weight(self._epoch.value) * value
+                distilled = distilled + self._weight(term) * value
             loss = self._alpha * loss + (1 - self._alpha) * distilled
         for penalty in self.losses:
             loss = loss + ops.cast(penalty, loss.dtype)
@@ -240,6 +242,10 @@ class Distiller(HookedModel):
             return self.get_metrics_result()
         examples = ops.cast(ops.shape(y_pred)[0], "float32")
         return {"examples": ops.reshape(examples, [1]) if workers else examples}
+
+    def _weight(self, term: Term) -> Any:
+        """The weight of a method at this epoch."""
+        return term.weight(self._epoch.value)
 
     def _inputs(
         self, term: Term, logits: Tensor, teacher_logits: Tensor, truth: tuple[Tensor, Tensor]

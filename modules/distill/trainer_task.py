@@ -7,24 +7,27 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
 from modules.code_digest import code_digest
 from modules.data.augmentation import check_augmentation
 from modules.data.examples import ExampleData, View
-from modules.data.spec import OutputSpec, read_spec
+from modules.data.spec import DataSpec, read_spec
 from modules.distill import training
 from modules.distill.distiller import Distiller
 from modules.distill.hyperparameters import apply_hyperparameters, describe
+from modules.distill.reusable import ReusableDistiller
 from modules.distill.saved_states import state_directory
 from modules.distill.strategy import is_chief, make_strategy
+from modules.distill.targets import TEACHER_LOGITS
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ModelError
 from modules.models import storage, zoo
@@ -34,7 +37,8 @@ from modules.teachers.cache import SoftTargetCache
 
 _LOG = logging.getLogger("tfx_distill.training")
 # What may change between a killed run and the one that takes it up.
-_NOT_THE_MODEL = {"checkpoint_seconds", "strategy"}
+_NOT_THE_MODEL = {"checkpoint_seconds", "strategy", "output_dir"}
+_VALIDATION_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,29 @@ class TrainedModel:
     transform_graph: str
     state_dir: str
     chief: bool
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutAnswers:
+    """What a model answers to the validation part.
+
+    Attributes:
+      labels: `[n]` or `[n, c]`.
+      outputs: Logits or values `[n, c]`.
+      losses: Hard loss `[n]`.
+      weights: `[n]`, or None where all examples count alike.
+    """
+
+    labels: np.ndarray
+    outputs: np.ndarray
+    losses: np.ndarray
+    weights: np.ndarray | None
+
+
+def _in(batches: tf.data.Dataset) -> Iterator[tuple[Any, Any, Any]]:
+    """Inputs, labels and weights of each batch; None where the data have no weights."""
+    for inputs, y, *weights in batches:
+        yield inputs, y, weights[0] if weights else None
 
 
 class TrainerTask:
@@ -81,6 +108,8 @@ class TrainerTask:
         self._spec = read_spec(fn_args.transform_graph_path)
         self._task = make_task(self._spec.output.task, self._spec.output.deviation)
         check_augmentation(self.config.augment, self._spec)
+        # What a search has compiled last, and for which student and objectives.
+        self._reused: tuple[Any, ReusableDistiller] | None = None
 
     def train(self) -> TrainedModel:
         """Train one model on the labels alone; a control in as many steps as its student."""
@@ -99,31 +128,91 @@ class TrainerTask:
         """Train a student; of several generations, the last."""
         settings = self.config.distill
         assert settings is not None
+        if settings.alpha == 1:
+            _LOG.info("distill.alpha is 1: the student learns from the labels alone")
+            return self.train()
         with self._strategy.scope():
             return self._trained(self._distill(settings))
 
-    def try_student(self, values: Mapping[str, Any], epochs: int | None) -> float:
-        """Train a student with other hyperparameters, of one generation, and keep nothing of it.
+    def try_student(
+        self,
+        student: ModelSettings,
+        objective: DistillSettings,
+        epochs: int,
+        objectives: Sequence[DistillSettings] = (),
+    ) -> HeldOutAnswers:
+        """Train a candidate of a search and ask it; nothing of it is kept.
 
         Args:
-          values: See `apply_hyperparameters`.
-          epochs: Upper bound, or None for the student's own.
+          student: The model and its training.
+          objective: With `alpha` 1 it learns from the labels alone, as a control does.
+          epochs: Upper bound, in place of the student's own.
+          objectives: Those that are tried with this student, one after the other, so that they are
+            compiled together; default: this one.
 
-        Returns:
-          The lowest cross-entropy with the labels of the validation part, of all epochs.
+        Raises:
+          ModelError: With these values it cannot be trained.
         """
-        config = apply_hyperparameters(values, self.config)
-        train = config.model.train
-        train = train.model_copy(update={"epochs": epochs or train.epochs})
+        train = student.train.model_copy(update={"epochs": epochs})
         plan = dataclasses.replace(self._quiet_plan(), settings=train)
+        alone = objective.alpha == 1
+        together = [each for each in objectives or (objective,) if each.alpha < 1]
+        key = (student, [] if alone else together)
         with self._strategy.scope():
-            model = self._build(config.model)
-            assert config.distill is not None
-            distiller = self._distiller(
-                model, config.distill, self._teachers, self.config.teacher_weights
-            )
-            training.fit(distiller, self._taught_data, plan)
-        return float(min(distiller.history.history["val_hard_loss"]))
+            if self._reused is None or self._reused[0] != key:
+                self._reused = key, self._reusable(*key)
+            distiller = self._reused[1]
+            distiller.begin_anew(objective)
+            data = self._data(None, labels_only=True) if alone else self._taught_data
+            training.fit(distiller, data, plan)
+        return self._held_out_answers(distiller.student)
+
+    def _reusable(
+        self, student: ModelSettings, objectives: list[DistillSettings]
+    ) -> ReusableDistiller:
+        distiller = ReusableDistiller(
+            self._teachers if objectives else None,
+            self._build(student),
+            objectives,
+            self.config.teacher_weights if objectives else None,
+            self._task,
+        )
+        training.compile_distiller(distiller, student.train)
+        return distiller
+
+    def teacher_answers(self) -> HeldOutAnswers | None:
+        """What the first teacher answers to the validation part; None if it is not known."""
+        if self._teachers:
+            return self._held_out_answers(self._teachers[0])
+        if not self.config.soft_targets_dir:
+            return None
+        batches = self._taught_data.validation(_VALIDATION_BATCH)
+        return self._answers(
+            (y, y[TEACHER_LOGITS][:, 0], weights) for _, y, weights in _in(batches)
+        )
+
+    def _held_out_answers(self, model: keras.Model) -> HeldOutAnswers:
+        batches = self._data(None).validation(_VALIDATION_BATCH)
+        return self._answers(
+            (y, model(inputs, training=False), weights) for inputs, y, weights in _in(batches)
+        )
+
+    def _answers(self, batches: Iterable[tuple[Any, Any, Any]]) -> HeldOutAnswers:
+        """From labels, outputs and weights of each batch."""
+        columns: dict[str, list[Any]] = {"labels": [], "outputs": [], "losses": [], "weights": []}
+        for y, outputs, weights in batches:
+            outputs = self._task.widen(tf.cast(outputs, tf.float32))
+            labels = self._task.labels(y["label"])
+            columns["labels"].append(y["label"])
+            columns["outputs"].append(outputs)
+            columns["losses"].append(self._task.hard_loss(labels, outputs))
+            if weights is not None:
+                columns["weights"].append(weights)
+        weights = columns.pop("weights")
+        return HeldOutAnswers(
+            **{name: np.concatenate(parts) for name, parts in columns.items()},
+            weights=np.concatenate(weights) if weights else None,
+        )
 
     def _trained(self, model: keras.Model) -> TrainedModel:
         if self.config.model.train.mixed_precision:
@@ -137,14 +226,14 @@ class TrainerTask:
             model=model,
             settings=self.config.model,
             transform_graph=self._fn_args.transform_graph_path,
-            state_dir=self._state_dir,
+            state_dir=self.state_dir,
             chief=is_chief(self._strategy),
         )
 
     @property
-    def output(self) -> OutputSpec:
-        """What the models answer."""
-        return self._spec.output
+    def spec(self) -> DataSpec:
+        """What the models take and answer."""
+        return self._spec
 
     @cached_property
     def _teachers(self) -> list[keras.Model]:
@@ -232,7 +321,7 @@ class TrainerTask:
     def _plan(self, generation: int) -> training.Plan:
         log_dir, state_dir = (
             os.path.join(directory, f"generation_{generation}")
-            for directory in (self._fn_args.model_run_dir, self._state_dir)
+            for directory in (self._fn_args.model_run_dir, self.state_dir)
         )
         return dataclasses.replace(self._quiet_plan(), log_dir=log_dir, state_dir=state_dir)
 
@@ -251,7 +340,7 @@ class TrainerTask:
         )
 
     @cached_property
-    def _state_dir(self) -> str:
+    def state_dir(self) -> str:
         """Where an interrupted run of the same inputs, configuration and code is found again."""
         described = json.dumps(
             [
@@ -263,4 +352,4 @@ class TrainerTask:
             sort_keys=True,
         )
         key = hashlib.sha256(described.encode()).hexdigest()[:32]
-        return state_directory(self._fn_args.model_run_dir, key)
+        return state_directory(self.config.output_dir or self._fn_args.model_run_dir, key)

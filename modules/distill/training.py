@@ -61,6 +61,8 @@ class Plan:
 def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     """Train `distiller.student` in place; it ends with the weights of the best epoch.
 
+    A Distiller that is compiled already stays so.
+
     The best epoch is the one with the lowest cross-entropy on the validation part of the training
     split: the eval split has no say in it. A run that was killed goes on behind its last saved
     epoch, and one that was done is not trained again. How many examples it learns from is written
@@ -77,7 +79,8 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     validation = _checked_validation(data, settings.batch_size)
     if plan.chief and plan.log_dir is not None:
         _write_counts(data, settings, plan.log_dir)
-    compile_distiller(distiller, settings)
+    if not distiller.compiled:
+        compile_distiller(distiller, settings)
     state = TrainingState(
         settings.patience, plan.state_dir, plan.seconds_between_saves, saves=plan.chief
     )

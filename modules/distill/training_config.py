@@ -1,4 +1,4 @@
-"""What a Trainer or the Tuner is told: TFX's `custom_config`, written and read once.
+"""What a Trainer or the search is told: TFX's `custom_config`, written and read once.
 
 Nothing heavy is imported here: the graph is made of it.
 """
@@ -16,9 +16,9 @@ from modules.settings import (
     DistillSettings,
     ModelSettings,
     RuntimeSettings,
+    SearchPlan,
     Settings,
     Strategy,
-    TuneSettings,
 )
 
 _RUNTIME = RuntimeSettings()
@@ -41,7 +41,10 @@ class TrainingConfig(Settings):
     allow_weak: bool | None = Field(
         None, description="of a teacher, see teacher.allow_weak; null: it is no teacher"
     )
-    tune: TuneSettings | None = Field(None, description="what the Tuner searches")
+    search: SearchPlan | None = Field(None, description="what the node Search looks for")
+    output_dir: str | None = Field(
+        None, description="of one of the node's outputs, where TFX does not tell; set by Search"
+    )
     teacher_dirs: tuple[str, ...] = Field(
         (), description="serving directories of the teachers, in order; set by our executors"
     )

@@ -41,6 +41,7 @@ from modules.measure.fresh_process import FreshProcesses
 from modules.measure.latency import Measurements, TimingProcesses
 from modules.measure.registry import metrics_of
 from modules.models import storage
+from modules.search.results import SearchResults
 from modules.settings import (
     DataSettings,
     EvaluateSettings,
@@ -96,6 +97,7 @@ class Record:
       data: The data's statistics.
       lineage: The artifacts that are judged.
       tuned: What the search has found, by dotted name.
+      search: All that it has tried.
       pushed: The last pushed student, if the gate asks for it.
       config: The whole configuration.
       log_dir: Where a latency engine keeps its logs.
@@ -111,6 +113,7 @@ class Record:
     config: dict[str, Any]
     log_dir: str
     teacher_origin: str = ""
+    search: SearchResults | None = None
 
 
 def evaluate(
@@ -311,6 +314,7 @@ def _evidence(
         data=record.data,
         lineage=record.lineage,
         tuned=record.tuned,
+        search=record.search,
         push=Push(tflite=_listed(rules.push.tflite)),
         environment=evidence.environment(
             [device.name for device in tf.config.list_physical_devices("GPU")]

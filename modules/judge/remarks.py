@@ -11,7 +11,12 @@ from modules.judge.schema import Entry, Evidence
 
 def remarks(evidence: Evidence) -> list[str]:
     """Sentences without a period; none where nothing was compared."""
-    found = [*_weak_teacher(evidence), *_gain(evidence), *_teacher_and_control(evidence)]
+    found = [
+        *_weak_teacher(evidence),
+        *_gain(evidence),
+        *_labels_alone(evidence),
+        *_teacher_and_control(evidence),
+    ]
     return [f"{sentence[0].upper()}{sentence[1:]}" for sentence in found]
 
 
@@ -41,6 +46,14 @@ def gain_sentence(evidence: Evidence) -> str:
 def _gain(evidence: Evidence) -> Iterator[str]:
     if gain_bounds(evidence) is not None and evidence.control is not None:
         yield gain_sentence(evidence)
+
+
+def _labels_alone(evidence: Evidence) -> Iterator[str]:
+    if evidence.search is not None and evidence.search.chosen.labels_alone:
+        yield (
+            "the labels alone were best on the validation part, so the student that was judged "
+            "learned nothing from the teacher"
+        )
 
 
 def _weak_teacher(evidence: Evidence) -> Iterator[str]:

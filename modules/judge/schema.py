@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from modules.search.results import SearchResults
 from modules.settings import Task
 
 SCHEMA_VERSION = 3
@@ -420,6 +421,7 @@ class Evidence(Part):
       curves: by role and name of the value, one for each epoch; null where it was not finite.
       learned_from: by role; without what was not trained here.
       tuned: what the search has found, by dotted name; empty without a search.
+      search: its candidates; null without a search.
     """
 
     schema_version: Literal[3] = 3
@@ -447,6 +449,7 @@ class Evidence(Part):
     data: DataSummary | None = None
     lineage: Lineage | None = None
     tuned: dict[str, Any] = {}
+    search: SearchResults | None = None
     push: Push
     environment: Environment
     config: dict[str, Any]

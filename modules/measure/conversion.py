@@ -37,9 +37,16 @@ class TrialConversions:
       wanted: What is to be converted.
       spec: What the models take and answer.
       memory: A file in which the result is kept for the next run with the same models and code.
+      keep: A directory for the files, which are called `<place> <variant>.tflite`.
     """
 
-    def __init__(self, wanted: Wanted, spec: DataSpec, memory: Path | None = None):
+    def __init__(
+        self,
+        wanted: Wanted,
+        spec: DataSpec,
+        memory: Path | None = None,
+        keep: Path | None = None,
+    ):
         models = {
             place: {
                 "settings": {"model": settings.model, "parameters": settings.parameters},
@@ -47,7 +54,11 @@ class TrialConversions:
             }
             for place, (settings, variants) in wanted.items()
         }
-        self._task: dict[str, Any] = {"models": models, "spec": spec.model_dump(mode="json")}
+        self._task: dict[str, Any] = {
+            "models": models,
+            "spec": spec.model_dump(mode="json"),
+            "keep": str(keep) if keep else None,
+        }
         digests = [model_digest(settings) for settings, _ in wanted.values()]
         asked = json.dumps([self._task, code_digest(), digests], sort_keys=True)
         self._key = hashlib.sha256(asked.encode()).hexdigest()

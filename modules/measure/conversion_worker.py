@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from modules.data.spec import DataSpec
 from modules.errors import UserError
@@ -34,9 +35,12 @@ def main(directory: str) -> None:
                     continue
                 parent.note(subject)
                 try:
-                    conversion.file(variant, examples)
+                    content = conversion.file(variant, examples)
                 except UserError as error:
                     problems[subject] = str(error)
+                else:
+                    if task["keep"]:
+                        Path(task["keep"], f"{subject}.tflite").write_bytes(content)
         parent.note("")
     parent.answer(problems, {})
 

@@ -6,33 +6,36 @@ code that is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
 from modules.errors import ModelError
-from modules.settings import ModelSettings, Settings, TuneSettings
+from modules.settings import ModelSettings, Settings
 
 
 class KnownModel(Settings):
-    """A builder, and the values that each of its parameters may have.
+    """A builder and its parameters, as the configuration has them.
 
     Attributes:
       model: As in the configuration; "" of a model that was brought as a Keras file.
-      parameters: More than one value where a search chooses.
+      parameters: As a file has them.
+      others: What it may be instead, where a search chooses.
     """
 
     model: str
-    parameters: dict[str, tuple[Any, ...]]
+    parameters: dict[str, Any]
+    others: tuple[KnownModel, ...] = ()
 
     @classmethod
-    def of(cls, settings: ModelSettings, tune: TuneSettings | None = None) -> KnownModel:
-        """The model of these settings, and of what is searched."""
-        values = {name: (value,) for name, value in settings.parameters.items()}
-        for name, choices in (tune.parameters if tune else {}).items():
-            values[name] = (*values.get(name, ()), *choices)
-        # As a file has them.
-        return cls(model=settings.model, parameters=to_jsonable_python(values))
+    def of(cls, settings: ModelSettings, others: Sequence[ModelSettings] = ()) -> KnownModel:
+        """The model of these settings, or of others."""
+        return cls(
+            model=settings.model,
+            parameters=to_jsonable_python(settings.parameters),
+            others=tuple(cls.of(each) for each in others),
+        )
 
     def check(self, model: str, parameters: dict[str, Any], path: str) -> None:
         """Holds what a file says to what is known.
@@ -40,14 +43,17 @@ class KnownModel(Settings):
         Raises:
           ModelError: It names another builder, or a parameter that it cannot have.
         """
-        problem = ""
-        if model != self.model:
-            problem = f"model must be {self.model!r}, got {model!r}"
-        for name, value in parameters.items():
-            if value not in self.parameters.get(name, ()):
-                problem = problem or f"parameters.{name} must be as configured, got {value!r}"
-        if problem:
+        problems = [each._problem(model, parameters) for each in (self, *self.others)]
+        if all(problems):
             raise ModelError(
-                f"{path}: {problem}; whoever wrote it was not this pipeline: remove its "
+                f"{path}: {problems[0]}; whoever wrote it was not this pipeline: remove its "
                 "execution's directory and run again"
             )
+
+    def _problem(self, model: str, parameters: dict[str, Any]) -> str:
+        if model != self.model:
+            return f"model must be {self.model!r}, got {model!r}"
+        for name, value in parameters.items():
+            if name not in self.parameters or value != self.parameters[name]:
+                return f"parameters.{name} must be as configured, got {value!r}"
+        return ""

@@ -27,6 +27,7 @@ from modules.judge.schema import (
     Speedup,
 )
 from modules.report import charts
+from modules.report.search_charts import search_trade_off
 from modules.report.tasks import Column, presentation, top_ks
 from modules.report.text import day, essence, runtime_name, verdict_word
 
@@ -65,6 +66,7 @@ def render(report: Report, images: Mapping[str, bytes]) -> str:
         numbers_of=_only_known,
         answer=lambda value: _answer(report, value),
         slice_name=slice_name,
+        smallest=lambda numbers: min(numbers, key=numbers.get),
         day=day,
         runtime_name=runtime_name,
         way_name=_way_name,
@@ -218,6 +220,7 @@ def _charts(report: Report) -> dict[str, Any]:
             way: [charts.latency_distribution(report, way), charts.speedups(report, way)]
             for way in ways
         },
+        "search_charts": [search_trade_off(report, cost) for cost in ("latency", "size")],
         "main_changes": [charts.main_changes(report)],
         "ranking_charts": [
             charts.answer_curve(report, "roc"),

@@ -1,1 +1,1 @@
-"""Searching for the best student: what may change, and the trials."""
+"""Searching for the best student: candidates, limits that need no training, successive halving."""

@@ -41,8 +41,14 @@ from modules.settings.runtime import (
     RuntimeSettings,
     VertexSettings,
 )
+from modules.settings.search import (
+    Objective,
+    SearchBudget,
+    SearchPlan,
+    SearchSettings,
+    StudentChoice,
+)
 from modules.settings.shipping import ExportSettings, PushSettings, VertexRegistrySettings
-from modules.settings.tuning import TuneSettings
 
 __all__ = [
     "EMBEDDED",
@@ -67,6 +73,7 @@ __all__ = [
     "MethodSettings",
     "ModelSettings",
     "NumericFeature",
+    "Objective",
     "PathOrUrl",
     "Place",
     "PushSettings",
@@ -74,14 +81,17 @@ __all__ = [
     "ResourceSettings",
     "Role",
     "RuntimeSettings",
+    "SearchBudget",
+    "SearchPlan",
+    "SearchSettings",
     "Settings",
     "Strategy",
+    "StudentChoice",
     "TFLiteVariant",
     "Task",
     "TeacherSettings",
     "TextFeature",
     "TrainSettings",
-    "TuneSettings",
     "VertexRegistrySettings",
     "VertexSettings",
 ]

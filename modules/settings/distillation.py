@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import (
     ConfigDict,
     Field,
+    model_validator,
 )
 
 from modules.settings.base import Settings
@@ -47,22 +49,37 @@ class MethodSettings(Settings):
     )
 
 
+_AUTO = "auto"
+Chosen = Literal["alpha", "temperature", "methods"]
+_CHOSEN: tuple[Chosen, ...] = ("alpha", "temperature", "methods")
+
+
 class DistillSettings(Settings):
-    """The training loss of the student: `alpha * L_hard + (1 - alpha) * sum of weight * method`."""
+    """The training loss of the student: `alpha * L_hard + (1 - alpha) * sum of weight * method`.
+
+    `alpha: auto`, `temperature: auto` and `methods: auto` let the validation part choose, with the
+    labels alone among the candidates; see `search`.
+    """
 
     alpha: float = Field(
-        0.1, ge=0, le=1, description="weight of the **hard-label** loss; 1 - alpha: distillation"
+        0.1,
+        ge=0,
+        le=1,
+        description="weight of the **hard-label** loss; 1 - alpha: distillation; or `auto`",
     )
     temperature: float = Field(
         4.0,
         gt=0,
         le=1000,
-        description="divides the logits of teacher and student before the softmax",
+        description="divides the logits of teacher and student before the softmax; or `auto`",
     )
     methods: tuple[MethodSettings, ...] = Field(
         ({"name": "soft_target"},),
         validate_default=True,
-        description="the distillation losses, added with their weights",
+        description="the distillation losses, added with their weights; or `auto`",
+    )
+    auto: tuple[Chosen, ...] = Field(
+        (), description="which of these three are `auto`; the candidates begin with their defaults"
     )
     soft_targets: Literal["cached", "online"] = Field(
         "cached",
@@ -88,6 +105,23 @@ class DistillSettings(Settings):
         True,
         description="also train the same student, with the same seed, without the teacher",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_auto_out(cls, given: Any) -> Any:
+        """A key that is `auto` has its default, and its name stands in `auto`."""
+        if not isinstance(given, Mapping):
+            return given
+        chosen = [name for name in _CHOSEN if _is_auto(given.get(name))]
+        if not chosen:
+            return given
+        fixed = {name: value for name, value in given.items() if name not in chosen}
+        listed = given.get(_AUTO, ())
+        return {**fixed, _AUTO: [*listed, *(name for name in chosen if name not in listed)]}
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == _AUTO
 
 
 class AugmentSettings(Settings):

@@ -185,8 +185,8 @@ def _check_workers(config: PipelineConfig, engine: Engine) -> None:
             f"runtime.strategy is mirrored, which would train the same model on each of the "
             f"{trainer.replicas} replicas; set it to auto"
         )
-    if runtime.strategy == "multi_worker" and (trainer.replicas == 1 or config.tune):
-        node = "the Tuner" if trainer.replicas > 1 else "a Trainer"
+    if runtime.strategy == "multi_worker" and (trainer.replicas == 1 or config.search_plan):
+        node = "the search" if trainer.replicas > 1 else "a Trainer"
         raise ConfigError(
             f"runtime.strategy is multi_worker, but {node} runs on one machine on "
             f"{_TITLES[engine]}; set it to auto, and runtime.resources.trainer.replicas on Vertex"

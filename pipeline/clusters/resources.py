@@ -16,7 +16,7 @@ from pipeline.clusters.engines import Engine, is_kubernetes_resource
 Container: TypeAlias = pipeline_spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec
 
 _EVALUATORS = {"Evaluator", "Exporter"}
-_TRAINERS = {"Control", "Distiller", "SoftTargets", "Tuner"}
+_TRAINERS = {"Control", "Distiller", "Search", "SoftTargets"}
 _GPU = "nvidia.com/gpu"
 _GKE_ACCELERATOR, _GKE_SPOT = "cloud.google.com/gke-accelerator", "cloud.google.com/gke-spot"
 # A first pause, doubled with every try: long enough for a machine that was taken away.

@@ -11,7 +11,7 @@ from modules.errors import ConfigError, raise_problems
 from modules.judge.limits import check_limits
 from modules.models.zoo import check_model
 from modules.push.registry import check_push
-from modules.search.space import check_tune
+from modules.search.candidates import check_search
 from modules.settings import (
     AugmentSettings,
     DataSettings,
@@ -20,11 +20,9 @@ from modules.settings import (
     ExportSettings,
     GateSettings,
     ImageFeature,
-    ModelSettings,
     PushSettings,
     Task,
     TeacherSettings,
-    TuneSettings,
 )
 
 
@@ -151,13 +149,6 @@ def _check_answers(
     raise_problems(problems)
 
 
-def _check_tune(
-    tune: TuneSettings | None, student: ModelSettings, distill: DistillSettings
-) -> None:
-    if tune is not None:
-        check_tune(tune, student, distill)
-
-
 # A check and what it needs, the first of which it checks. It is given the sections.
 _CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
     (check_source, ("data.source", "data.path")),
@@ -195,5 +186,5 @@ _CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
             "augment",
         ),
     ),
-    (_check_tune, ("tune", "student.model", "student.train", "distill.methods")),
+    (check_search, ("search", "student.model", "student.train", "student.parameters", "distill")),
 )

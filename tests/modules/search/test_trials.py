@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from image_data import image_spec
 from keras_tuner.engine.trial import TrialStatus
+from modules.search.space import check_tune, choices
 from pydantic import ValidationError
 from scipy.special import log_softmax
 from small_models import class_output, image_input
@@ -22,7 +23,6 @@ from modules.models.known import KnownModel
 from modules.models.storage import save_model
 from modules.models.zoo import build_model
 from modules.search import trials
-from modules.search.space import check_tune, choices
 from modules.settings import (
     DataSettings,
     DistillSettings,

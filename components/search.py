@@ -1,7 +1,8 @@
-"""The search for the student's hyperparameters."""
+"""The search for the student and its objective."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
@@ -11,9 +12,9 @@ from tfx.components.tuner import component as tfx_component
 from tfx.components.tuner import executor as tfx_executor
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import trainer_pb2
-from tfx.types import standard_artifacts, standard_component_specs
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ExecutionParameter
-from tfx.utils import json_utils
+from tfx.utils import io_utils, json_utils
 
 from components.distiller import STUDENT_PARAMETERS, TEACHING_INPUTS
 from components.run_parameters import Parameters, declared, given
@@ -25,15 +26,23 @@ from modules.distill.training_config import TrainingConfig
 _CONFIG = standard_component_specs.CUSTOM_CONFIG_KEY
 
 
+HYPERPARAMETERS_FILE, RESULTS_FILE = "best_hyperparameters.txt", "tuner_results.json"
+
+
 class Executor(tfx_executor.Executor):
     """TFX's Tuner executor; `tuner_fn` is told the values of the run and where the teachers lie."""
 
     def Do(
         self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
-        """Search, and write the best hyperparameters and the results of all trials."""
+        """Search, and write the best hyperparameters and what became of all candidates."""
         custom_config = json_utils.loads(exec_properties[_CONFIG])
         config = config_of_run(custom_config, input_dict, exec_properties)
+        output_dir = artifact_utils.get_single_uri(output_dict["best_hyperparameters"])
+        config = config.model_copy(update={"output_dir": output_dir})
+        # It brings TensorFlow, which a graph does not need.
+        from modules.search.student_search import StudentSearch
+
         tuner = tfx_executor.search(
             input_dict,
             # TFX's function takes text, and parses it for `tuner_fn`.
@@ -41,10 +50,19 @@ class Executor(tfx_executor.Executor):
             self._get_tmp_dir(),
             print_tuning_summary=False,
         )
-        tfx_executor.write_best_hyperparameters(tuner, output_dict)
+        if not isinstance(tuner, StudentSearch):
+            # A KerasTuner tuner of the user's own module file.
+            tfx_executor.write_best_hyperparameters(tuner, output_dict)
+            return
+        (best,) = tuner.get_best_hyperparameters()
+        results = artifact_utils.get_single_uri(output_dict["tuner_results"])
+        found = json.dumps(best.get_config())
+        io_utils.write_string_file(f"{output_dir}/{HYPERPARAMETERS_FILE}", found)
+        io_utils.write_string_file(f"{results}/{RESULTS_FILE}", tuner.results().model_dump_json())
+        tuner.finish()
 
 
-class TunerSpec(standard_component_specs.TunerSpec):
+class SearchSpec(standard_component_specs.TunerSpec):
     """TFX's TunerSpec, with the teachers and their logits."""
 
     PARAMETERS = {
@@ -55,7 +73,7 @@ class TunerSpec(standard_component_specs.TunerSpec):
     INPUTS = {**standard_component_specs.TunerSpec.INPUTS, **TEACHING_INPUTS}
 
 
-class Tuner(tfx_component.Tuner):
+class Search(tfx_component.Tuner):
     """TFX's Tuner that runs `modules.tuner.tuner_fn`.
 
     Its output `best_hyperparameters` is what `Distiller` and the control take.
@@ -63,7 +81,7 @@ class Tuner(tfx_component.Tuner):
     Args:
       examples: Transformed examples; the splits train and unlabeled are read.
       transform_graph: Carries the class names and the preprocessing.
-      config: The Distiller's, with what is searched in `tune`.
+      config: The Distiller's, with what is searched in `search`.
       teachers: One or more models to learn from, in the order of their weights.
       soft_targets: Their logits, computed before; None runs them in every step.
       parameters: What is left open until a run begins.
@@ -71,7 +89,7 @@ class Tuner(tfx_component.Tuner):
         `fn_args.custom_config` is a dumped TrainingConfig.
     """
 
-    SPEC_CLASS = TunerSpec
+    SPEC_CLASS = SearchSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
     def __init__(
@@ -85,7 +103,7 @@ class Tuner(tfx_component.Tuner):
         parameters: Parameters = MappingProxyType({}),
         module_file: str | None = None,
     ):
-        spec = TunerSpec(
+        spec = SearchSpec(
             examples=examples,
             transform_graph=transform_graph,
             **teacher_channels(teachers),

@@ -1,0 +1,219 @@
+"""What is known of a student before it is trained: its size, its latency, and the limits on both.
+
+Neither depends on the weights. What breaks a limit of the gate is never trained.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modules.data.spec import DataSpec
+from modules.export.runtimes import LITERT, Examples, ModelFile
+from modules.measure.conversion import TrialConversions, Wanted
+from modules.measure.latency import TEACHER, Measurements, TimingProcesses
+from modules.models import zoo
+from modules.models.probe import random_inputs
+from modules.settings import ModelSettings, SearchPlan, TFLiteVariant
+
+_LOG = logging.getLogger("tfx_distill.search")
+_WAY = f"{LITERT}_batch_1"
+# A search compares roughly; the Evaluator measures what ships.
+_PROCESSES, _BLOCKS = 3, 5
+_TIMED_EXAMPLES = 16
+_CONFIDENCE = 0.95
+# The reference, and what ships where it is exported: the others lie between them.
+_LOOKED_AT: tuple[TFLiteVariant, ...] = ("float32", "int8")
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """A student that is built, converted and timed.
+
+    Attributes:
+      parameters: Number of weights.
+      sizes: Bytes of its TFLite files, by variant.
+      latencies: Of single examples: `p50_ms`, `p90_ms` and `p99_ms` with their intervals, by
+        variant; empty if nothing was timed.
+      speedups: Teacher's time / its own, as the report's Speedup has it, by variant.
+      broken: The limit that it breaks, in one line; empty if none.
+    """
+
+    parameters: int
+    sizes: Mapping[str, int]
+    latencies: Mapping[str, Mapping[str, Any]]
+    speedups: Mapping[str, Mapping[str, Any]]
+    broken: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the smallest file."""
+        return min(self.sizes.values(), default=0)
+
+    @property
+    def latency(self) -> float:
+        """Milliseconds of the fastest file."""
+        return min((each["p50_ms"] for each in self.latencies.values()), default=0.0)
+
+
+def examine(
+    plan: SearchPlan, spec: DataSpec, teacher: ModelSettings | None, seed: int
+) -> list[Untrained]:
+    """Build, convert and time the students of a plan, and hold them to the limits.
+
+    Args:
+      plan: With the students.
+      spec: What they take and answer.
+      teacher: With whose float32 file they are compared; None if it is no model of ours.
+      seed: Of the order of the timing.
+
+    Returns:
+      One for each student, in their order.
+    """
+    variants = [each for each in plan.variants if each in (*_LOOKED_AT, *plan.needed)]
+    wanted: dict[str, Any] = {
+        _place(at): (student, variants) for at, student in enumerate(plan.students)
+    }
+    if teacher is not None:
+        wanted[TEACHER] = (teacher, ("float32",))
+    with tempfile.TemporaryDirectory(prefix="tfx-distill-") as directory:
+        problems, files = _convert(wanted, spec, Path(directory))
+        timed = _time(files, plan, spec, seed)
+        found = []
+        for at, student in enumerate(plan.students):
+            place = _place(at)
+            found.append(
+                Untrained(
+                    parameters=zoo.build_model(student, spec.by_name, spec.output).count_params(),
+                    sizes={
+                        variant: path.stat().st_size
+                        for (owner, variant), path in files.items()
+                        if owner == place
+                    },
+                    **_of_student(timed, place),
+                )
+            )
+    reasons = {
+        place: reason for (place, variant), reason in problems.items() if variant in plan.needed
+    }
+    return [_judged(each, plan, reasons.get(_place(at), "")) for at, each in enumerate(found)]
+
+
+def _place(at: int) -> str:
+    return f"student_{at}"
+
+
+def _convert(
+    wanted: Wanted, spec: DataSpec, directory: Path
+) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], Path]]:
+    """Problems and files, by place and variant."""
+    with TrialConversions(wanted, spec, keep=directory) as conversions:
+        problems = conversions.problems()
+    files = {
+        (place, variant): directory / f"{place} {variant}.tflite"
+        for place, (_, variants) in wanted.items()
+        for variant in variants
+    }
+    return problems, {key: path for key, path in files.items() if path.exists()}
+
+
+def _time(
+    files: Mapping[tuple[str, str], Path], plan: SearchPlan, spec: DataSpec, seed: int
+) -> Measurements | None:
+    settings = plan.latency.model_copy(
+        update={
+            "engine": "blocks",
+            "processes": _PROCESSES,
+            "blocks": min(_BLOCKS, plan.latency.blocks),
+            "saved_model": False,
+        }
+    )
+    timed = [
+        ModelFile(place if place == TEACHER else f"{place} {variant}", LITERT, str(path))
+        for (place, variant), path in files.items()
+    ]
+    if not timed:
+        return None
+    tensors = random_inputs(spec.by_name, _TIMED_EXAMPLES)
+    with TimingProcesses(timed, Examples(tensors), settings, seed) as processes:
+        return processes.measure()
+
+
+def _of_student(timed: Measurements | None, place: str) -> dict[str, Any]:
+    """`latencies` and `speedups` by variant."""
+    if timed is None:
+        return {"latencies": {}, "speedups": {}}
+
+    def own(by_role: Mapping[str, Any]) -> dict[str, Any]:
+        split = {role.partition(" "): each for role, each in by_role.items()}
+        return {variant: each for (owner, _, variant), each in split.items() if owner == place}
+
+    ways = {role: each[_WAY] for role, each in timed.summaries(_CONFIDENCE).items()}
+    return {
+        "latencies": own(ways),
+        "speedups": own(timed.speedups(_CONFIDENCE).get(_WAY, {})),
+    }
+
+
+def _judged(found: Untrained, plan: SearchPlan, problem: str) -> Untrained:
+    broken = problem or next(_broken(found, plan), "")
+    return Untrained(found.parameters, found.sizes, found.latencies, found.speedups, broken)
+
+
+def _broken(found: Untrained, plan: SearchPlan) -> Iterator[str]:
+    """The limits that the student breaks whatever its weights."""
+    gate = plan.limits
+    if not found.sizes:
+        yield "none of its TFLite files can be made"
+        return
+    if gate.max_size_bytes is not None and found.size > gate.max_size_bytes:
+        yield (
+            f"gate.max_size_bytes {gate.max_size_bytes:,}: its smallest file has {found.size:,} "
+            "bytes"
+        )
+    if gate.min_speedup is not None and found.speedups:
+        # Only what is certain refuses: the Evaluator measures more closely.
+        best = max(each["ci_high"] for each in found.speedups.values())
+        if best < gate.min_speedup:
+            yield (
+                f"gate.min_speedup {gate.min_speedup:g}: its fastest file is {best:.2f} times "
+                "faster at best"
+            )
+    for limit in gate.limits:
+        if limit.against is None and limit.slice is None and limit.max is not None:
+            for number, least in _numbers(found, limit.number):
+                if least > limit.max:
+                    yield f"gate.limits: {number} is {least:,.6g} at least, above {limit.max:,.6g}"
+
+
+def _numbers(found: Untrained, number: str) -> Iterator[tuple[str, float]]:
+    """The lower bounds of what a limit's number stands for, as far as it is known untrained."""
+    if number == "student.parameters":
+        yield number, found.parameters
+    first, _, rest = number.partition(".")
+    wanted, _, key = rest.partition(".")
+    if first != "variants":
+        return
+    for variant, size in found.sizes.items():
+        if wanted not in ("*", variant):
+            continue
+        name = f"variants.{variant}.{key}"
+        if key == "size_bytes":
+            yield name, size
+        timed = found.latencies.get(variant, {}).get("intervals", {})
+        if key.startswith("latency.") and (bounds := timed.get(key.removeprefix("latency."))):
+            yield name, bounds[0]
+
+
+def log(students: Sequence[Untrained]) -> None:
+    """Tell how many were refused."""
+    refused = [each for each in students if each.broken]
+    _LOG.info(
+        "%d student(s) built, converted and timed untrained, %d break a limit",
+        len(students),
+        len(refused),
+    )
