@@ -47,18 +47,18 @@ def apply_hyperparameters(values: Mapping[str, Any], config: TrainingConfig) -> 
 
 
 def describe(values: Mapping[str, Any]) -> str:
-    """One line for a person, such as `separable_cnn filters [8, 16]  alpha 0.1  dist`."""
+    """One line for a person, such as `separable_cnn filters [8, 16], alpha 0.1, dist`."""
     words = []
     if "student" in values:
         student = ModelSettings.model_validate_json(values["student"])
         parameters = (f"{name} {value}" for name, value in student.parameters.items())
         words.append(" ".join([student.model, *parameters]))
     if values.get("alpha") == 1:
-        return "  ".join([*words, "the labels alone"])
+        return ", ".join([*words, "the labels alone"])
     words += [f"{name} {values[name]:.4g}" for name in ("alpha", "temperature") if name in values]
     if "methods" in values:
         words.append(" + ".join(each["name"] for each in json.loads(values["methods"])))
-    return "  ".join(words)
+    return ", ".join(words)
 
 
 def as_configured(values: Mapping[str, Any]) -> dict[str, Any]:

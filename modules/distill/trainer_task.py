@@ -352,4 +352,6 @@ class TrainerTask:
             sort_keys=True,
         )
         key = hashlib.sha256(described.encode()).hexdigest()[:32]
-        return state_directory(self.config.output_dir or self._fn_args.model_run_dir, key)
+        # A stock Tuner tells nothing but a working directory.
+        output_dir = self.config.output_dir or self._fn_args.model_run_dir
+        return state_directory(output_dir or f"{self._fn_args.working_dir}/search/0", key)

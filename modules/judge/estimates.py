@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from modules.judge.formats import slice_name
 from modules.judge.requirements import Requirement
 from modules.judge.schema import Evidence, Part, Slice, Speedup
@@ -94,7 +96,7 @@ def owner_of(path: Path) -> Path:
 def value_at(part: Any, *keys: str | int) -> Any:
     """What lies along the keys of a report: fields, keys of mappings, places in lists; or None."""
     for key in keys:
-        if isinstance(part, Part):
+        if isinstance(part, BaseModel):
             part = getattr(part, str(key), None)
         elif isinstance(part, Mapping):
             part = part.get(key)

@@ -10,6 +10,8 @@ from typing import Any
 
 import keras_tuner
 import numpy as np
+from keras_tuner.engine.trial import Trial as KerasTunerTrial
+from keras_tuner.engine.trial import TrialStatus
 from tfx.components.tuner.component import TunerFnResult
 
 from modules.distill.hyperparameters import describe
@@ -144,10 +146,34 @@ class StudentSearch:
     def get_best_hyperparameters(self, count: int = 1) -> list[keras_tuner.HyperParameters]:
         """The winner's, as `modules.distill.hyperparameters` takes them."""
         assert self._winner is not None
+        return [self._hyperparameters(self._winner)]
+
+    def _hyperparameters(self, number: int) -> keras_tuner.HyperParameters:
         found = keras_tuner.HyperParameters()
-        for name, value in self._candidates[self._winner].values.items():
+        for name, value in self._candidates[number].values.items():
             found.Fixed(name, value)
-        return [found]
+        return found
+
+    @property
+    def oracle(self) -> StudentSearch:
+        """What TFX asks for the trials."""
+        return self
+
+    @property
+    def max_trials(self) -> int:
+        """For TFX."""
+        return len(self._candidates)
+
+    def get_best_trials(self, count: int) -> list[KerasTunerTrial]:
+        """The trained candidates, the lowest loss first, as KerasTuner describes them."""
+        found = []
+        for number, trial in sorted(self._trials.items(), key=lambda item: item[1].loss):
+            described = KerasTunerTrial(
+                self._hyperparameters(number), str(number), TrialStatus.COMPLETED
+            )
+            described.score = trial.loss
+            found.append(described)
+        return found[:count]
 
     def results(self) -> SearchResults:
         """All candidates, and what became of them."""
