@@ -235,7 +235,7 @@ def test_everything_that_a_compiled_pipeline_starts_can_be_imported(engine, inst
             "runtime.pipeline_root=gs://bucket/root",
             "runtime.vertex={project: project, region: europe-west4}",
             f"runtime.resources={resources}",
-            "tune={trials: 2, alpha: [0.1, 0.9]}",
+            "distill.alpha=auto",
         ],
     )
     compiled = yaml.safe_load(compile_pipeline(config, engine).split("\n---\n")[0])

@@ -50,7 +50,7 @@ class ReusableDistiller(Distiller):
         """Forget all training, and take an objective; the model must be compiled."""
         variables = [*self.variables, *self.optimizer.variables]
         if not self._first:
-            self._first = [np.array(each) for each in variables]
+            self._first = [keras.ops.convert_to_numpy(each) for each in variables]
         for variable, value in zip(variables, self._first, strict=True):
             variable.assign(value)
         if not self._objective:

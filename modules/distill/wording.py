@@ -19,6 +19,9 @@ def objective_in_words(settings: DistillSettings, task: Task | None = None) -> s
     Returns:
       For example `labels weigh 0.1, the teacher 0.9, softened by T = 4`.
     """
+    if settings.auto:
+        first = objective_in_words(settings.model_copy(update={"auto": ()}), task)
+        return f"{' and '.join(settings.auto)} chosen on validation data, beginning with: {first}"
     shares = f"labels weigh {settings.alpha:g}, the teacher {round(1 - settings.alpha, 12):g}"
     if settings.alpha == 1:
         return f"{shares}: nothing is learned from it"

@@ -77,6 +77,13 @@ class SearchSettings(Settings):
     )
     budget: SearchBudget = SearchBudget()
 
+    @field_validator("students", mode="before")
+    @classmethod
+    def _auto_or_list(cls, students: Any) -> Any:
+        if students is not None and students != "auto" and not isinstance(students, list | tuple):
+            raise ValueError(f"must be auto or a list, got {students!r}")
+        return students
+
     @field_validator("students")
     @classmethod
     def _students_differ(cls, students: Any) -> Any:

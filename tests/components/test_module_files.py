@@ -17,7 +17,13 @@ import modules.tuner
 from modules.data.spec import read_spec
 from modules.distill.training_config import TrainingConfig
 from modules.models.known import KnownModel
-from modules.settings import DistillSettings, ModelSettings, TrainSettings, TuneSettings
+from modules.settings import (
+    DistillSettings,
+    GateSettings,
+    ModelSettings,
+    SearchPlan,
+    TrainSettings,
+)
 
 pytestmark = pytest.mark.thorough
 
@@ -53,7 +59,10 @@ def configs(miniature_run: Any) -> dict[str, TrainingConfig]:
         teacher_models=(KnownModel.of(miniature_run.config().teacher),),
         soft_targets_dir=miniature_run.uris["SoftTargets.soft_targets"],
     )
-    search = student.model_copy(update={"tune": TuneSettings(trials=1, alpha=(0.2, 0.3))})
+    plan = SearchPlan(students=(STUDENT,), limits=GateSettings(), variants=("float32",))
+    search = student.model_copy(
+        update={"search": plan, "distill": DistillSettings(alpha="auto", temperature=2)}
+    )
     return {"labels": TrainingConfig(**common), "distill": student, "search": search}
 
 
@@ -174,7 +183,12 @@ def test_trainers_leave_a_model_that_answers(
 
 def test_the_tuner_searches_what_its_configuration_says(outputs: Any) -> None:
     (file,) = outputs["Tuner.best_hyperparameters"].iterdir()
-    assert 0.2 <= json.loads(file.read_text())["values"]["alpha"] <= 0.3
+    winner = json.loads(file.read_text())["values"]
+    assert winner["temperature"] == 2 and winner["alpha"] in (0, 0.1, 0.5, 1)
+    (file,) = outputs["Tuner.tuner_results"].iterdir()
+    tried = json.loads(file.read_text())
+    assert {each["alpha"] for each in tried} == {0, 0.1, 0.5, 1}
+    assert all(each["score"] >= 0 for each in tried)
 
 
 @pytest.mark.parametrize(("node", "name"), [("TeacherTrainer", "labels"), ("Distiller", "distill")])

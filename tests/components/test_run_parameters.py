@@ -76,7 +76,7 @@ def test_a_value_is_refused_as_it_would_be_before_the_run(values: Any, line: str
 
 
 def test_one_section_alone() -> None:
-    """The Trainers and the Tuner know no more of the configuration."""
+    """The Trainers and the search know no more of the configuration."""
     values = {"alpha": 0.75, "temperature": None, "epochs": 3, "train_args": "{}"}
     assert with_run_values("distill", DistillSettings(views=2), values) == DistillSettings(
         alpha=0.75, views=2

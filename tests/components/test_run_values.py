@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from tfx.components.trainer.executor import GenericExecutor
-from tfx.components.tuner import executor as tfx_tuner
 from tfx.orchestration.data_types import RuntimeParameter
+from tfx.types import standard_artifacts
 
-from components import tuner
+from components import search
 from components.evaluator import executor as evaluator
 from components.example_gen.component import example_gen
 from components.example_gen.executor import unpack_parts, unpack_settings
@@ -34,7 +34,7 @@ VALUES = {"temperature": 2.0, "alpha": 0.25, "epochs": 3}
 
 
 def test_local_nodes_have_no_values_and_their_properties_are_the_same() -> None:
-    overrides = ["tune={alpha: [0.1, 0.5]}"]
+    overrides = ["distill.alpha=auto"]
     pipeline = create_pipeline(load_config("digits", overrides), Places("/artifacts", "/pushed"))
     for node in pipeline.components:
         given = {name: node.exec_properties.get(name) for name in RUN_PARAMETERS}
@@ -72,12 +72,15 @@ def test_a_trainer_refuses_what_a_configuration_would() -> None:
 
 def test_the_search_begins_with_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
     searched = []
-    monkeypatch.setattr(tfx_tuner, "search", lambda *given, **_: searched.append(given))
-    monkeypatch.setattr(tfx_tuner, "write_best_hyperparameters", lambda *_: None)
-    executor = tuner.Executor()
+    monkeypatch.setattr(search.tfx_executor, "search", lambda *given, **_: searched.append(given))
+    monkeypatch.setattr(search.tfx_executor, "write_best_hyperparameters", lambda *_: None)
+    executor = search.Executor()
     monkeypatch.setattr(executor, "_get_tmp_dir", lambda: "/tmp")
-    executor.Do({}, {}, {**PROPERTIES, **VALUES})
+    found = standard_artifacts.HyperParameters()
+    found.uri = "/root/Search/best_hyperparameters/1"
+    executor.Do({}, {"best_hyperparameters": [found]}, {**PROPERTIES, **VALUES})
     config = TrainingConfig.model_validate_json(searched[0][1]["custom_config"])
+    assert config.output_dir == found.uri
     assert config.model.train.epochs == 3
     assert config.distill == DistillSettings(alpha=0.25, temperature=2.0)
 

@@ -148,7 +148,7 @@ def test_unlabeled_examples_reach_those_who_are_to_count_them(
 
 
 def test_student_and_control_count_unlabeled_examples_and_the_teacher_does_not() -> None:
-    trainers = graph("tune={trials: 1, alpha: [0.1, 0.5]}")
+    trainers = graph("distill.alpha=auto")
     counting = {name: told(each).unlabeled for name, each in trainers.items()}
     assert counting == {"TeacherTrainer": False, "Distiller": True, "Control": True}
 

@@ -73,6 +73,7 @@ def bare_report() -> Report:
         "data": None,
         "lineage": None,
         "tuned": {},
+        "search": None,
     }
     content["gate"] = {"blessed": False, "verdict": "failed", "checks": [], "tflite": []}
     return Report.model_validate(content)
@@ -515,6 +516,7 @@ def sample_content(**changes: Any) -> dict[str, Any]:
         "data": _data(),
         "lineage": _lineage(),
         "tuned": {"distill.temperature": 4.0, "student.train.learning_rate": 0.01},
+        "search": _search(),
         "push": {"tflite": "smallest"},
         "environment": {
             "versions": versions | {"tensorflow-model-analysis": None, "ai-edge-litert": "2.3.0"},
@@ -530,6 +532,31 @@ def sample_content(**changes: Any) -> dict[str, Any]:
             content["variants"][name]["speedup"] = speedup
     content["gate"] = _gate(content)
     return content | changes
+
+
+def _search() -> dict[str, Any]:
+    def student(filters: list[int], state: str, size: int, **known: Any) -> dict[str, Any]:
+        return {
+            "name": f"separable_cnn filters {filters}, alpha 0.1",
+            "state": state,
+            "parameters": 10 * size,
+            "sizes": {"float32": 3 * size, "int8": size},
+            "latencies": {"float32": size / 1e6, "int8": size / 2e6},
+            **known,
+        }
+
+    return {
+        "objective": "smallest",
+        "metric": "accuracy",
+        "examples": 143,
+        "teacher": 0.97,
+        "students": [
+            student([16, 32], "chosen", 9_000, epochs=20, loss=0.2, score=0.95),
+            student([4, 8], "stopped", 5_000, epochs=5, loss=0.9, score=0.71),
+            student([24, 48], "compared", 15_000, epochs=20, loss=0.19, score=0.958),
+            student([32, 64], "refused", 60_000, reason="gate.max_size_bytes 50,000: too large"),
+        ],
+    }
 
 
 def number_at(content: Any, path: str) -> Any:

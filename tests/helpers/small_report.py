@@ -100,7 +100,7 @@ def evidence_content() -> dict[str, Any]:
             "data": {"source": "digits", "split_seed": 0, "image_size": 8},
             "distill": {"alpha": 0.5, "methods": [{"name": "soft_target", "weight": None}]},
             "student": {"parameters": {"filters": [8, 16]}},
-            "tune": None,
+            "search": None,
         },
     }
 

@@ -16,7 +16,7 @@ from pipeline.config import PRESETS_DIR, check_local_paths, find_config, load_co
 
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
 SECTIONS = (
-    "name, seed, task, data, augment, teacher, more_teachers, student, distill, tune, export, "
+    "name, seed, task, data, augment, teacher, more_teachers, student, distill, search, export, "
     "evaluate, latency, gate, push, runtime"
 )
 METHODS = ", ".join(methods.METHODS)
@@ -349,7 +349,7 @@ def test_methods_with_their_settings(file: Path) -> None:
         (
             "distill.temprature=1",
             "distill.temprature: no such key; did you mean 'temperature'?; keys here: alpha, "
-            "temperature, methods, soft_targets, views, top_k, generations, control",
+            "temperature, methods, auto, soft_targets, views, top_k, generations, control",
         ),
         (
             "student.train.learning_rat=1",
@@ -489,9 +489,9 @@ def test_a_check_that_a_mistake_makes_a_guess_is_left_out(file: Path) -> None:
     [
         ("data=digits", "data: must be a section with keys (source, path, "),
         ("data=", "data: must be a section with keys (source, path, "),
-        ("tune=[1]", "tune: must be a section with keys (trials, "),
-        ("tune.alhpa=[0, 1]", "tune.alhpa: no such key; did you mean 'alpha'?; keys here: trials"),
-        ("tune.alpha=[1, 0]", "tune.alpha: must be [low, high] with low below high, got [1, 0]"),
+        ("search=[1]", "search: must be a section with keys (students, "),
+        ("search.budjet={}", "search.budjet: no such key; did you mean 'budget'?; keys here: stu"),
+        ("search.students=[]", "search.students: must list at least one student, got none"),
         ("distill.methods=soft_target", "distill.methods: must be a list, got 'soft_target'"),
         ("distill.methods=[dist]", "distill.methods.0: must be a section with keys (name, "),
         ("evaluate.slices=[3]", "evaluate.slices.0: must be a list, got 3"),

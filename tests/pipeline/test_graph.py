@@ -218,11 +218,11 @@ def test_all_nodes_that_run_the_project_s_code_know_it(
     """TFX's cache knows executors and module files by their names alone."""
 
     def properties() -> dict[str, str]:
-        nodes = graph(tmp_path, "tune={trials: 2, alpha: [0.1, 0.9]}", MORE_TEACHERS).components
+        nodes = graph(tmp_path, "distill.alpha=auto", MORE_TEACHERS).components
         return {node.id: json.dumps(node.exec_properties) for node in nodes}
 
     before = properties()
-    assert set(before) == {*EDGES, *TEACHERS, "Tuner"}
+    assert set(before) == {*EDGES, *TEACHERS, "Search"}
     # As if a file had changed.
     monkeypatch.setattr("modules.code_digest._SUFFIXES", (".py",))
     after, digest = properties(), code_digest()
@@ -244,8 +244,10 @@ def evaluator_of(pipeline: Pipeline) -> Any:
 
 
 def test_the_winner_of_a_search_is_told_to_the_evaluator(tmp_path: Path) -> None:
-    pipeline = graph(tmp_path, "tune={trials: 2, alpha: [0.1, 0.9]}")
-    assert edges(pipeline)["Evaluator"]["hyperparameters"] == ("Tuner", "best_hyperparameters")
+    pipeline = graph(tmp_path, "distill.alpha=auto")
+    told = edges(pipeline)["Evaluator"]
+    assert told["hyperparameters"] == ("Search", "best_hyperparameters")
+    assert told["search"] == ("Search", "tuner_results")
 
 
 def test_the_evaluator_looks_at_the_destination_only_if_the_gate_asks(tmp_path: Path) -> None:
@@ -336,15 +338,16 @@ def test_nodes_that_load_models_know_which(tmp_path: Path) -> None:
             tmp_path,
             "teacher.parameters={widths: [8, 16]}",
             f"more_teachers=[{{onnx: {tmp_path}/t.onnx}}, {{model: cnn_tutorial}}]",
-            "tune={trials: 2, parameters: {filters: [[4], [8]]}}",
+            "search={students: [{parameters: {filters: [4]}}, {model: cnn_tutorial}]}",
         ).components
     }
-    teacher = {"model": "resnet_small", "parameters": {"widths": [[8, 16]]}}
-    tutorial = {"model": "cnn_tutorial", "parameters": {}}
+    teacher = {"model": "resnet_small", "parameters": {"widths": [8, 16]}, "others": []}
+    tutorial = {"model": "cnn_tutorial", "parameters": {}, "others": []}
     student, exported = json.loads(nodes["Exporter"]["models"])
     assert exported == teacher
     assert student["model"] == "separable_cnn"
-    assert student["parameters"]["filters"][-2:] == [[4], [8]]
+    small = {"model": "separable_cnn", "parameters": {"filters": [4]}, "others": []}
+    assert student["others"] == [small, tutorial]
     assert json.loads(nodes["SoftTargets"]["models"]) == [teacher, None, tutorial]
     told = json.loads(nodes["Distiller"]["custom_config"])["teacher_models"]
     assert told == [teacher, tutorial]

@@ -13,12 +13,15 @@ from small_models import SMALL, class_output, image_input, load_saved
 from modules.errors import ModelError, UserError
 from modules.models import storage, zoo
 from modules.models.known import KnownModel
-from modules.settings import ModelSettings, TuneSettings
+from modules.settings import ModelSettings
 
 OUTPUT = class_output(10)
 KNOWN = KnownModel.of(
     ModelSettings(model="separable_cnn", parameters=SMALL["separable_cnn"]),
-    TuneSettings(parameters={"filters": [[2], [4]], "dropout": [0.5]}),
+    [
+        ModelSettings(model="separable_cnn", parameters={"filters": [2]}),
+        ModelSettings(model="separable_cnn", parameters={"filters": [4, 8], "dropout": 0.5}),
+    ],
 )
 
 
@@ -181,7 +184,7 @@ def test_weights_that_were_changed_are_refused(tmp_path):
             "parameters.filters must be as configured, got [9]",
         ),
         (
-            {"parameters": {"filters": [4], "weights": "/tmp/other.h5"}},
+            {"parameters": {"filters": [4, 8], "weights": "/tmp/other.h5"}},
             "parameters.weights must be as configured, got '/tmp/other.h5'",
         ),
     ],

@@ -183,6 +183,7 @@ def test_everything_is_said(report: Report, html: str, open_page: Callable[..., 
         "Verdict",
         "Models",
         "Accuracy against cost",
+        "Search",
         "Latency",
         "Student against teacher",
         "Classes and slices",
@@ -317,11 +318,24 @@ def test_what_is_absent_leaves_its_section_out(open_page: Callable[..., Page]) -
 
 
 @pytest.mark.parametrize(
-    "key", ["slices", "per_class", "disagreements", "data", "lineage", "control", "tuned", "labels"]
+    "key",
+    [
+        "slices",
+        "per_class",
+        "disagreements",
+        "data",
+        "lineage",
+        "control",
+        "tuned",
+        "labels",
+        "search",
+    ],
 )
 def test_any_single_part_may_be_missing(key: str) -> None:
     empty: Any = type(sample_content()[key])()
-    report = sample_report(**{key: None if key in ("data", "lineage", "control") else empty})
+    report = sample_report(
+        **{key: None if key in ("data", "lineage", "control", "search") else empty}
+    )
     html = render_page(_small(report), {})
     assert ">None<" not in html
 

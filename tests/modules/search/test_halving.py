@@ -1,5 +1,7 @@
 """Tests of modules.search.halving, whose candidates are numbers with given losses."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def test_twenty_candidates_cost_as_much_as_three_whole_trainings():
 def test_few_finalists_are_left_after_ever_longer_rungs(count):
     plan = rungs(count, 300)
     assert plan[0].count == count and plan[-1].count <= 4 and plan[-1].epochs == 100
-    for before, after in zip(plan[:-1], plan[1:], strict=True):
+    for before, after in pairwise(plan):
         assert after.count < before.count and after.epochs > before.epochs
         # No rung costs much more than the one before.
         assert after.count * after.epochs <= 2.5 * before.count * before.epochs

@@ -18,8 +18,10 @@ from modules.errors import ConfigError, DataError, ModelError
 from modules.models.known import KnownModel
 from modules.models.storage import save_model
 from modules.models.zoo import build_model
+from modules.search import untrained
 from modules.search.candidates import Candidate
 from modules.search.student_search import tuner_fn
+from modules.search.untrained import Untrained
 from modules.settings import (
     DataSettings,
     DistillSettings,
@@ -154,7 +156,7 @@ def test_all_objectives_of_a_student_are_compared_on_what_is_held_out(fn_args, t
     caplog.set_level(logging.INFO, "tfx_distill.search")
     found = search(fn_args)
     results = found.results()
-    assert [each.name.partition(", ")[2] for each in results.students] == [
+    assert [each.name.partition("], ")[2] for each in results.students] == [
         "alpha 0.1, temperature 4, soft_target",
         "the labels alone",
         "alpha 0, temperature 4, soft_target",
@@ -194,7 +196,22 @@ def test_what_breaks_a_limit_is_never_trained(fn_args, trained):
     assert len(trained) == 2 and {small.state, other.state} == {"chosen", "compared"}
 
 
-def test_all_students_break_a_limit(fn_args, trained):
+def weighed(monkeypatch, **known):
+    """Students of known sizes, as if they had been converted."""
+
+    def examine(plan, *more):
+        return [
+            Untrained(
+                100, {"float32": 1000 * len(each.parameters["filters"]) + at}, {}, {}, **known
+            )
+            for at, each in enumerate(plan.students)
+        ]
+
+    monkeypatch.setattr(untrained, "examine", examine)
+
+
+def test_all_students_break_a_limit(fn_args, trained, monkeypatch):
+    weighed(monkeypatch, broken="gate.max_size_bytes 100: its smallest file has 2,000 bytes")
     with pytest.raises(ModelError) as caught:
         search(fn_args, wide(4, 8), wide(8, 8), gate={"max_size_bytes": 100})
     assert str(caught.value).startswith("search.students: all 2 break a limit (gate.max_size_bytes")
@@ -202,6 +219,7 @@ def test_all_students_break_a_limit(fn_args, trained):
 
 
 def test_the_smallest_that_keeps_the_gates_accuracy_wins(fn_args, monkeypatch):
+    weighed(monkeypatch)
     accuracies = {(4, 8): 0.6, (8, 8): 0.8, (8, 16): 0.9}
     answer(monkeypatch, lambda student, _: accuracies[tuple(student.parameters["filters"])])
     students = [wide(*filters) for filters in accuracies]
@@ -222,7 +240,9 @@ def test_the_smallest_that_keeps_the_gates_accuracy_wins(fn_args, monkeypatch):
 def test_the_labels_alone_win_where_they_are_clearly_better(fn_args, monkeypatch):
     answer(monkeypatch, lambda _, distill: 0.9 if distill.alpha == 1 else 0.5)
     assert search(fn_args).results().chosen.labels_alone
-    # Where they are as good, the teacher is preferred.
+
+
+def test_the_teacher_is_preferred_where_the_labels_alone_are_as_good(fn_args, monkeypatch):
     answer(monkeypatch, lambda _, distill: 0.9)
     assert not search(fn_args).results().chosen.labels_alone
 

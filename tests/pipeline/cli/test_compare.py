@@ -167,13 +167,13 @@ def test_differences_are_dotted_down_to_single_settings() -> None:
     other = changed(
         config__distill__methods=methods,
         config__student__parameters={"filters": [16, 32]},
-        config__tune={"trials": 3},
+        config__search={"objective": "fastest"},
     )
     assert compared(content(), other, content()).differences == {
         "distill.methods.0.weight": (None, 0.7, None),
         "distill.methods.1.name": (None, "hint", None),
         "student.parameters.filters": ([8, 16], [16, 32], [8, 16]),
-        "tune.trials": (None, 3, None),
+        "search.objective": (None, "fastest", None),
     }
 
 

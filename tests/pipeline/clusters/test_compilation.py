@@ -36,7 +36,7 @@ from pipeline.graph import Places, create_pipeline
 
 ENGINES = ("kubeflow", "vertex")
 MORE_TEACHERS = "more_teachers=[{model: separable_cnn}, {model: cnn_tutorial}]"
-SEARCH = "tune={alpha: [0.1, 0.5]}"
+SEARCH = "distill.alpha=auto"
 IMAGE_FEATURE = "features: {image: {kind: image, size: 8}}"
 FOLDER = f"data={{source: image_folder, path: gs://bucket/images, {IMAGE_FEATURE}}}"
 
@@ -199,7 +199,7 @@ def test_each_parameter_reaches_those_that_obey_it(engine: str) -> None:
     taken = {name: from_outside(task) for name, task in tasks.items()}
     assert {name: each for name, each in taken.items() if each} == {
         "ExampleGen": {"input_base": "data_path"},
-        "Tuner": student,
+        "Search": student,
         "Distiller": student,
         "Control": {"epochs": "epochs"},
         "Evaluator": student | {"data_path": "data_path", "push_destination": "push_destination"},

@@ -153,10 +153,10 @@ def test_several_machines_need_to_know_of_each_other() -> None:
     check_engine(config(VERTEX, POOLS, "runtime.strategy=multi_worker"), "vertex")
     line = refusal("vertex", VERTEX, POOLS, "runtime.strategy=mirrored")
     assert "the same model on each of the 2 replicas; set it to auto" in line
-    tuned = "tune={alpha: [0.1, 0.5]}"
+    tuned = "distill.alpha=auto"
     check_engine(config(VERTEX, POOLS, tuned), "vertex")
     line = refusal("vertex", VERTEX, POOLS, tuned, "runtime.strategy=multi_worker")
-    assert "but the Tuner runs on one machine" in line
+    assert "but the search runs on one machine" in line
     line = refusal("vertex", VERTEX, f"{TRAINER}.replicas=2")
     assert "runtime.resources.trainer.machine_type must be set" in line
 
