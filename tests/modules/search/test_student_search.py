@@ -199,12 +199,12 @@ def test_what_breaks_a_limit_is_never_trained(fn_args, trained):
 def weighed(monkeypatch, **known):
     """Students of known sizes, as if they had been converted."""
 
-    def examine(plan, *more):
+    def examine(plan, *_):
         return [
             Untrained(
                 100, {"float32": 1000 * len(each.parameters["filters"]) + at}, {}, {}, **known
             )
-            for at, each in enumerate(plan.students)
+            for at, _ in enumerate(plan.students)
         ]
 
     monkeypatch.setattr(untrained, "examine", examine)
