@@ -10,6 +10,7 @@ from pydantic import (
 )
 
 from modules.settings.base import Settings
+from modules.settings.models import ModelSettings
 
 
 class MethodSettings(Settings):
@@ -47,6 +48,9 @@ class MethodSettings(Settings):
     )
 
 
+MOST_ASSISTANTS = 10
+
+
 class DistillSettings(Settings):
     """The training loss of the student: `alpha * L_hard + (1 - alpha) * sum of weight * method`."""
 
@@ -77,6 +81,12 @@ class DistillSettings(Settings):
         ge=1,
         le=100_000,
         description="cache the k largest logits only, and spread the rest evenly; null: all",
+    )
+    assistants: tuple[ModelSettings, ...] = Field(
+        (),
+        max_length=MOST_ASSISTANTS,
+        description="models between teacher and student, largest first: the teacher teaches the "
+        "first, each teaches the next, the last teaches the student",
     )
     generations: int = Field(
         1,
