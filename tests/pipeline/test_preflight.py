@@ -156,8 +156,9 @@ def test_an_assistant_that_bridges_no_gap_is_told(
     config: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("pipeline.preflight.TrialConversions", _Nothing)
-    small, large = ("{model: separable_cnn, parameters: {filters: [%d]}}" % n for n in (4, 16))
-    between = "{model: separable_cnn, parameters: {filters: [8]}}"
+    small, between, large = (
+        f"{{model: separable_cnn, parameters: {{filters: [{count}]}}}}" for count in (4, 8, 16)
+    )
     models = [f"teacher={large}", f"student={small}"]
     with caplog.at_level(logging.WARNING, "tfx_distill"):
         check_spec(config(*models, f"distill.assistants=[{between}]"), SPEC)

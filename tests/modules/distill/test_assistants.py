@@ -1,5 +1,6 @@
 """Assistants between teacher and student: who teaches whom, and what an interrupted run keeps."""
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -104,7 +105,7 @@ def test_each_model_teaches_the_next_and_the_cache_only_the_first(fn_args, train
     assert cached == [True, False, False, False]
     # What a distiller's loss is compared with is what the model before it answers.
     inputs, _ = first_batch(data[1])
-    for before, after in zip(distillers, distillers[1:], strict=False):
+    for before, after in itertools.pairwise(distillers):
         asked, _ = after._teachers.answer(inputs, None, [])
         told = keras.ops.convert_to_numpy(before.student(inputs, training=False))
         np.testing.assert_allclose(keras.ops.convert_to_numpy(asked)[:, 0], told, atol=1e-5)
