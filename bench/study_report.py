@@ -139,7 +139,7 @@ def table(results: dict[str, Any]) -> str:
         "number of cells:\n\n" + "\n".join(lines) + f"\n\n{done} cells and seeds, "
         f"{results['hours']:.1f} hours of one core. Teacher and control: accuracy in %. Other "
         "columns: gain over the control in points, with its paired 95 % interval over seeds "
-        "(Student's t). `bench/study.json` has the intervals of seeds and examples drawn again, too."
+        "(Student's t). `bench/study.json` also has those of seeds and examples drawn again."
         "\n\n"
         + tabulate(rows, headers, tablefmt="github", disable_numparse=True)
         + "\n\n![Gain over the control by cell](study.svg)"
