@@ -34,7 +34,7 @@ import queue
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,6 @@ from bench.study_report import draw, summarize, table
 
 DOCUMENT = ROOT.parent / "docs" / "benchmarks.md"
 RESULTS = ROOT / "study.json"
-# TensorFlow's memory grows with what a process has trained.
-_GROUPS_OF_A_PROCESS = 5
 
 
 def main() -> None:
@@ -127,25 +125,19 @@ class Study:
         groups = list(self.groups())
         left = sum(len(group.students) for group in groups)
         print(f"{left} cells and seeds to train, {len(self._runs)} are there", flush=True)
-        spawn = multiprocessing.get_context("spawn")
         progress = _Progress(left)
-        with (
-            spawn.Manager() as manager,
-            ProcessPoolExecutor(
-                processes,
-                spawn,
-                _begin,
-                max_tasks_per_child=_GROUPS_OF_A_PROCESS,
-            ) as pool,
-        ):
-            results = manager.Queue()
-            jobs = [pool.submit(_run_group, group, self._digest, results.put) for group in groups]
+        results: queue.Queue[dict[str, Any]] = queue.Queue()
+        pool = ThreadPoolExecutor(processes)
+        jobs = [pool.submit(_in_process, group, self._digest, results.put) for group in groups]
+        try:
             for result in _arriving(results, jobs):
                 self._runs[result["cell"], result["seed"]] = result
                 self._write()
                 progress.tell(result)
             for job in jobs:
-                job.result()
+                job.result()  # Whatever kept a process from being started.
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def results(self) -> dict[str, Any]:
         """All runs with their summary."""
@@ -163,17 +155,36 @@ class Study:
         aside.replace(self._path)
 
 
-def _begin() -> None:
-    # In the workers alone: Apache Beam, which comes with it, spoils the managers' pickling.
+def _in_process(
+    group: Group, digest: str, send: Callable[[dict[str, Any]], None], target: Any = None
+) -> None:
+    """Train a group in a process of its own, whose end, whatever it is, ends nothing else.
+
+    TensorFlow's memory grows with what a process has trained, and a group has a teacher to share.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    receiver, sender = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=target or _run_group, args=(group, digest, sender))
+    process.start()
+    sender.close()
+    left = list(group.students)
+    try:
+        while True:
+            result = receiver.recv()
+            left.remove(result["cell"].rpartition("/")[2])
+            send(result)
+    except EOFError:
+        process.join()
+    for size in left:
+        send(group.failure(size, digest, f"the process has ended with {process.exitcode}"))
+
+
+def _run_group(group: Group, digest: str, sender: Any) -> None:
+    # Here alone: what the pipeline needs takes seconds to import.
     from bench import study_worker
 
     study_worker.begin()
-
-
-def _run_group(group: Group, digest: str, send: Callable[[dict[str, Any]], None]) -> None:
-    from bench import study_worker
-
-    study_worker.run_group(group, digest, send)
+    study_worker.run_group(group, digest, sender.send)
 
 
 def _arriving(results: Any, jobs: Sequence[Future[None]]) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,10 @@ ALL, FEW = LABELS = ("all", "few")
 SIZES = ("small", "medium", "large")
 # Code that a result depends on: a change there makes it out of date.
 _CODE = [
-    *(f"modules/{name}" for name in ("data", "distill", "models", "search", "tasks", "teachers")),
+    *(
+        f"modules/{name}"
+        for name in ("data", "distill", "models", "search", "settings", "tasks", "teachers")
+    ),
     *(f"bench/study_{name}.py" for name in ("arms", "auto", "cells", "data", "worker")),
 ]
 
@@ -223,6 +226,15 @@ class Group:
         described = [self.data, *models, self.seed, digest]
         text = json.dumps(described, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def result(self, size: str, digest: str, **found: Any) -> dict[str, Any]:
+        """What is known of a student, with what it belongs to."""
+        cell = f"{self.name}/{self.labels}/{size}"
+        return {"cell": cell, "seed": self.seed, "key": self.key(size, digest), **found}
+
+    def failure(self, size: str, digest: str, reason: str) -> dict[str, Any]:
+        """Why there is nothing to know."""
+        return self.result(size, digest, error=reason, seconds=0.0)
 
 
 def study_digest() -> str:

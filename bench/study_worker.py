@@ -52,21 +52,19 @@ def run_group(group: Group, digest: str, send: Callable[[Result], None]) -> None
         try:
             bench = _Bench(group, Path(name))
         except Exception as error:  # noqa: BLE001 A failure is a result, and stays in the table.
-            failed = {"error": _reason(error)}
-            bench = None
+            for size in group.students:
+                send(group.failure(size, digest, _reason(error)))
+            return
         shared = (time.monotonic() - started) / len(group.students)
         for size in group.students:
             begun = time.monotonic()
-            found = failed if bench is None else bench.result(size)
-            send(
-                {
-                    "cell": f"{group.name}/{group.labels}/{size}",
-                    "seed": group.seed,
-                    "key": group.key(size, digest),
-                    **found,
-                    "seconds": shared + time.monotonic() - begun,
-                }
-            )
+            try:
+                found = bench.result(size)
+            except Exception as error:  # noqa: BLE001
+                send(group.failure(size, digest, _reason(error)))
+                continue
+            seconds = shared + time.monotonic() - begun
+            send(group.result(size, digest, **found, seconds=round(seconds, 1)))
             keras.utils.clear_session(free_memory=True)
 
 

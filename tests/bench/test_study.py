@@ -1,6 +1,7 @@
 """The study: which cells there are, what is trained again, and what is made of the results."""
 
 import json
+import os
 from concurrent.futures import Future
 from queue import Queue
 
@@ -110,6 +111,28 @@ def test_results_are_taken_as_they_come_until_all_jobs_have_ended():
     results.put("second")
     job.set_exception(RuntimeError("the process has died"))
     assert list(arriving) == ["second"]
+
+
+def half_done(group, digest, sender):
+    """A worker that dies when it has told of its first student."""
+    sender.send(group.result(group.students[0], digest, seconds=1.0))
+    sender.close()
+    os._exit(9)
+
+
+def test_a_process_that_dies_is_a_result_of_what_it_has_not_trained():
+    results = []
+    group = Group("digits", "few", 1, ("small", "large"))
+    study._in_process(group, "digest", results.append, half_done)
+    first, second = results
+    assert first["cell"] == "digits/few/small" and "error" not in first
+    assert second == {
+        "cell": "digits/few/large",
+        "seed": 1,
+        "key": group.key("large", "digest"),
+        "seconds": 0.0,
+        "error": "the process has ended with 9",
+    }
 
 
 # -- what is made of them --
