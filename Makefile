@@ -57,8 +57,8 @@ latency: $(READY) ## whether two runs agree on a speed-up, one core busy: bench/
 chaos: $(READY) ## kills runs at random moments, fills disks: ARGS='--kills 30 --write', docs/reliability.md
 	$(BIN)/python bench/chaos.py $(ARGS)
 
-study: $(READY) ## what each method brings on digits: bench/study.json, docs/benchmarks.md
-	$(BIN)/python bench/study.py $(ARGS)
+study: $(READY) ## whether distillation pays, in 36 cells: bench/study.json; ARGS='--cells digits' or --quick
+	$(BIN)/python -m bench.study $(ARGS)
 
 # It needs Docker or Podman and no environment.
 image: ## the container image; IMAGE=registry/project/name VARIANT=cuda ARGS='--build-arg …'

@@ -1,245 +1,225 @@
-"""What each method of distillation brings on digits.
+"""Whether distillation pays: many data sets, students and numbers of labels, four ways to train.
 
     make study
+    make study ARGS='--cells digits sentiment/few --seeds 3'
+    make study ARGS=--quick
 
-One teacher, and a student small enough to need help, trained alone and with each method from the
-same first weights, once for each seed. First everything that can be chosen is chosen on the
-validation part of the training split, with other seeds: the student's size, the learning rate of
-the student alone, and each method's options, out of as many candidates as the student alone had.
-Then the eval split is looked at, once, for what was chosen.
+Six data sets of three kinds, three students of each, with all labels and with a tenth of them while
+the other examples are unlabeled: 36 cells. In each cell and seed the same student is trained four
+times from the same first weights:
 
-Reported: accuracy on the eval split, mean and standard deviation over seeds, and the paired
-difference from the student alone with its 95 % confidence interval (Student's t). A method has
-been shown to help or to harm where p, adjusted for the number of methods (Holm 1979), is below
-0.05.
+- control: from the labels alone, in as many steps;
+- auto: what the project does by itself, its choices made on the validation part;
+- plain: soft targets at T = 4 with alpha = 0.1;
+- keras: `keras.distillation`, its documented way, in as many seconds as `auto` took.
 
-Writes bench/study.json, docs/study.svg and the table in docs/benchmarks.md.
+One teacher of a data set, number of labels and seed teaches all its students. A seed is another
+split, other labels that are kept, other first weights and another order. The eval split is looked
+at once, when everything is trained.
+
+Reported: accuracy on the eval split, and the gain over the control with its 95 % interval. What
+fails stays in the table.
+
+Writes bench/study.json after each cell and seed, docs/study.svg, and the table in
+docs/benchmarks.md. What is in bench/study.json and still up to date is not trained again.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import multiprocessing
 import os
+import queue
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import students
-from sections import replace_section
-from students import Task
-from study_report import ALONE, draw, summarize, table
+from bench.sections import replace_section
+from bench.study_cells import LABELS, ROOT, SIZES, Group, cell_names, study_digest
+from bench.study_report import draw, summarize, table
 
-from modules.distill.methods import METHODS
-from modules.models import zoo
-from modules.settings import DistillSettings, MethodSettings, ModelSettings, TrainSettings
-
-# A method, its options, and the student's.
-Choice = dict[str, Any]
-STUDENT_OPTIONS = ("filters", "learning_rate")
-
-ROOT = Path(__file__).parent
 DOCUMENT = ROOT.parent / "docs" / "benchmarks.md"
-TEACHER = ModelSettings(
-    model="resnet_small",
-    parameters={"widths": [16, 32], "blocks": 1, "dropout": 0.5},
-    train=TrainSettings(epochs=40, learning_rate=0.003, weight_decay=0.3, patience=40),
-)
-TUNING_SEEDS = (100, 101)
-# The largest of these students that, alone, stays so far below the teacher on the validation part.
-FILTERS = ([3, 6], [4, 8], [6, 12], [8, 16])
-NEEDS_HELP = 0.03
-RATES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
-ALPHA = 0.5
-POOLED = {"student_layer": "features", "teacher_layer": "features"}
-MAPS = {"student_layer": "block2", "teacher_layer": "stage2_block1"}
-
-
-def grid(**options: Sequence[float]) -> list[Choice]:
-    """All combinations of options."""
-    names = options.keys()
-    return [
-        dict(zip(names, values, strict=True)) for values in itertools.product(*options.values())
-    ]
-
-
-# As many for each method as there are learning rates for the student alone. alpha stays at a half:
-# with AdamW, which does not mind the scale of a loss, a weight does all that alpha could do.
-CANDIDATES: dict[str, list[Choice]] = {
-    "soft_target": grid(temperature=(2, 4), weight=(0.5, 2, 8)),
-    "standardized": grid(temperature=(2, 4), weight=(1, 3, 9)),
-    "logit_mse": grid(weight=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3)),
-    "decoupled": grid(temperature=(2, 4), weight=(0.1, 0.3, 1)),
-    "dist": grid(temperature=(1, 4), weight=(0.5, 2, 8)),
-    "hint": grid(weight=(0.03, 0.1, 0.3, 1, 3, 10)),
-    "attention_transfer": grid(weight=(1, 3, 10, 30, 100, 300)),
-    "similarity_preserving": grid(weight=(3, 10, 30, 100, 300, 1000)),
-    "relational_distance": grid(weight=(0.1, 0.3, 1, 3, 10, 30)),
-    "relational_angle": grid(weight=(0.1, 0.3, 1, 3, 10, 30)),
-}
-FIXED: dict[str, dict[str, Any]] = {
-    "decoupled": {"warmup_epochs": 5},
-    "hint": MAPS,
-    "attention_transfer": MAPS,
-    "similarity_preserving": POOLED,
-    "relational_distance": POOLED,
-    "relational_angle": POOLED,
-}
+RESULTS = ROOT / "study.json"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=8, help="at least 2")
-    parser.add_argument("--epochs", type=int, default=40, help="of every student")
+    parser.add_argument("--cells", nargs="+", default=[], metavar="DATA[/LABELS[/STUDENT]]")
+    parser.add_argument("--seeds", type=int, default=5, help="at least 2")
+    parser.add_argument("--quick", action="store_true", help="two epochs each, to see that it runs")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--output", type=Path, help="a JSON file; the documents stay as they are")
     arguments = parser.parse_args()
     if arguments.seeds < 2:
         parser.error("--seeds must be at least 2, or there is no interval")
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as name:
-        results = students.prepare(Path(name), TEACHER)
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(arguments.processes, spawn, students.begin, (Path(name),)) as pool:
-            train = Trainer(pool.map, arguments.epochs)
-            results |= choose(train, results["teacher_validation_accuracy"])
-            results |= measure(train, results["chosen"], list(range(arguments.seeds)))
-    results |= {"epochs": arguments.epochs, "alpha": ALPHA, "fixed": FIXED}
-    results["summary"] = summarize(results["accuracy"])
-    results["minutes"] = (time.monotonic() - started) / 60
-    text = table(results)
-    (arguments.output or ROOT / "study.json").write_text(json.dumps(results, indent=2) + "\n")
-    if arguments.output:
-        print(text)
+    cells = chosen_cells(arguments.cells)
+    if not cells:
+        parser.error(f"--cells must begin names such as {next(cell_names())}")
+    output = arguments.output
+    if arguments.quick and output is None:
+        output = Path(tempfile.gettempdir()) / "study_quick.json"
+    study = Study(output or RESULTS, cells, arguments.seeds, arguments.quick)
+    study.run(arguments.processes)
+    results = study.results()
+    if output:
+        print(table(results), f"\n{output}")
     else:
-        replace_section(DOCUMENT, "study", text)
-        draw(results, DOCUMENT.parent / "study.svg")
+        replace_section(DOCUMENT, "study", table(results))
+        draw(results["summary"], DOCUMENT.parent / "study.svg")
 
 
-class Trainer:
-    """Trains students, several at a time.
+def chosen_cells(asked: Sequence[str]) -> list[str]:
+    """The cells whose names begin with one of those; all if none is given."""
+    return [
+        cell
+        for cell in cell_names()
+        if not asked or any(f"{cell}/".startswith(f"{each}/") for each in asked)
+    ]
+
+
+class Study:
+    """What is to be done, and what is there.
 
     Args:
-      run_all: Maps a function over tasks.
-      epochs: Of every student.
+      path: Of the results.
+      cells: Names.
+      seeds: How many.
+      quick: Whether every model takes few epochs.
     """
 
-    def __init__(self, run_all: Callable[..., Iterable[float]], epochs: int):
-        self._run_all = run_all
-        self._epochs = epochs
+    def __init__(self, path: Path, cells: Sequence[str], seeds: int, quick: bool):
+        self._path, self._cells, self._seeds, self._quick = path, cells, seeds, quick
+        self._digest = study_digest()
+        found = json.loads(path.read_text())["runs"] if path.exists() else []
+        self._runs = {(run["cell"], run["seed"]): run for run in found if self._is_current(run)}
+        if len(self._runs) < len(found):
+            print(f"{len(found) - len(self._runs)} results are of other code or settings: dropped")
 
-    def accuracies(
-        self, choices: Sequence[Choice], seeds: Sequence[int], evaluate: bool = False
-    ) -> list[list[float]]:
-        """Of each choice and seed: on the validation part, or on the eval split."""
-        tasks = [
-            Task(self.model(choice), distillation(choice), seed, evaluate)
-            for choice in choices
-            for seed in seeds
-        ]
-        accuracies = []
-        for task, accuracy in zip(tasks, self._run_all(students.run, tasks), strict=True):
-            accuracies.append(accuracy)
-            print(f"{len(accuracies)}/{len(tasks)}  {describe(task)}  {accuracy:.4f}", flush=True)
-        return np.reshape(accuracies, (len(choices), len(seeds))).tolist()
+    def _is_current(self, run: dict[str, Any]) -> bool:
+        if run["cell"] not in cell_names():
+            return False
+        name, labels, size = run["cell"].split("/")
+        group = Group(name, labels, run["seed"], quick=self._quick)
+        return bool(run["key"] == group.key(size, self._digest))
 
-    def model(self, choice: Choice) -> ModelSettings:
-        """The student."""
-        train = TrainSettings(
-            epochs=self._epochs, patience=self._epochs, learning_rate=choice["learning_rate"]
+    def groups(self) -> Iterator[Group]:
+        """What is still to be trained, first one seed of everything."""
+        for seed in range(self._seeds):
+            for name in dict.fromkeys(cell.split("/")[0] for cell in self._cells):
+                for labels in LABELS:
+                    sizes = [
+                        size
+                        for size in SIZES
+                        if (cell := f"{name}/{labels}/{size}") in self._cells
+                        and (cell, seed) not in self._runs
+                    ]
+                    if sizes:
+                        yield Group(name, labels, seed, tuple(sizes), self._quick)
+
+    def run(self, processes: int) -> None:
+        """Train what is missing; results are written as they come."""
+        groups = list(self.groups())
+        left = sum(len(group.students) for group in groups)
+        print(f"{left} cells and seeds to train, {len(self._runs)} are there", flush=True)
+        progress = _Progress(left)
+        results: queue.Queue[dict[str, Any]] = queue.Queue()
+        pool = ThreadPoolExecutor(processes)
+        jobs = [pool.submit(_in_process, group, self._digest, results.put) for group in groups]
+        try:
+            for result in _arriving(results, jobs):
+                self._runs[result["cell"], result["seed"]] = result
+                self._write()
+                progress.tell(result)
+            for job in jobs:
+                job.result()  # Whatever kept a process from being started.
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def results(self) -> dict[str, Any]:
+        """All runs with their summary."""
+        runs = list(self._runs.values())
+        return {
+            "quick": self._quick,
+            "hours": sum(run["seconds"] for run in runs) / 3600,
+            "summary": summarize(runs),
+            "runs": runs,
+        }
+
+    def _write(self) -> None:
+        aside = self._path.with_suffix(".part")
+        aside.write_text(json.dumps(self.results(), indent=1) + "\n")
+        aside.replace(self._path)
+
+
+def _in_process(
+    group: Group, digest: str, send: Callable[[dict[str, Any]], None], target: Any = None
+) -> None:
+    """Train a group in a process of its own, whose end, whatever it is, ends nothing else.
+
+    TensorFlow's memory grows with what a process has trained, and a group has a teacher to share.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    receiver, sender = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=target or _run_group, args=(group, digest, sender))
+    process.start()
+    sender.close()
+    left = list(group.students)
+    try:
+        while True:
+            result = receiver.recv()
+            left.remove(result["cell"].rpartition("/")[2])
+            send(result)
+    except EOFError:
+        process.join()
+    for size in left:
+        send(group.failure(size, digest, f"the process has ended with {process.exitcode}"))
+
+
+def _run_group(group: Group, digest: str, sender: Any) -> None:
+    # Here alone: what the pipeline needs takes seconds to import.
+    from bench import study_worker
+
+    study_worker.begin()
+    study_worker.run_group(group, digest, sender.send)
+
+
+def _arriving(results: Any, jobs: Sequence[Future[None]]) -> Iterator[dict[str, Any]]:
+    """Results until all jobs have ended, well or not."""
+    while True:
+        ended = all(job.done() for job in jobs)
+        try:
+            yield results.get(timeout=0 if ended else 1)
+        except queue.Empty:
+            if ended:
+                return
+
+
+class _Progress:
+    """One line for each result, with the time that the others will take."""
+
+    def __init__(self, left: int):
+        self._left, self._done, self._begin = left, 0, time.monotonic()
+
+    def tell(self, result: dict[str, Any]) -> None:
+        self._done += 1
+        passed = (time.monotonic() - self._begin) / 60
+        remaining = passed / self._done * (self._left - self._done)
+        arms = result.get("arms", {})
+        told = "  ".join(
+            f"{name} {arm['accuracy']:.4f} ({arm['seconds']:.0f} s)"
+            if "accuracy" in arm
+            else f"{name} failed"
+            for name, arm in arms.items()
         )
-        parameters = {"filters": choice["filters"]}
-        return ModelSettings(model="separable_cnn", parameters=parameters, train=train)
-
-
-def distillation(choice: Choice) -> DistillSettings | None:
-    """The objective with one method, or None for the student alone."""
-    options = {name: value for name, value in choice.items() if name not in STUDENT_OPTIONS}
-    name = options.pop("method")
-    if name == ALONE:
-        return None
-    method = MethodSettings(name=name, **FIXED.get(name, {}), **options)
-    soft_targets = "online" if METHODS[name].features else "cached"
-    return DistillSettings(alpha=ALPHA, soft_targets=soft_targets, methods=(method,))
-
-
-def describe(task: Task) -> str:
-    """For the progress."""
-    method = task.distill.methods[0].model_dump(exclude_none=True) if task.distill else ALONE
-    return f"{task.model.parameters} {task.model.train.learning_rate} {method} seed {task.seed}"
-
-
-def choose(train: Trainer, teacher_accuracy: float) -> dict[str, Any]:
-    """What does best on the validation part, and all that was tried.
-
-    The student is the largest that needs help: the methods are given its size and learning rate.
-    """
-    every_size = _tried(
-        train,
-        [
-            {"method": ALONE, "filters": filters, "learning_rate": rate}
-            for filters in FILTERS
-            for rate in RATES
-        ],
-    )
-    sizes = [[row for row in every_size if row["filters"] == filters] for filters in FILTERS]
-    alone = next(
-        (
-            candidates
-            for candidates in reversed(sizes)
-            if _best(candidates)["mean"] <= teacher_accuracy - NEEDS_HELP
-        ),
-        sizes[0],
-    )
-    student = {name: _best(alone)[name] for name in STUDENT_OPTIONS}
-    listed = [
-        student | {"method": name} | options
-        for name, candidates in CANDIDATES.items()
-        for options in candidates
-    ]
-    tried = _tried(train, listed)
-    search = {name: [row for row in tried if row["method"] == name] for name in CANDIDATES}
-    best = {name: _best(rows) for name, rows in {ALONE: alone, **search}.items()}
-    scores = ("validation_accuracy", "mean")
-    return {
-        "tuning_seeds": TUNING_SEEDS,
-        "search": {ALONE: every_size, **search},
-        "chosen": {
-            name: {key: value for key, value in row.items() if key not in scores}
-            for name, row in best.items()
-        },
-    }
-
-
-def _tried(train: Trainer, choices: list[Choice]) -> list[Choice]:
-    accuracies = train.accuracies(choices, TUNING_SEEDS)
-    return [
-        choice | {"validation_accuracy": values, "mean": float(np.mean(values))}
-        for choice, values in zip(choices, accuracies, strict=True)
-    ]
-
-
-def _best(rows: list[Choice]) -> Choice:
-    """The first of those with the highest mean accuracy."""
-    return max(rows, key=lambda row: row["mean"])
-
-
-def measure(train: Trainer, chosen: dict[str, Choice], seeds: list[int]) -> dict[str, Any]:
-    """The eval split's only use."""
-    accuracies = train.accuracies(list(chosen.values()), seeds, evaluate=True)
-    spec = students.SPEC
-    student = zoo.build_model(train.model(chosen[ALONE]), spec.by_name, spec.output)
-    return {
-        "student_parameters": student.count_params(),
-        "seeds": seeds,
-        "accuracy": dict(zip(chosen, accuracies, strict=True)),
-    }
+        print(
+            f"{self._done}/{self._left}  {result['cell']} seed {result['seed']}  "
+            f"{told or result.get('error')}  {passed:.0f} min, about {remaining:.0f} more",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

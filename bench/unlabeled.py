@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from paired import paired
 from records import IMAGE, Record, image_spec, write_records
 from sections import replace_section
-from study_report import paired
 from tabulate import tabulate
 
 from modules.settings import AugmentSettings, DataSettings, ModelSettings, TrainSettings

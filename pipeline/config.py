@@ -85,6 +85,15 @@ class PipelineConfig(Settings):
         )
 
     @property
+    def models(self) -> dict[str, ModelSettings]:
+        """Teachers, assistants and student, in this order, by their place in the configuration."""
+        more = {f"more_teachers.{at}": each for at, each in enumerate(self.more_teachers)}
+        assistants = {
+            f"distill.assistants.{at}": each for at, each in enumerate(self.distill.assistants)
+        }
+        return {"teacher": self.teacher, **more, **assistants, "student": self.student}
+
+    @property
     def needed_variants(self) -> tuple[TFLiteVariant, ...]:
         """The student's TFLite variants without which it cannot ship.
 

@@ -30,7 +30,7 @@ from components.teacher_importer import TeacherImporter
 from components.teacher_trainer import TeacherTrainer
 from components.transform import Transform
 from modules.code_digest import code_digest
-from modules.distill.training_config import TrainingConfig
+from modules.distill.training_config import TrainingConfig, assistant_digests
 from modules.errors import ConfigError
 from modules.input_digest import Memory, data_digest, model_digest
 from modules.models.known import KnownModel
@@ -40,7 +40,12 @@ from pipeline.config import PipelineConfig
 
 # So fine is the scale `quantile`, and so well known the spread of a logarithm.
 _QUANTILES = 100
-_UNTAUGHT = {"distill": None, "teacher_weights": (), "teacher_models": ()}
+_UNTAUGHT = {
+    "distill": None,
+    "teacher_weights": (),
+    "teacher_models": (),
+    "assistant_digests": (),
+}
 
 
 @dataclass(frozen=True)
@@ -215,6 +220,7 @@ def _training_nodes(
         # Student and control see what is cached; the teacher is not bound to it.
         views=config.distill.views if soft_targets is not None and config.augment.active else 0,
         distill=config.distill,
+        assistant_digests=assistant_digests(config.distill, memory),
         unlabeled=True,
         teacher_weights=tuple(each.weight for each in config.teachers),
         teacher_models=[known for known in _known_teachers(config) if known],

@@ -183,6 +183,9 @@ def with_what_is_there(config: PipelineConfig, memory: Memory) -> PipelineConfig
             "teacher": memory.without_lost(config.teacher),
             "more_teachers": tuple(map(memory.without_lost, config.more_teachers)),
             "student": memory.without_lost(config.student),
+            "distill": config.distill.model_copy(
+                update={"assistants": tuple(map(memory.without_lost, config.distill.assistants))}
+            ),
         }
     )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
+import math
 import multiprocessing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,6 +41,7 @@ from modules.teachers.labels import label_map
 from pipeline.config import PipelineConfig
 
 _LOG = logging.getLogger("tfx_distill.run")
+_ASSISTANTS = "distill.assistants."
 
 
 def check_places(config: PipelineConfig) -> None:
@@ -102,17 +105,11 @@ def check_spec(
         wanted = {**wanted, "teacher": (config.teacher, ("float32",))}
     with TrialConversions(wanted, spec, memory) as conversions:
         _check_models(config, spec.by_name, spec.output)
-        for place, settings in _models(config).items():
+        for place, settings in config.models.items():
             with _placed(place):
                 if build := _building(place, settings, spec.by_name, spec.output):
                     check_answers(build, spec.by_name, spec.output)
         _check_conversions(config, conversions.problems())
-
-
-def _models(config: PipelineConfig) -> dict[str, ModelSettings]:
-    """All models by their place in the configuration."""
-    more = {f"more_teachers.{at}": each for at, each in enumerate(config.more_teachers)}
-    return {"teacher": config.teacher, **more, "student": config.student}
 
 
 @contextlib.contextmanager
@@ -143,21 +140,61 @@ def _check_models(
     config: PipelineConfig, inputs: Mapping[str, InputSpec], output: OutputSpec
 ) -> None:
     built = {}
-    for place, settings in _models(config).items():
+    for place, settings in config.models.items():
         with _placed(place):
             build = _building(place, settings, inputs, output)
             built[place] = build and build()
+    soft_targets.check_top_k(config.distill.top_k, output)
     teacher, student = built["teacher"], built["student"]
     assert student is not None
-    soft_targets.check_top_k(config.distill.top_k, output)
+    assistants = {
+        place: model
+        for place, model in built.items()
+        if place.startswith(_ASSISTANTS) and model is not None
+    }
+    _check_sizes(teacher, assistants, student)
     plan = config.search_plan
     others = [each for each in plan.students if each != config.student] if plan else []
-    for model in (student, *(zoo.build_model(each, inputs, output) for each in others)):
-        if config.distill.soft_targets == "online" and teacher is not None:
-            # Finds the layers of feature methods; a later generation learns from a student.
-            _check_layers(config.distill, teacher, model, output.task)
-            if config.distill.generations > 1:
-                _check_layers(config.distill, model, model, output.task)
+    students = [student, *(zoo.build_model(each, inputs, output) for each in others)]
+    if config.distill.soft_targets == "online":
+        _check_chain(config.distill, teacher, assistants, students, output.task)
+
+
+def _check_chain(
+    distill: DistillSettings,
+    teacher: keras.Model | None,
+    assistants: Mapping[str, keras.Model],
+    students: Sequence[keras.Model],
+    task: Task,
+) -> None:
+    """Find the layers of feature methods between each model and the one that it teaches."""
+    for place, assistant in assistants.items():
+        with _placed(place):
+            _check_layers(distill, teacher, assistant, task)
+        teacher = assistant
+    for model in students:
+        _check_layers(distill, teacher, model, task)
+        if distill.generations > 1:
+            # A later generation learns from a student.
+            _check_layers(distill, model, model, task)
+
+
+def _check_sizes(
+    teacher: keras.Model | None, assistants: Mapping[str, keras.Model], student: keras.Model
+) -> None:
+    """Warn of an assistant that is not between its teacher and the next model in size."""
+    sizes = {place: each.count_params() for place, each in assistants.items()}
+    before = math.inf if teacher is None else teacher.count_params()
+    for place, (size, after) in zip(
+        sizes, itertools.pairwise([*sizes.values(), student.count_params()]), strict=True
+    ):
+        if not before > size > after:
+            _LOG.warning(
+                "%s has %s parameters, which is not between its teacher's %s and the next model's "
+                "%s; an assistant helps where it bridges a gap",
+                *(place, f"{size:,}", f"{before:,}", f"{after:,}"),
+            )
+        before = size
 
 
 def _building(
@@ -195,8 +232,10 @@ def _image_spec(
 
 
 def _check_layers(
-    settings: DistillSettings, teacher: keras.Model, student: keras.Model, task: Task
+    settings: DistillSettings, teacher: keras.Model | None, student: keras.Model, task: Task
 ) -> None:
+    if teacher is None:
+        return
     try:
         Distiller(teacher, student, settings.methods, task=task)
     except ConfigError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,3 +171,33 @@ def read_examples() -> Callable[[str], list[Any]]:
         return [tf.train.Example.FromString(record) for record in records.as_numpy_iterator()]
 
     return read
+
+
+@pytest.fixture(scope="session")
+def digits_dataset() -> Any:
+    """What ExampleGen says of the digits."""
+    from modules.data.spec import Dataset, OutputSpec
+
+    classes = tuple(str(digit) for digit in range(10))
+    return Dataset(output=OutputSpec(task="classification", size=10, classes=classes))
+
+
+@pytest.fixture(scope="session")
+def transformed_digits(digits_dataset: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The first 200 digits as ExampleGen writes them, through Transform."""
+    from transforming import transform
+
+    from modules.data.sources.digits import digits
+    from modules.data.splits import example_id
+    from modules.settings import DataSettings
+
+    rows = [
+        {
+            "image": image,
+            "label": label,
+            "class_name": str(label).encode(),
+            "example_id": example_id(image),
+        }
+        for image, label in islice(digits(), 200)
+    ]
+    return transform(rows, DataSettings(), digits_dataset, tmp_path_factory.mktemp("digits"))

@@ -1,8 +1,8 @@
 """Where the states of trainings lie, and how long: until what was trained is published.
 
-`<node>/resume/<key>/generation_<n>/state.npz`, where the key stands for all that a training depends
-on. Beside the generations, an empty file says that the last one's model is written; whoever sees
-the model published removes the directory.
+`<node>/resume/<key>/<step>/state.npz`, where the key stands for all that a training depends on, and
+a step is an assistant or a generation. Beside the steps, an empty file says that the last one's
+model is written; whoever sees the model published removes the directory.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from modules.distill.targets import TEACHER_LOGITS
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ModelError
 from modules.models import storage, zoo
-from modules.settings import DistillSettings, ModelSettings
+from modules.settings import DistillSettings, ModelSettings, TrainSettings
 from modules.tasks.registry import make_task
 from modules.teachers.cache import SoftTargetCache
 
@@ -117,7 +117,7 @@ class TrainerTask:
             model = self._build(self.config.model)
             _LOG.info("%s, %s parameters", self.config.model.model, f"{model.count_params():,}")
             distiller = Distiller(None, model, methods=(), task=self._task)
-            training.fit(distiller, self._data(None, labels_only=True), self._plan(1))
+            training.fit(distiller, self._data(None, labels_only=True), self._plan("generation_1"))
         return self._trained(model)
 
     def held_out(self) -> tf.data.Dataset:
@@ -125,7 +125,7 @@ class TrainerTask:
         return self._data(None).validation(self.config.model.train.batch_size)
 
     def distill(self) -> TrainedModel:
-        """Train a student; of several generations, the last."""
+        """Train a student behind its assistants; of several generations, the last."""
         settings = self.config.distill
         assert settings is not None
         if settings.alpha == 1:
@@ -142,6 +142,8 @@ class TrainerTask:
         objectives: Sequence[DistillSettings] = (),
     ) -> HeldOutAnswers:
         """Train a candidate of a search and ask it; nothing of it is kept.
+
+        It learns from the teachers themselves: of one generation, and without assistants.
 
         Args:
           student: The model and its training.
@@ -259,22 +261,36 @@ class TrainerTask:
     def _distill(self, settings: DistillSettings) -> keras.Model:
         teachers, data = self._teachers, self._taught_data
         weights: Sequence[float] = self.config.teacher_weights
-        for generation in range(1, settings.generations + 1):
-            model = self._build(self.config.model)
-            if settings.generations > 1:
-                _LOG.info("generation %d of %d", generation, settings.generations)
+        steps = dict(self._steps(settings))
+        for step, built in steps.items():
+            model = self._build(built)
+            if len(steps) > 1:
+                _LOG.info("%s, step %d of %d", step, list(steps).index(step) + 1, len(steps))
             _LOG.info(
                 "%s, %s parameters, taught by %s",
-                self.config.model.model,
+                built.model,
                 f"{model.count_params():,}",
                 ", ".join(teacher.name for teacher in teachers) or "cached soft targets",
             )
             distiller = self._distiller(model, settings, teachers, weights)
-            training.fit(distiller, data, self._plan(generation))
-            # The next generation learns from this one (Furlanello et al. 2018), which no cache
-            # can have known.
+            training.fit(distiller, data, self._plan(step, built.train))
+            # The next one learns from this one, which no cache can have known.
             teachers, weights, data = [model], (1.0,), self._data(None)
         return model
+
+    def _steps(self, settings: DistillSettings) -> Iterator[tuple[str, ModelSettings]]:
+        """The models that are trained one after the other, each taught by the one before.
+
+        Assistants stand between teacher and student (Mirzadeh et al. 2020, arXiv 1902.03393),
+        generations are the same student again (Furlanello et al. 2018, arXiv 1805.04770).
+
+        Yields:
+          The name of the step's directories, and the model.
+        """
+        for number, assistant in enumerate(settings.assistants, 1):
+            yield f"assistant_{number}", assistant
+        for number in range(1, settings.generations + 1):
+            yield f"generation_{number}", self.config.model
 
     def _build(self, settings: ModelSettings) -> keras.Model:
         # Seeded here, so that nothing that was loaded before changes the first weights: the
@@ -318,12 +334,18 @@ class TrainerTask:
             labels_only,
         )
 
-    def _plan(self, generation: int) -> training.Plan:
+    def _plan(self, step: str, settings: TrainSettings | None = None) -> training.Plan:
+        """The plan of one of `_steps`; settings default to those of the configured model."""
         log_dir, state_dir = (
-            os.path.join(directory, f"generation_{generation}")
+            os.path.join(directory, step)
             for directory in (self._fn_args.model_run_dir, self.state_dir)
         )
-        return dataclasses.replace(self._quiet_plan(), log_dir=log_dir, state_dir=state_dir)
+        return dataclasses.replace(
+            self._quiet_plan(),
+            settings=settings or self.config.model.train,
+            log_dir=log_dir,
+            state_dir=state_dir,
+        )
 
     def _quiet_plan(self) -> training.Plan:
         """The plan of a training that leaves nothing behind."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from modules.code_digest import code_digest
-from modules.input_digest import model_digest
+from modules.input_digest import Memory, model_digest
 from modules.models.known import KnownModel
 from modules.settings import (
     AugmentSettings,
@@ -22,6 +22,13 @@ from modules.settings import (
 )
 
 _RUNTIME = RuntimeSettings()
+
+
+def assistant_digests(
+    distill: DistillSettings | None, memory: Memory | None = None
+) -> tuple[str, ...]:
+    """Of each assistant, see `model_digest`; none of a training without a teacher."""
+    return tuple(model_digest(each, memory) for each in (distill.assistants if distill else ()))
 
 
 class TrainingConfig(Settings):
@@ -66,6 +73,9 @@ class TrainingConfig(Settings):
     code_digest: str = Field(default_factory=code_digest)
     builder_digest: str = Field(
         default_factory=lambda validated: model_digest(validated["model"]),
+    )
+    assistant_digests: tuple[str, ...] = Field(
+        default_factory=lambda validated: assistant_digests(validated["distill"]),
     )
 
     def to_json(self) -> str:

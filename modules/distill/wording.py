@@ -25,6 +25,15 @@ def objective_in_words(settings: DistillSettings, task: Task | None = None) -> s
     shares = f"labels weigh {settings.alpha:g}, the teacher {round(1 - settings.alpha, 12):g}"
     if settings.alpha == 1:
         return f"{shares}: nothing is learned from it"
+    objective = _terms(settings, shares, task)
+    if not settings.assistants:
+        return objective
+    named = " and then ".join(each.model for each in settings.assistants)
+    return f"{objective}; the student learns from it through {named}"
+
+
+def _terms(settings: DistillSettings, shares: str, task: Task | None) -> str:
+    """The shares, and behind them the methods."""
     first, *more = settings.methods
     if first.name == "soft_target" and not more and _weight(first) == 1:
         softened = _softened(first, settings.temperature, task)

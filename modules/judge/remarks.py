@@ -1,4 +1,4 @@
-"""What a verdict says first: what distillation brought, and whether the teacher was any good."""
+"""What a report says first: what distillation brought; then whether the teacher was any good."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from modules.judge.schema import Entry, Evidence
 def remarks(evidence: Evidence) -> list[str]:
     """Sentences without a period; none where nothing was compared."""
     found = [
-        *_weak_teacher(evidence),
         *_gain(evidence),
+        *_weak_teacher(evidence),
         *_labels_alone(evidence),
         *_teacher_and_control(evidence),
     ]

@@ -18,7 +18,7 @@ _MS = Fixed(3)
 
 
 def markdown_table(report: Report) -> str:
-    """The report for people: a table of the models, the verdict with its reasons, the comparison.
+    """The report for people: what distillation brought, the models, the verdict, the comparison.
 
     GitHub Markdown, at most 100 columns wide with numbers of a usual size, so that it can be
     printed in a terminal as it is. The speed-up in the table is the ratio of the two p50, shown
@@ -34,8 +34,15 @@ def markdown_table(report: Report) -> str:
         disable_numparse=True,
         colalign=("left", *["right"] * (len(headers) - 1)),
     ).splitlines()
-    lines = [header, rule, *body, "", *verdict_lines(report.gate), "", *_comparison_lines(report)]
-    return "\n".join(lines) + "\n"
+    table = [header, rule, *body, ""]
+    lines = [*_remarks(report.gate), *table, *verdict_lines(report.gate), ""]
+    return "\n".join([*lines, *_comparison_lines(report)]) + "\n"
+
+
+def _remarks(result: GateResult) -> list[str]:
+    """What is to be read first: the gain, if there is a control."""
+    lines = [line for remark in result.remarks for line in textwrap.wrap(f"{remark}.", TEXT_WIDTH)]
+    return [*lines, ""] if lines else []
 
 
 def verdict_lines(result: GateResult) -> list[str]:
@@ -44,9 +51,6 @@ def verdict_lines(result: GateResult) -> list[str]:
     Of variants that are not to ship, only what has not passed is told, marked in parentheses.
     """
     lines = [_headline(result), ""]
-    for remark in result.remarks:
-        lines += textwrap.wrap(f"{remark}.", TEXT_WIDTH)
-    lines += [""] if result.remarks else []
     for check in result.checks:
         if check.counts:
             mark = check.verdict if check.passed else check.verdict.upper()

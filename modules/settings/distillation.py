@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from modules.settings.base import Settings
+from modules.settings.models import ModelSettings
 
 
 class MethodSettings(Settings):
@@ -52,6 +53,7 @@ class MethodSettings(Settings):
 _AUTO = "auto"
 Chosen = Literal["alpha", "temperature", "methods"]
 _CHOSEN: tuple[Chosen, ...] = ("alpha", "temperature", "methods")
+MOST_ASSISTANTS = 10
 
 
 class DistillSettings(Settings):
@@ -94,6 +96,12 @@ class DistillSettings(Settings):
         ge=1,
         le=100_000,
         description="cache the k largest logits only, and spread the rest evenly; null: all",
+    )
+    assistants: tuple[ModelSettings, ...] = Field(
+        (),
+        max_length=MOST_ASSISTANTS,
+        description="models between teacher and student, largest first: the teacher teaches the "
+        "first, each teaches the next, the last teaches the student",
     )
     generations: int = Field(
         1,

@@ -137,7 +137,8 @@ def _not_here(config: PipelineConfig) -> Iterator[str]:
     checks: list[Callable[[], object]] = [lambda: check_local_paths(config)]
     teachers = [("teacher", config.teacher)]
     teachers += [(f"more_teachers.{at}", each) for at, each in enumerate(config.more_teachers)]
-    checks += [functools.partial(builder_digest, config.student.model)]
+    trained = (config.student, *config.distill.assistants)
+    checks += [functools.partial(builder_digest, each.model) for each in trained]
     checks += [
         functools.partial(builder_digest, each.model)
         if each.kind == "model"

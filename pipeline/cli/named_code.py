@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 
 from modules.errors import did_you_mean
-from modules.settings import ModelSettings, TeacherSettings
+from modules.settings import TeacherSettings
 from pipeline.config import PipelineConfig
 
 
@@ -32,9 +32,7 @@ def missing_functions(config: PipelineConfig) -> Iterator[str]:
 
 
 def _named(config: PipelineConfig) -> Iterator[tuple[str, str]]:
-    models: dict[str, ModelSettings] = {"student": config.student, "teacher": config.teacher}
-    models |= {f"more_teachers.{at}": each for at, each in enumerate(config.more_teachers)}
-    for key, each in models.items():
+    for key, each in config.models.items():
         if isinstance(each, TeacherSettings) and each.kind == "function":
             yield f"{key}.function", each.name
         elif ":" in each.model:

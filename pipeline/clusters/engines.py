@@ -80,11 +80,7 @@ def cautions(config: PipelineConfig, engine: Engine) -> list[str]:
             f"a Trainer that is interrupted begins anew, since its saved state does not outlive "
             f"its container at {root}; with a {TFX_SCHEME} pipeline root it would go on"
         )
-    for argument, model in (
-        ("teacher", config.teacher),
-        *((f"more_teachers.{at}", each) for at, each in enumerate(config.more_teachers)),
-        ("student", config.student),
-    ):
+    for argument, model in config.models.items():
         if ":" in model.model:
             found.append(f"{argument}.model {model.model} must be importable in the image")
     for argument, teacher in (

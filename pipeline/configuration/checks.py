@@ -125,6 +125,16 @@ def _check_more_teachers(teachers: Sequence[TeacherSettings]) -> None:
         _check_teacher(teacher, f"more_teachers.{index}")
 
 
+def _check_assistants(distill: DistillSettings) -> None:
+    problems = []
+    for index, assistant in enumerate(distill.assistants):
+        try:
+            check_model(assistant, f"distill.assistants.{index}")
+        except ConfigError as error:
+            problems.append(str(error))
+    raise_problems(problems)
+
+
 def _check_answers(
     distill: DistillSettings,
     teacher: TeacherSettings,
@@ -176,6 +186,7 @@ _CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
         lambda distill, task: check_methods(distill, task=task),
         ("distill.methods", "distill.soft_targets", "task"),
     ),
+    (_check_assistants, ("distill.assistants",)),
     (
         _check_answers,
         (

@@ -104,6 +104,7 @@ def test_without_augment_only_the_image_as_it_is_is_answered() -> None:
         DistillSettings(methods=(MethodSettings(name="dist"),)),
         DistillSettings(methods=(MethodSettings(name="soft_target", weight=3),)),
         DistillSettings(generations=3),
+        DistillSettings(assistants=(ModelSettings(model="separable_cnn"),)),
         DistillSettings(control=False),
     ],
 )

@@ -221,6 +221,21 @@ def test_a_users_builder_is_part_of_the_cache_key(
     assert digests[0] != digests[1]
 
 
+def test_an_assistants_builder_is_part_of_the_students_cache_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "users_assistant.py"
+    digests = []
+    for text in ("VERSION = 1\n", "VERSION = 2\n"):
+        file.write_text(text)
+        trainers = graph("distill.assistants=[{model: 'users_assistant:build'}]")
+        told_of = {name: custom_config(each) for name, each in trainers.items()}
+        digests.append(told_of["Distiller"]["assistant_digests"])
+        assert told_of["Control"]["assistant_digests"] == []
+    assert digests[0] != digests[1] and "" not in digests[0] + digests[1]
+
+
 def graph(*overrides: str) -> dict[str, Trainer]:
     pipeline = create_pipeline(
         load_config("digits", overrides), Places("/pipeline_root", "/pushed")
@@ -252,6 +267,7 @@ def test_what_changes_the_distillation_changes_the_students_cache_key(
         "distill.temperature=9",
         "distill.methods=[{name: dist}]",
         "distill.generations=2",
+        "distill.assistants=[{model: separable_cnn}]",
         "distill.soft_targets=online",
         "teacher.weight=2",
     ],

@@ -88,6 +88,10 @@ EXPLAINED = """{
     "sweep": list(sweep.items()),
     "distances": distances,
     "pooled": {name: values.tolist() for name, values in pooled.items()},
+    "gains": list(gains.items()),
+    "right": {name: values.tolist() for name, values in is_right.items()},
+    "told": train_labels[train_labels >= 0].tolist(),
+    "digits": len(train_labels),
 }"""
 
 
@@ -107,6 +111,16 @@ def test_distillation_is_explained_with_numbers_that_are_right(run):
     for logits in (teacher, alone):
         assert f"accuracy {(logits.argmax(-1) == labels).mean():.4f}" in shown(cells["train"])
 
+    # Of the training digits a hundred have a label, and nobody is told the others'.
+    assert (len(found["told"]), found["digits"]) == (100, 1429)
+    right = {name: np.array(values) for name, values in found["right"].items()}
+    assert right["alone"].mean() == pytest.approx((alone.argmax(-1) == labels).mean())
+    for name, (gain, low, high) in found["gains"]:
+        assert gain == pytest.approx(right[name].mean() - right["alone"].mean())
+        assert low <= gain <= high
+    for name in ("alone", "taught, labeled digits", "taught, all digits"):
+        assert f"{right[name].mean():.4f}" in shown(cells["unlabeled"])
+
     for temperature, softened in zip(found["temperatures"], found["softened"], strict=True):
         answers = softmax(teacher, temperature)
         assert np.abs(answers - softened).max(-1).min() < 1e-6
@@ -123,7 +137,8 @@ def test_distillation_is_explained_with_numbers_that_are_right(run):
         assert name in shown(cells["keras"])
 
     sweep = dict(map(tuple, found["sweep"]))
-    assert list(sweep) == [0, 0.25, 0.5, 0.75, 1]
+    assert list(sweep) == [0, 0.1, 0.5, 1]
+    assert sweep[0.1]["accuracy"] == pytest.approx(right["taught, all digits"].mean())
     assert sweep[1]["accuracy"] == pytest.approx((alone.argmax(-1) == labels).mean())
     own, wanted = softmax(alone, 4), softmax(teacher, 4)
     distance = 16 * (wanted * np.log(wanted / own)).sum(-1).mean()

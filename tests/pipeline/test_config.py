@@ -349,7 +349,8 @@ def test_methods_with_their_settings(file: Path) -> None:
         (
             "distill.temprature=1",
             "distill.temprature: no such key; did you mean 'temperature'?; keys here: alpha, "
-            "temperature, methods, auto, soft_targets, views, top_k, generations, control",
+            "temperature, methods, auto, soft_targets, views, top_k, assistants, generations, "
+            "control",
         ),
         (
             "student.train.learning_rat=1",
@@ -396,6 +397,11 @@ def test_missing_section(file: Path, key: str) -> None:
         (
             "more_teachers=[{model: resnet_smal}]",
             f"more_teachers.0.model must be one of {MODELS} or package.module:function, got "
+            "'resnet_smal'; did you mean 'resnet_small'?",
+        ),
+        (
+            "distill.assistants=[{model: separable_cnn}, {model: resnet_smal}]",
+            f"distill.assistants.1.model must be one of {MODELS} or package.module:function, got "
             "'resnet_smal'; did you mean 'resnet_small'?",
         ),
         (

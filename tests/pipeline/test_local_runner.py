@@ -649,6 +649,23 @@ def test_the_next_generation_must_have_the_teachers_layers(tmp_path: Path) -> No
     )
 
 
+def test_an_assistant_must_have_the_layers_of_both_its_sides() -> None:
+    """As a student `block1`, as a teacher `stage1_block1`; no built-in model has both."""
+    hint = HINT.format("block1", "stage1_block1")
+    online = ["distill.soft_targets=online", f"distill.methods=[{{{hint}}}]"]
+    assistant = "distill.assistants=[{model: separable_cnn}]"
+    with pytest.raises(ConfigError) as caught:
+        check_places(load_config("digits", [*online, assistant]))
+    assert str(caught.value).startswith(
+        "distill.methods.0.teacher_layer must name a layer of separable_cnn, got 'stage1_block1'"
+    )
+    with pytest.raises(ConfigError) as caught:
+        check_places(load_config("digits", [*online, "distill.assistants=[{model: resnet_small}]"]))
+    assert str(caught.value).startswith(
+        "distill.assistants.0: distill.methods.0.student_layer must name a layer of resnet_small"
+    )
+
+
 def test_a_run_that_cannot_succeed_does_not_begin(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -139,6 +139,7 @@ def test_what_was_tried_is_remembered_as_long_as_nothing_changes(
     [
         ("teacher={model: 'preflight_models:moody'}", "teacher"),
         ("more_teachers=[{model: 'preflight_models:moody'}]", "more_teachers.0"),
+        ("distill.assistants=[{model: 'preflight_models:moody'}]", "distill.assistants.0"),
         ("student={model: 'preflight_models:moody'}", "student"),
     ],
 )
@@ -149,6 +150,24 @@ def test_a_model_is_named_by_its_place(
     with pytest.raises(ModelError) as caught:
         check_spec(config(change), SPEC)
     assert str(caught.value).startswith(f"{place}: mine must give the same answer")
+
+
+def test_an_assistant_that_bridges_no_gap_is_told(
+    config: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pipeline.preflight.TrialConversions", _Nothing)
+    small, between, large = (
+        f"{{model: separable_cnn, parameters: {{filters: [{count}]}}}}" for count in (4, 8, 16)
+    )
+    models = [f"teacher={large}", f"student={small}"]
+    with caplog.at_level(logging.WARNING, "tfx_distill"):
+        check_spec(config(*models, f"distill.assistants=[{between}]"), SPEC)
+        assert not caplog.messages
+        check_spec(config(*models, f"distill.assistants=[{between}, {large}]"), SPEC)
+    assert (
+        len(caplog.messages) == 2
+    )  # the first teaches a larger one, the second learns of a smaller
+    assert caplog.messages[1].startswith("distill.assistants.1 has ")
 
 
 class _Nothing:

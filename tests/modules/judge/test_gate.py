@@ -386,6 +386,12 @@ def test_a_teacher_that_is_worse_than_the_control_is_named() -> None:
     )
 
 
+def test_the_gain_comes_before_a_weak_teacher() -> None:
+    weak = [("comparison/weak_teacher", True), ("comparison/constant_answer", 0.99)]
+    first, second = judged(evidence(*_gain(0.02, 0.01, 0.03), *weak), min_accuracy=0.9).remarks
+    assert first.startswith("Distillation helps") and second.startswith("The teacher is weak")
+
+
 def test_a_weak_teacher_is_in_the_first_line() -> None:
     weak = evidence(("comparison/weak_teacher", True), ("comparison/constant_answer", 0.99))
     result = judged(weak, min_accuracy=0.9)

@@ -66,6 +66,13 @@ def test_metadata_have_the_form_of_the_hubs_model_index(card: ModelCard) -> None
     assert metadata["model-index"] == eval_results_to_model_index("digits", card.data.eval_results)
 
 
+def test_the_first_sentence_is_the_gain(report: Report, card: ModelCard) -> None:
+    (remark,) = report.gate.remarks
+    title, first, second, *_ = card.text.strip().split("\n\n")
+    assert (title, first) == ("# digits", f"{model_card.plain(remark)}.")
+    assert second.startswith("A student model, distilled from a larger teacher")
+
+
 def test_no_license_is_invented(card: ModelCard) -> None:
     assert card.data.license is None
     assert card.data.library_name is None

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from html import unescape
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,6 +208,14 @@ def test_slices_are_sorted_by_change(
     ]
     assert len(shown) == len(report.slices)
     assert shown == sorted(shown)
+
+
+def test_the_first_sentence_is_the_gain(report: Report, html: str) -> None:
+    """`sample_report` has a control; what it was worth stands before everything else."""
+    (remark,) = report.gate.remarks
+    first, second = re.findall(r'<p class="essence">(.*?)</p>', html)
+    assert unescape(first) == f"{remark}."
+    assert second.startswith("On ")
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,9 @@ COMPARISON = {
 }
 
 PASSED_TEXT = """\
+Distillation helps: the student's accuracy is 0.9625, the control's 0.9500, a gain of +0.0125 (95%
+interval +0.0025 to +0.0225).
+
 | model          | accuracy |   loss |    ECE | params |    size | p50 ms | p99 ms | speed-up |
 |:---------------|---------:|-------:|-------:|-------:|--------:|-------:|-------:|---------:|
 | teacher        |   0.9750 | 0.0250 | 0.0123 |  2.58M | 10.3 MB |  2.000 |  4.000 |    1.00x |
@@ -64,9 +67,6 @@ PASSED_TEXT = """\
 | TFLite int8    |   0.9600 | 0.0400 | 0.0123 |  20.0k | 80.0 kB |  0.250 |  0.500 |    8.00x |
 
 PASSED: 3 of 3 checks hold
-
-Distillation helps: the student's accuracy is 0.9625, the control's 0.9500, a gain of +0.0125 (95%
-interval +0.0025 to +0.0225).
 
 - passed `min_accuracy`: student accuracy 0.9625 (95% interval 0.9525 to 0.9725) reaches the
   required 0.9000
@@ -96,7 +96,7 @@ def test_the_text_fits_a_terminal_of_100_columns_with_large_numbers() -> None:
 
 def test_a_refused_student_is_refused_in_words() -> None:
     lines = markdown_table(_report(GateSettings(min_accuracy=0.98, min_speedup=3))).splitlines()
-    assert lines[8] == "REFUSED: 1 of 2 checks failed, nothing is pushed"
+    assert lines[11] == "REFUSED: 1 of 2 checks failed, nothing is pushed"
     assert lines[13:15] == [
         "- FAILED `min_accuracy`: student accuracy 0.9625 (95% interval 0.9525 to 0.9725) is below "
         "the",
@@ -156,8 +156,8 @@ def test_it_is_said_how_many_examples_each_model_learned_from(
 def test_no_speedup_between_unlike_measurements(change: dict[str, object]) -> None:
     student = _entry(0.9625, 412_000, 0.5) | {"latency": latency(0.5, p99_ms=1.0, **change)}
     lines = markdown_table(_report(student=student)).splitlines()
-    assert lines[3].endswith("|  0.500 |  1.000 |        - |")
-    assert lines[5].endswith("|  0.500 |  1.000 |    4.00x |")
+    assert lines[6].endswith("|  0.500 |  1.000 |        - |")
+    assert lines[8].endswith("|  0.500 |  1.000 |    4.00x |")
 
 
 def test_failed_weighs_more_than_inconclusive() -> None:

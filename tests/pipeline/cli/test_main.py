@@ -112,6 +112,11 @@ def test_validate_a_good_file(tmp_path: Path) -> None:
             "{name: hint, student_layer: block2, teacher_layer: stage2_block2}]",
             "0.1, the teacher 0.9: 2 x soft_target (softened by T = 4 to 1) + 100 x hint",
         ),
+        (
+            "assistants: [{model: cnn_tutorial}, {model: separable_cnn}]",
+            "0.1, the teacher 0.9, softened by T = 4; the student learns from it through "
+            "cnn_tutorial and then separable_cnn",
+        ),
     ],
 )
 def test_validate_says_the_objective_in_words(distill: str, words: str) -> None:
