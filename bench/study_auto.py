@@ -1,27 +1,29 @@
-"""The arm `auto`: what the project does by itself with a cell.
-
-PLACEHOLDER: one training with the default objective. The search over methods, alpha and temperature
-on cached knowledge takes its place here, and nowhere else in the study; whatever it does counts
-towards the seconds that `keras.distillation` is given.
-"""
+"""The arm `auto` of the study: what a run with `auto` in `distill` does."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import keras
+from study_arms import Cell
 
-from modules.settings import DistillSettings
+from modules.distill.hyperparameters import apply_hyperparameters
+from modules.search.student_search import StudentSearch
+from modules.settings import DistillSettings, GateSettings, SearchPlan
 
-if TYPE_CHECKING:
-    from bench.study_arms import Cell
+AUTO = DistillSettings(auto=("alpha", "temperature", "methods"))
 
 
 def auto(cell: Cell) -> keras.Model:
-    """A trained student; choices are made on the validation part alone.
+    """Search the objective on the validation part, then train with it.
 
     Args:
-      cell: `cell.task(distill=…)` is a TrainerTask on the cell's cached knowledge, with everything
-        that a search needs (`try_student`, `distill`).
+      cell: Its student.
+
+    Returns:
+      The trained student.
     """
-    return cell.task(distill=DistillSettings()).distill().model
+    plan = SearchPlan(students=(cell.config.model,), limits=GateSettings(), variants=("float32",))
+    search = StudentSearch(cell.task(AUTO, search=plan))
+    search.search()
+    (winner,) = search.get_best_hyperparameters()
+    chosen = apply_hyperparameters(winner.values, cell.config.model_copy(update={"distill": AUTO}))
+    return cell.task(chosen.distill).distill().model
