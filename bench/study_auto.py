@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import keras
-from study_arms import Cell
 
+from bench.study_arms import Cell
 from modules.distill.hyperparameters import apply_hyperparameters
 from modules.search.student_search import StudentSearch
 from modules.settings import DistillSettings, GateSettings, SearchPlan
