@@ -85,7 +85,7 @@ class AveragedWeights(keras.callbacks.Callback):
             self.on_test_end()
 
     def _present(self) -> list[np.ndarray]:
-        return [np.array(each.value) for each in self._variables]
+        return [each.numpy() for each in self._variables]
 
     def _assign(self, values: Sequence[np.ndarray]) -> None:
         for variable, value in zip(self._variables, values, strict=True):
