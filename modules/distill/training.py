@@ -105,14 +105,9 @@ def compile_distiller(
     """Give the model its optimizer, its metric if one decides, and its way of running."""
     # Keras' loop over several steps does not compile with the workers' collectives in it.
     workers = isinstance(distiller.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    metric = None
-    if settings.monitor == "metric":
-        metric = make_metric(
-            distiller.task, distiller.task.size(distiller.student.output_shape[-1])
-        )
+    distiller.monitored = _metric(distiller, settings)
     distiller.compile(
         make_optimizer(settings, steps_per_epoch),
-        metrics=None if metric is None else [metric],
         steps_per_execution=1 if workers else _STEPS_PER_EXECUTION,
     )
 
@@ -128,7 +123,7 @@ def _metric(distiller: Distiller, settings: TrainSettings) -> keras.metrics.Metr
 def _training_state(distiller: Distiller, plan: Plan, steps_per_epoch: int) -> TrainingState:
     """What chooses the best epoch, by the settings; the model must be compiled."""
     settings, average = plan.settings, None
-    metric = _metric(distiller, settings)
+    metric = distiller.monitored
     if settings.average:
         layers = [distiller.student, *distiller.projectors.values()]
         reach = settings.average * settings.epochs * steps_per_epoch
