@@ -27,7 +27,7 @@ class TrainSettings(Settings):
     mixed_precision: bool = Field(False, description="compute in float16 on a GPU")
     learning_rate: float = Field(1e-3, gt=0, le=1000, description="initial learning rate of AdamW")
     schedule: Literal["constant", "cosine"] = Field(
-        "cosine",
+        "constant",
         description="of the learning rate: `constant`, or `cosine` decay to zero over all epochs",
     )
     warmup_epochs: float = Field(
@@ -45,7 +45,7 @@ class TrainSettings(Settings):
         description="largest norm of a step's gradient, that of all weights together; null: any",
     )
     average: float = Field(
-        0.0,
+        0.1,
         ge=0,
         le=1,
         description="validated and shipped are weights averaged over about this part of `epochs`; "

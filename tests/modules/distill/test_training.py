@@ -24,7 +24,7 @@ from modules.distill.distiller import Distiller
 from modules.errors import DataError, UserError
 from modules.settings import DataSettings, TrainSettings
 
-SETTINGS = TrainSettings(epochs=6, learning_rate=0.02, batch_size=50)
+SETTINGS = TrainSettings(epochs=6, learning_rate=0.02, batch_size=50, schedule="cosine")
 DATA = DataSettings(validation_fraction=1 / 3)
 SPEC = image_spec()
 
