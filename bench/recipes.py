@@ -43,25 +43,17 @@ ALPHA, TEMPERATURE = 0.3, 3.0
 
 FIRST = "cosine"
 # By their names; what is not said is as in `OFF`.
+_AVERAGE = {"schedule": "constant", "average": 0.1}
 RECIPES: dict[str, dict[str, Any]] = {
     FIRST: {},
-    "constant": {"schedule": "constant"},
     "cosine, average": {"average": 0.1},
-    "constant, average": {"schedule": "constant", "average": 0.1},
-    "constant, average, steps": {"schedule": "constant", "average": 0.1, "batch_norm": "steps"},
-    "constant, average, steps, warm-up": {
-        "schedule": "constant",
-        "average": 0.1,
-        "batch_norm": "steps",
-        "warmup_epochs": 1.0,
-    },
-    "cosine, steps": {"batch_norm": "steps"},
-    "cosine, warm-up": {"warmup_epochs": 1.0},
-    "cosine, clip_norm 1": {"clip_norm": 1.0},
-    "cosine, metric": {"monitor": "metric"},
-    "constant, average, metric": {"schedule": "constant", "average": 0.1, "monitor": "metric"},
+    "constant": {"schedule": "constant"},
+    "constant, average": _AVERAGE,
+    "constant, average, steps": {**_AVERAGE, "batch_norm": "steps"},
+    "constant, average, warm-up": {**_AVERAGE, "warmup_epochs": 1.0},
+    "constant, average, clip": {**_AVERAGE, "clip_norm": 1.0},
+    "constant, average, metric": {**_AVERAGE, "monitor": "metric"},
 }
-# What the others are not set to.
 OFF = {"schedule": "cosine", "average": 0.0, "batch_norm": "built", "monitor": "loss"}
 OFF |= {"warmup_epochs": 0.0, "clip_norm": None}
 
