@@ -10,7 +10,7 @@ STATE := $(shell { pwd; cat requirements.in requirements.lock setup.py; } | cksu
 READY := .venv/.ready-$(STATE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-rest test-all check lint bench bench-pipeline bench-data bench-unlabeled chaos latency study image lock clean FORCE
+.PHONY: help setup run test test-rest test-all check lint bench bench-pipeline bench-data bench-unlabeled recipes chaos latency study image lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ bench-data: $(READY) ## the data nodes beside TFX's own, a tenth and all: bench/
 
 bench-unlabeled: $(READY) ## what unlabeled examples bring: bench/unlabeled.json, docs/benchmarks.md
 	$(BIN)/python bench/unlabeled.py $(ARGS)
+
+recipes: $(READY) ## which way of training wins on seven data sets: bench/recipes.json, docs/benchmarks.md
+	$(BIN)/python bench/recipes.py $(ARGS)
 
 latency: $(READY) ## whether two runs agree on a speed-up, one core busy: bench/latency.json
 	$(BIN)/python bench/latency.py $(ARGS)

@@ -36,7 +36,7 @@ class Order:
     """How the training examples are gone through.
 
     Attributes:
-      batch_size: Examples per batch; the last batch of an epoch may be smaller.
+      batch_size: Examples per batch; the last two batches of an epoch may be smaller.
       seed: Of the order.
       epoch: An int64 variable, read whenever an epoch begins. Order and views are functions of
         seed and epoch, so that a training which is taken up again at some epoch sees what an
@@ -157,6 +157,7 @@ class ExampleData:
             .flat_map(one_pass)
             .take(count)
             .batch(order.batch_size)
+            .apply(lambda batches: _without_small_batch(batches, count, order.batch_size))
             .map(
                 lambda record, turns: self._parse_training(record, turns, view),
                 num_parallel_calls=2,
@@ -349,6 +350,19 @@ class ExampleData:
 
     def _parse_batch(self) -> int:
         return max(1, min(_PARSE_BATCH, _PARSE_BYTES // self._record_bytes))
+
+
+def _without_small_batch(batches: tf.data.Dataset, count: int, batch_size: int) -> tf.data.Dataset:
+    """The same examples, the last two batches made alike if the last has less than half its size.
+
+    The statistics of a batch of very few examples spoil what batch normalization keeps of them,
+    and a step on them is as long as any other.
+    """
+    whole, rest = divmod(count, batch_size)
+    if not whole or not 0 < 2 * rest < batch_size:
+        return batches
+    first = (batch_size + rest + 1) // 2
+    return batches.rebatch([*[batch_size] * (whole - 1), first, batch_size + rest - first])
 
 
 def _files(patterns: Sequence[str]) -> list[str]:

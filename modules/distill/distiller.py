@@ -112,6 +112,9 @@ class Distiller(HookedModel):
         names = ["hard_loss", *(f"{term.name}_loss" for term in self._objective)]
         self._terms = {name: keras.metrics.Mean(name=name) for name in names}
         self._score = keras.metrics.Mean(name=self.task.score_name)
+        # One more for the logs, given the labels and the outputs; set before `compile`. Those of
+        # `compile` cannot be built where there are several workers.
+        self.monitored: keras.metrics.Metric | None = None
         self.built = True  # There is nothing of its own to build.
 
     def compile(
@@ -235,6 +238,8 @@ class Distiller(HookedModel):
         sample_weight = labeled_weights(weights_of(sample_weight), labeled)
         y_pred = self.task.widen(y_pred)
         self._score.update_state(self.task.score(labels, y_pred), sample_weight)
+        if self.monitored is not None:
+            self.monitored.update_state(labels, y_pred, counted)
         self.update_compiled_metrics(labels, y_pred, sample_weight, counted)
         strategy = self.distribute_strategy
         workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)

@@ -159,18 +159,20 @@ class TrainerTask:
         plan = dataclasses.replace(self._quiet_plan(), settings=train)
         alone = objective.alpha == 1
         together = [each for each in objectives or (objective,) if each.alpha < 1]
+        student = student.model_copy(update={"train": train})
         key = (student, [] if alone else together)
         with self._strategy.scope():
+            data = self._data(None, labels_only=True) if alone else self._taught_data
             if self._reused is None or self._reused[0] != key:
-                self._reused = key, self._reusable(*key)
+                steps = training.steps_per_epoch(data, train)
+                self._reused = key, self._reusable(*key, steps)
             distiller = self._reused[1]
             distiller.begin_anew(objective)
-            data = self._data(None, labels_only=True) if alone else self._taught_data
             training.fit(distiller, data, plan)
         return self._held_out_answers(distiller.student)
 
     def _reusable(
-        self, student: ModelSettings, objectives: list[DistillSettings]
+        self, student: ModelSettings, objectives: list[DistillSettings], steps: int
     ) -> ReusableDistiller:
         distiller = ReusableDistiller(
             self._teachers if objectives else None,
@@ -179,7 +181,7 @@ class TrainerTask:
             self.config.teacher_weights if objectives else None,
             self._task,
         )
-        training.compile_distiller(distiller, student.train)
+        training.compile_distiller(distiller, student.train, steps)
         return distiller
 
     def teacher_answers(self) -> HeldOutAnswers | None:

@@ -14,8 +14,11 @@ import keras
 import tensorflow as tf
 
 from modules.data.examples import ExampleData, Order, View
+from modules.distill.averaging import AveragedWeights
 from modules.distill.checkpoint import TrainingState
 from modules.distill.distiller import Distiller
+from modules.distill.monitor import make_metric
+from modules.distill.recipe import learning_rate, make_optimizer, set_batch_norm_momentum
 from modules.errors import DataError, ModelError
 from modules.settings import TrainSettings
 from modules.teachers.cache import ID_MISMATCH
@@ -63,10 +66,10 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
 
     A Distiller that is compiled already stays so.
 
-    The best epoch is the one with the lowest cross-entropy on the validation part of the training
-    split: the eval split has no say in it. A run that was killed goes on behind its last saved
-    epoch, and one that was done is not trained again. How many examples it learns from is written
-    beside the logs.
+    The best epoch is the one with the lowest cross-entropy, or the highest metric, on the
+    validation part of the training split: the eval split has no say in it. A run that was killed
+    goes on behind its last saved epoch, and one that was done is not trained again. How many
+    examples it learns from is written beside the logs.
 
     Raises:
       DataError: The validation part is empty, or the cached logits are damaged.
@@ -79,11 +82,10 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     validation = _checked_validation(data, settings.batch_size)
     if plan.chief and plan.log_dir is not None:
         _write_counts(data, settings, plan.log_dir)
+    steps = steps_per_epoch(data, settings)
     if not distiller.compiled:
-        compile_distiller(distiller, settings)
-    state = TrainingState(
-        settings.patience, plan.state_dir, plan.seconds_between_saves, saves=plan.chief
-    )
+        compile_distiller(distiller, settings, steps)
+    state = _training_state(distiller, plan, steps)
     if state.restore(distiller):
         _LOG.info("taken up again behind epoch %d", state.first_epoch)
     if state.first_epoch < settings.epochs and not state.finished:
@@ -98,22 +100,51 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
         state.set_best_weights(distiller)
 
 
-def compile_distiller(distiller: Distiller, settings: TrainSettings) -> None:
-    """Give the model its optimizer and its way of running."""
+def steps_per_epoch(data: ExampleData, settings: TrainSettings) -> int:
+    """How many batches make an epoch; the first call reads all examples."""
+    return math.ceil(data.training_count() / settings.batch_size)
+
+
+def compile_distiller(distiller: Distiller, settings: TrainSettings, steps: int = 1) -> None:
+    """Give the model its optimizer, its metric if one decides, and its way of running.
+
+    Its batch normalization gets its momentum, too.
+    """
+    if settings.batch_norm == "steps":
+        set_batch_norm_momentum(distiller.student, steps)
     # Keras' loop over several steps does not compile with the workers' collectives in it.
     workers = isinstance(distiller.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
-    if settings.mixed_precision:
-        # Small gradients would vanish in float16.
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    distiller.compile(optimizer, steps_per_execution=1 if workers else _STEPS_PER_EXECUTION)
+    distiller.monitored = _metric(distiller, settings)
+    distiller.compile(
+        make_optimizer(settings, steps),
+        steps_per_execution=1 if workers else _STEPS_PER_EXECUTION,
+    )
 
 
-def learning_rate(settings: TrainSettings, epoch: int) -> float:
-    """The rate of an epoch, counted from 0: constant, or half a cosine down to zero."""
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+def _metric(distiller: Distiller, settings: TrainSettings) -> keras.metrics.Metric | None:
+    """What decides besides the loss, if anything does."""
+    if settings.monitor == "loss":
+        return None
+    outputs = distiller.task.size(distiller.student.output_shape[-1])
+    return make_metric(distiller.task, outputs)
+
+
+def _training_state(distiller: Distiller, plan: Plan, steps: int) -> TrainingState:
+    """What chooses the best epoch, by the settings; the model must be compiled."""
+    settings, average = plan.settings, None
+    metric = distiller.monitored
+    if settings.average:
+        layers = [distiller.student, *distiller.projectors.values()]
+        reach = settings.average * settings.epochs * steps
+        average = AveragedWeights([each for layer in layers for each in layer.weights], reach)
+    return TrainingState(
+        settings.patience,
+        plan.state_dir,
+        plan.seconds_between_saves,
+        saves=plan.chief,
+        metric=None if metric is None else metric.name,
+        average=average,
+    )
 
 
 def _checked_validation(data: ExampleData, batch_size: int) -> tf.data.Dataset:
@@ -166,8 +197,9 @@ def _fit(
     begin_epoch, state = callbacks
     callbacks = [
         begin_epoch,
-        keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(settings, epoch)),
+        _RateInLogs(settings),
         _FiniteLoss(),
+        *([] if state.average is None else [state.average]),
         state,
     ]
     if plan.chief and plan.log_dir is not None:
@@ -193,6 +225,18 @@ def _fit(
             f"another worker was lost ({_reason(error)}); start all workers again, training "
             "goes on behind its last saved epoch"
         ) from error
+
+
+class _RateInLogs(keras.callbacks.Callback):
+    """Puts the learning rate with which an epoch begins into its logs."""
+
+    def __init__(self, settings: TrainSettings):
+        super().__init__()
+        self._settings = settings
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is not None:
+            logs["learning_rate"] = float(learning_rate(self._settings, epoch))
 
 
 class _FiniteLoss(keras.callbacks.Callback):
@@ -228,9 +272,7 @@ class _Progress(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._flush()
-        _LOG.info(
-            "best epoch %d (val_hard_loss %.4f)", self._state.best_epoch, self._state.best_loss
-        )
+        _LOG.info("best epoch %d (%s)", self._state.best_epoch, self._state.best_values)
 
     def _flush(self) -> None:
         if self._line:

@@ -13,7 +13,7 @@ from modules.settings.base import PathOrUrl, Settings
 
 
 class TrainSettings(Settings):
-    """How a model is trained: with AdamW, keeping the weights with the lowest validation loss."""
+    """How a model is trained: with AdamW, keeping the weights of the best epoch."""
 
     epochs: int = Field(
         30,
@@ -27,15 +27,46 @@ class TrainSettings(Settings):
     mixed_precision: bool = Field(False, description="compute in float16 on a GPU")
     learning_rate: float = Field(1e-3, gt=0, le=1000, description="initial learning rate of AdamW")
     schedule: Literal["constant", "cosine"] = Field(
-        "cosine",
+        "constant",
         description="of the learning rate: `constant`, or `cosine` decay to zero over all epochs",
     )
+    warmup_epochs: float = Field(
+        0.0,
+        ge=0,
+        le=1_000_000,
+        description="epochs, or a part of one, over which the learning rate rises from 0; at most "
+        "half of `epochs`",
+    )
     weight_decay: float = Field(1e-4, ge=0, le=1000, description="decoupled weight decay of AdamW")
+    clip_norm: float | None = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        description="largest norm of a step's gradient, that of all weights together; null: any",
+    )
+    average: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="validated and shipped are weights averaged over about this part of `epochs`; "
+        "0: the last ones of an epoch",
+    )
+    batch_norm: Literal["steps", "built"] = Field(
+        "built",
+        description="running statistics of batch normalization: means of about an epoch, of 10 to "
+        "100 `steps`; or with the momentum that the model was `built` with",
+    )
+    monitor: Literal["loss", "metric"] = Field(
+        "loss",
+        description="how the best epoch is chosen on the validation part: lowest `loss` of the "
+        "labels; or highest `metric`: balanced accuracy, of a binary or multilabel task ROC AUC, "
+        "with the lower loss where they are equal",
+    )
     patience: int = Field(
         10,
         ge=1,
         le=1_000_000,
-        description="epochs without a lower validation loss before training stops",
+        description="epochs without a better one before training stops",
     )
 
 

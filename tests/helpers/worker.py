@@ -22,7 +22,14 @@ def main(pattern, directory, epochs, seconds_between_saves):
     from modules.settings import DataSettings, TrainSettings
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    settings = TrainSettings(epochs=int(epochs), learning_rate=0.003, patience=1000)
+    settings = TrainSettings(
+        epochs=int(epochs),
+        learning_rate=0.003,
+        warmup_epochs=0.5,
+        average=0.1,
+        monitor="metric",
+        patience=1000,
+    )
     curve = []
     with strategy.scope():
         keras.utils.set_random_seed(3)

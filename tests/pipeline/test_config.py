@@ -11,7 +11,7 @@ import yaml
 
 from modules.distill import methods
 from modules.errors import ConfigError
-from modules.settings import DataSettings, TeacherSettings
+from modules.settings import DataSettings, TeacherSettings, TrainSettings
 from pipeline.config import PRESETS_DIR, check_local_paths, find_config, load_config
 
 PRESETS = sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
@@ -355,7 +355,7 @@ def test_methods_with_their_settings(file: Path) -> None:
         (
             "student.train.learning_rat=1",
             "student.train.learning_rat: no such key; did you mean 'learning_rate'?; keys here: "
-            "epochs, batch_size, mixed_precision, learning_rate, schedule, weight_decay, patience",
+            + ", ".join(TrainSettings.model_fields),
         ),
         (
             "data.zzz=1",
@@ -369,7 +369,7 @@ def test_methods_with_their_settings(file: Path) -> None:
         (
             "more_teachers=[{model: separable_cnn, train: {epoch: 3}}]",
             "more_teachers.0.train.epoch: no such key; did you mean 'epochs'?; keys here: "
-            "epochs, batch_size, mixed_precision, learning_rate, schedule, weight_decay, patience",
+            + ", ".join(TrainSettings.model_fields),
         ),
     ],
 )

@@ -253,13 +253,35 @@ def test_batches_are_of_the_size_asked_for(pattern):
     sizes = [len(y["label"]) for _, y in training]
     count = data.training_count()
     assert count == COUNT - len(_numbers(data.validation(64)))
-    assert sizes == [7] * (count // 7) + [count % 7] * (count % 7 > 0)
-    assert int(training.cardinality()) == len(sizes)
+    assert set(sizes[:-2]) == {7} and sum(sizes) == count
+    assert int(training.cardinality()) == len(sizes) == -(-count // 7)
     inputs, y = next(iter(training))
     pixels = inputs["image"]
     assert pixels.shape == (7, 2, 2, 3) and pixels.dtype == tf.uint8
     assert set(y) == {"label"}
     np.testing.assert_array_equal(pixels[:, 0, 0, 0], y["label"].numpy() % 251)
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [
+        (9, [4, 3, 2]),  # the last of one example alone would have spoiled batch statistics
+        (10, [4, 4, 2]),
+        (8, [4, 4]),
+        (5, [3, 2]),
+        (1, [1]),  # there is nothing to share
+    ],
+)
+def test_the_last_batch_has_half_the_size_at_least(tmp_path, count, sizes):
+    pattern = _write(tmp_path / "train", range(count), 1)
+    data = ExampleData([pattern], SPEC, SETTINGS.model_copy(update={"validation_fraction": 0.0}))
+    training = data.training(_order(batch_size=4))
+    batches = [y["label"].numpy().tolist() for _, y in training]
+    assert [len(batch) for batch in batches] == sizes
+    assert int(training.cardinality()) == len(sizes)
+    # The order is the one it would be without.
+    largest = data.training(_order(batch_size=2 * count))
+    assert [number for batch in batches for number in batch] == _numbers(largest)
 
 
 def test_everything_keeps_the_order_of_the_sorted_files(pattern):

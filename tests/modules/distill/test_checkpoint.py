@@ -75,6 +75,17 @@ SETTINGS = {
     "stopped early": TrainSettings(
         epochs=12, batch_size=32, learning_rate=0.3, schedule="constant", patience=2
     ),
+    # What has a state or a moment of its own.
+    "with a recipe": TrainSettings(
+        epochs=4,
+        batch_size=32,
+        learning_rate=0.01,
+        warmup_epochs=2.5,
+        average=0.2,
+        batch_norm="steps",
+        clip_norm=1.0,
+        monitor="metric",
+    ),
 }
 
 
@@ -118,6 +129,7 @@ def kill_after(monkeypatch):
     ("name", "epoch"),
     [
         ("stopped early", 2),
+        ("with a recipe", 2),
         pytest.param("to the end", 1, marks=pytest.mark.thorough),
         pytest.param("to the end", 4, marks=pytest.mark.thorough),
     ],
@@ -347,6 +359,26 @@ def test_it_is_saved_now_and_then(trained, tmp_path, monkeypatch):
         now[0] += 10
         state.on_epoch_end(epoch, _logs(1.0))
     assert saved == [3, 6]
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        # A metric that is higher, whatever the loss; among equal ones the lower loss.
+        ([(0.5, 1.0), (0.6, 2.0), (0.6, 2.5), (0.5, 0.1)], 2),
+        ([(0.5, 1.0), (0.5, 0.9), (0.5, 0.8), (0.4, 0.1)], 3),
+    ],
+)
+def test_a_metric_decides(trained, tmp_path, values, best):
+    state = _state(tmp_path, trained, metric="skill")
+    for epoch, (skill, loss) in enumerate(values):
+        state.on_epoch_end(epoch, {**_logs(loss), "val_skill": skill})
+    skill, loss = values[best - 1]
+    assert (state.best_epoch, state.best_metric, state.best_loss) == (best, skill, loss)
+    assert state.best_values == f"val_skill {skill:.4f}, val_hard_loss {loss:.4f}"
+    restored = _state(tmp_path, metric="skill")
+    assert restored.restore(trained)
+    assert (restored.best_epoch, restored.best_metric) == (best, skill)
 
 
 @pytest.mark.parametrize(

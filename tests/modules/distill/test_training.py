@@ -1,7 +1,9 @@
 """Tests of modules.distill.training: short trainings on real digits."""
 
+import logging
 import math
 import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -22,7 +24,7 @@ from modules.distill.distiller import Distiller
 from modules.errors import DataError, UserError
 from modules.settings import DataSettings, TrainSettings
 
-SETTINGS = TrainSettings(epochs=6, learning_rate=0.02, batch_size=50)
+SETTINGS = TrainSettings(epochs=6, learning_rate=0.02, batch_size=50, schedule="cosine")
 DATA = DataSettings(validation_fraction=1 / 3)
 SPEC = image_spec()
 
@@ -159,6 +161,45 @@ def test_it_ends_with_the_weights_of_the_best_epoch(train, trained, patience, ep
     assert len(losses) == epochs
     assert losses[-1] > losses[0] + 0.1 and np.argmin(losses) == 0
     assert result.final_loss == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_averaged_weights_are_validated_and_shipped(train):
+    """And their batch statistics with them: of the last weights, these would be other ones."""
+    settings = SETTINGS.model_copy(update={"average": 0.2, "schedule": "constant"})
+    averaged, last = train(settings), train(settings.model_copy(update={"average": 0.0}))
+    assert averaged.history["loss"] == last.history["loss"]  # it learns with its own
+    assert not any(_equal(averaged.weights, last.weights))
+    losses = averaged.history["val_loss"]
+    assert losses != last.history["val_loss"]
+    assert averaged.final_loss == pytest.approx(min(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "told"),
+    [("loss", r"\(val_hard_loss \d"), ("metric", r"\(val_balanced_accuracy 0\.\d+, val_hard_loss")],
+)
+def test_the_log_says_what_was_best(train, caplog, monitor, told):
+    settings = TrainSettings(epochs=2, learning_rate=0.02, monitor=monitor)
+    with caplog.at_level(logging.INFO, "tfx_distill.training"):
+        history = train(settings).history
+    name, best = (
+        ("val_balanced_accuracy", np.argmax)
+        if monitor == "metric"
+        else ("val_hard_loss", np.argmin)
+    )
+    assert re.search(f"best epoch {best(history[name]) + 1} {told}", caplog.text)
+
+
+def test_batch_statistics_by_steps(train):
+    settings = TrainSettings(epochs=1, batch_size=8, batch_norm="steps")
+    found = {
+        layer.momentum
+        for layer in train(settings).model.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    }
+    (momentum,) = found
+    # Some 400 examples to learn from.
+    assert 1 / (1 - momentum) == pytest.approx(50, abs=6)
 
 
 def test_zero_epochs_leave_the_weights(train):
