@@ -37,6 +37,8 @@ class TrainingState(keras.callbacks.Callback):
       seconds_between_saves: The state is saved after an epoch if the last save is older, and at the
         end.
       saves: Whether this process writes; of several workers only the chief does.
+      first_counted: The first epoch, counted from 0, that may be the best one. Until then nothing
+        stops.
 
     Attributes:
       first_epoch: Where training begins: 0, or behind the last saved epoch.
@@ -51,9 +53,11 @@ class TrainingState(keras.callbacks.Callback):
         directory: str | None,
         seconds_between_saves: float = 30.0,
         saves: bool = True,
+        first_counted: int = 0,
     ):
         super().__init__()
         self._patience = patience
+        self._first_counted = first_counted
         self._directory = directory
         self._interval = seconds_between_saves
         self._saves = saves
@@ -103,16 +107,20 @@ class TrainingState(keras.callbacks.Callback):
     @property
     def finished(self) -> bool:
         """Whether the saved run had already stopped early."""
-        return self.best_epoch > 0 and self.first_epoch - self.best_epoch >= self._patience
+        return self.best_epoch > 0 and self._is_out_of_patience
+
+    @property
+    def _is_out_of_patience(self) -> bool:
+        return self.epoch - max(self.best_epoch, self._first_counted) >= self._patience
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare, perhaps stop, perhaps save."""
         loss = float((logs or {})["val_hard_loss"])
         self.epoch = epoch + 1
-        if loss < self.best_loss:
+        if loss < self.best_loss and epoch >= self._first_counted:
             self.best_loss, self.best_epoch = loss, self.epoch
             self._best_weights = [np.array(weights) for weights in self.model.get_weights()]
-        if self.epoch - self.best_epoch >= self._patience:
+        if self._is_out_of_patience:
             self.model.stop_training = True
         if time.monotonic() - self._last_save >= self._interval:
             self.save()

@@ -16,6 +16,7 @@ import tensorflow as tf
 from modules.data.examples import ExampleData, Order, View
 from modules.distill.checkpoint import TrainingState
 from modules.distill.distiller import Distiller
+from modules.distill.quantization_aware import QuantizationAware, first_aware_epoch
 from modules.errors import DataError, ModelError
 from modules.settings import TrainSettings
 from modules.teachers.cache import ID_MISMATCH
@@ -47,6 +48,7 @@ class Plan:
       view: The augmented views, or None.
       chief: Whether this process writes; of several workers one does.
       seconds_between_saves: See `TrainingState`.
+      quantization_aware: Whether the last epochs are; the best one is then one of them.
     """
 
     settings: TrainSettings
@@ -56,6 +58,7 @@ class Plan:
     view: View | None = None
     chief: bool = True
     seconds_between_saves: float = 30.0
+    quantization_aware: bool = False
 
 
 def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
@@ -78,8 +81,9 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     if plan.chief and plan.log_dir is not None:
         _write_counts(data, settings, plan.log_dir)
     compile_distiller(distiller, settings)
+    first_aware = first_aware_epoch(settings.epochs) if plan.quantization_aware else 0
     state = TrainingState(
-        settings.patience, plan.state_dir, plan.seconds_between_saves, saves=plan.chief
+        settings.patience, plan.state_dir, plan.seconds_between_saves, plan.chief, first_aware
     )
     if state.restore(distiller):
         _LOG.info("taken up again behind epoch %d", state.first_epoch)
@@ -90,7 +94,8 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
         begin_epoch = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda number, logs: epoch.assign(number)
         )
-        _fit(distiller, data.training(order, plan.view), validation, plan, [begin_epoch, state])
+        first = [begin_epoch, *([QuantizationAware(first_aware)] * plan.quantization_aware)]
+        _fit(distiller, data.training(order, plan.view), validation, plan, [*first, state])
     else:
         state.set_best_weights(distiller)
 
@@ -160,9 +165,9 @@ def _fit(
     callbacks: list[keras.callbacks.Callback],
 ) -> None:
     settings = plan.settings
-    begin_epoch, state = callbacks
+    *first, state = callbacks
     callbacks = [
-        begin_epoch,
+        *first,
         keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(settings, epoch)),
         _FiniteLoss(),
         state,
