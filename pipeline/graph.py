@@ -216,6 +216,7 @@ def _training_nodes(
         views=config.distill.views if soft_targets is not None and config.augment.active else 0,
         distill=config.distill,
         unlabeled=True,
+        quantization_aware=config.export.quantization == "aware",
         teacher_weights=tuple(each.weight for each in config.teachers),
         teacher_models=[known for known in _known_teachers(config) if known],
     )

@@ -183,9 +183,7 @@ class Distiller(HookedModel):
         layers = self._features.student
         taps = list(layers.values())
         with safe_gradients(self.student):
-            logits, features = call_with_features(
-                self._in_training.model, taps, inputs, training
-            )
+            logits, features = call_with_features(self._in_training.model, taps, inputs, training)
         self._recorded.features = dict(zip(layers, features, strict=True))
         return logits
 

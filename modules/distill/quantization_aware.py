@@ -118,9 +118,7 @@ def rounded(model: keras.Model) -> keras.Model:
 
     # Not compiled: a loss of one's own cannot be cloned.
     plain = keras.Model(model.input, model.output, name=model.name)
-    return keras.models.clone_model(
-        plain, clone_function=lambda layer: layer, call_function=call
-    )
+    return keras.models.clone_model(plain, clone_function=lambda layer: layer, call_function=call)
 
 
 def _rounded_tensor(tensor: Any) -> Any:
@@ -161,7 +159,10 @@ class _WithRoundedWeights(keras.layers.Layer):
     def call(self, *args: Any, **kwargs: Any) -> Any:
         # The values as they are stored, not cast to what a layer computes in.
         mapping = [
-            (each, round_weights(ops.convert_to_tensor(each.value), _channel_axes(self.layer, each)))
+            (
+                each,
+                round_weights(ops.convert_to_tensor(each.value), _channel_axes(self.layer, each)),
+            )
             for each in _matrices(self.layer)
         ]
         with keras.StatelessScope(state_mapping=mapping) as scope:

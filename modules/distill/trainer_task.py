@@ -234,7 +234,12 @@ class TrainerTask:
             os.path.join(directory, f"generation_{generation}")
             for directory in (self._fn_args.model_run_dir, self._state_dir)
         )
-        return dataclasses.replace(self._quiet_plan(), log_dir=log_dir, state_dir=state_dir)
+        return dataclasses.replace(
+            self._quiet_plan(),
+            log_dir=log_dir,
+            state_dir=state_dir,
+            quantization_aware=self.config.quantization_aware,
+        )
 
     def _quiet_plan(self) -> training.Plan:
         """The plan of a training that leaves nothing behind."""
