@@ -101,24 +101,39 @@ def rounded(model: keras.Model) -> keras.Model:
 
     Rounded are the weights of all layers that have matrices, what goes into these layers, and what
     goes into operations of several inputs, such as a residual addition. Within a nested model or a
-    layer of layers the weights are rounded, but not what goes from layer to layer.
+    layer of layers the weights are rounded, but not what goes from layer to layer. Numbers stay as
+    they are up to the first layer that takes them, that layer included: so they do in the file.
 
     Args:
       model: A functional model.
     """
+    # By id; the tensors live as long as the graph that is made of them.
+    exact: set[int] = set()
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
         tensors = [
             each for each in keras.tree.flatten((args, kwargs)) if keras.utils.is_keras_tensor(each)
         ]
         has_matrices = bool(_matrices(operation))
+        if exact & {id(each) for each in tensors}:
+            answer = operation(*args, **kwargs)
+            if not has_matrices:
+                exact.update(id(each) for each in keras.tree.flatten(answer))
+            return answer
         if has_matrices or len(tensors) > 1:
             args, kwargs = keras.tree.map_structure(_rounded_tensor, (args, kwargs))
         return (_WithRoundedWeights(operation) if has_matrices else operation)(*args, **kwargs)
 
     # Not compiled: a loss of one's own cannot be cloned.
     plain = keras.Model(model.input, model.output, name=model.name)
-    return keras.models.clone_model(plain, clone_function=lambda layer: layer, call_function=call)
+    inputs = keras.tree.map_structure(
+        lambda each: keras.Input(each.shape[1:], dtype=each.dtype), model.input
+    )
+    given = keras.tree.flatten(inputs)
+    exact.update(id(each) for each in given if each.dtype == "float32")
+    return keras.models.clone_model(
+        plain, inputs, clone_function=lambda layer: layer, call_function=call
+    )
 
 
 def _rounded_tensor(tensor: Any) -> Any:
