@@ -40,7 +40,9 @@ def test_weights_are_rounded_as_tensorflow_does_it_per_channel():
     step = np.asarray(largest) / 127
     # TensorFlow rounds what lies in the middle of two steps the other way.
     assert (np.abs(actual - expected) < 1e-5).mean() > 0.99
-    assert (np.abs(actual - weights) <= 0.5001 * step).all() and (actual != weights).mean() > 0.9
+    assert (np.abs(actual - weights) <= 0.5001 * step).all() and (
+        actual != np.asarray(weights)
+    ).mean() > 0.9
 
 
 def test_activations_are_rounded_as_tensorflow_does_it():
@@ -50,7 +52,7 @@ def test_activations_are_rounded_as_tensorflow_does_it():
     )
     actual = np.asarray(round_activations(values))
     assert (np.abs(actual - expected) < 1e-5).mean() > 0.99
-    assert len(np.unique(actual)) <= 256 and (actual != values).mean() > 0.9
+    assert len(np.unique(actual)) <= 256 and (actual != np.asarray(values)).mean() > 0.9
 
 
 @pytest.mark.parametrize("values", [[[0.0, 0.0]], [[3.0, 7.0]], [[-3.0, -7.0]]])
@@ -102,9 +104,9 @@ def test_layers_within_a_layer_learn_their_batch_statistics():
     )
     outer = keras.Input((5,), dtype="int32", name="ids")
     model = keras.Model({"ids": outer}, inner(keras.ops.cast(outer, "float32")))
-    before = np.array(inner.layers[-1].moving_mean)
+    before = inner.layers[-1].moving_mean.numpy().copy()
     rounded(model)({"ids": RNG.integers(0, 9, (20, 5))}, training=True)
-    assert np.abs(np.array(inner.layers[-1].moving_mean) - before).max() > 0
+    assert np.abs(inner.layers[-1].moving_mean.numpy() - before).max() > 0
 
 
 # -- the training --
@@ -158,7 +160,7 @@ def test_rounding_is_in_the_steps_of_the_aware_epochs_alone(data):
     assert losses[0][3] != losses[1][3]
 
 
-@pytest.mark.parametrize("last", [2, 3])
+@pytest.mark.parametrize("last", [pytest.param(2, marks=pytest.mark.thorough), 3])
 def test_a_training_taken_up_again_ends_as_an_unbroken_one(data, tmp_path, monkeypatch, last):
     # Behind the last epoch in floats, and before it.
     class Killed(BaseException):
