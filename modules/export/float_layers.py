@@ -1,4 +1,4 @@
-"""What stays in float32 in an int8 file: the layers that take numbers as they come."""
+"""What stays in float32 in an int8 file: layers that take numbers, or answer with one."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from typing import Any
 from modules.export import flatbuffer
 
 _CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
+# What may follow the last layer: the answer's own scale.
+_BEHIND = {"DEQUANTIZE", "QUANTIZE", "MUL", "ADD", "SUB", "RESHAPE"}
 # Weights of an operation that may stay float32: 64 KiB.
 _MOST_FLOATS = 16_384
 
 
-def number_layers(model: Any, numbers: Iterable[int]) -> list[Any]:
+def number_layers(model: Any, numbers: Iterable[int], *, values: bool) -> list[Any]:
     """The `flatbuffer.border`, and in an int8 file what would lose by the numbers' common range.
 
     Numbers that a dense layer takes together have one scale, which the largest outlier sets: of
     numbers with the deviation 1 and an outlier of 26, a step is 0.1. So small dense layers that
     take numbers stay in float32, and so do the categories' small tables that are joined to them,
-    whose entries would get the numbers' scale.
+    whose entries would get the numbers' scale. A small last layer that answers with a number stays
+    too: it would answer with one of 256 values, none above the largest of the calibration.
 
     Args:
       model: A file.
       numbers: Indices of the inputs that are numbers.
+      values: Whether the answer is a number.
 
     Returns:
       Operators.
@@ -41,7 +45,26 @@ def number_layers(model: Any, numbers: Iterable[int]) -> list[Any]:
             scaled |= {*operator.outputs}
             found += [operator] * (operator not in found)
             found += _tables(model, [producers.get(index) for index in operator.inputs])
+    last = last_dense(model) if values else None
+    if last is not None and last not in found and _is_small(model, last):
+        found.append(last)
     return found
+
+
+def last_dense(model: Any) -> Any:
+    """The dense layer that the answer comes from, with nothing but scales behind it; or None."""
+    graph = model.subgraphs[0]
+    producers = {operator.outputs[0]: operator for operator in graph.operators}
+    at = graph.outputs[0]
+    while at in producers:
+        operator = producers[at]
+        name = flatbuffer.operation_name(model, operator)
+        if name == "FULLY_CONNECTED":
+            return operator
+        if name not in _BEHIND:
+            return None
+        at = next((index for index in operator.inputs if index in producers), -1)
+    return None
 
 
 def _tables(model: Any, operators: Iterable[Any]) -> list[Any]:
@@ -77,7 +100,8 @@ def float_operations(content: bytes) -> dict[str, list[str]]:
     in_float = {
         index for index, tensor in enumerate(graph.tensors) if tensor.type in flatbuffer.FLOAT_TYPES
     }
-    allowed = number_layers(model, flatbuffer.float_inputs(model))
+    values = graph.tensors[graph.outputs[0]].type in flatbuffer.FLOAT_TYPES
+    allowed = number_layers(model, flatbuffer.float_inputs(model), values=values)
     found: dict[str, list[str]] = {}
     for operator in graph.operators:
         if in_float & ({*operator.inputs, *operator.outputs} - {-1}) and operator not in allowed:

@@ -79,8 +79,8 @@ class Conversion:
             `dynamic_range`: int8 weights where there are 1024 or more, one scale per channel,
             float32 activations; `int8`: integers throughout, one scale per channel, raw pixels in,
             int8 logits out. In every variant numbers come in as float32 and are scaled in float32,
-            and so are the values of a regression. In `int8` a small first layer that takes them
-            stays in float32 too.
+            and so are the values of a regression. In `int8` a small first layer that takes the
+            ones, and a small last layer that answers with the others, stay in float32 too.
           calibration: Inputs of training examples, each `[n, ...]`; for `int8` they set the ranges
             of the activations and correct the last layer's biases.
 
@@ -148,10 +148,11 @@ class Conversion:
         calibrated = converter.convert()
         graph = flatbuffer.read(calibrated)
         indices = flatbuffer.signature_inputs(graph)
-        floats = float_layers.number_layers(graph, [indices[key] for key in numbers])
+        values = self._output.task == "regression"
+        floats = float_layers.number_layers(graph, [indices[key] for key in numbers], values=values)
         content = mlir_quantize(
             calibrated,
-            output_data_type=tf.float32 if self._output.task == "regression" else tf.int8,
+            output_data_type=tf.float32 if values else tf.int8,
             denylisted_nodes=flatbuffer.output_names(graph, floats),
         )
         return flatbuffer.take_raw_pixels(content, images, self._int8_input)

@@ -82,7 +82,7 @@ def test_shifted_answers(files, given, tmp_path):
 
 
 def test_a_file_without_biases_at_its_end_stays_as_it_is(given):
-    content = convert(_cnn(activation="relu"), "float32", given, IMAGES.output)
+    content = convert(_cnn(use_bias=False), "int8", given, IMAGES.output)
     assert shift_answers(content, np.ones(10)) == content
 
 
@@ -137,6 +137,21 @@ def _error_with_rounded_numbers(model, given, usual):
         for name, values in given.items()
     }
     return (model.predict(rough, verbose=0) - model.predict(given, verbose=0))[usual].std()
+
+
+def test_a_regression_answers_with_more_than_256_values(tmp_path):
+    # Of a text: nothing else is in float.
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(50, 8)(ids))
+    x = keras.layers.Dense(16, activation="relu")(x)
+    answer = keras.layers.Dense(1, bias_initializer="ones")(x) * 40.0 + 2000.0
+    model = keras.Model({"ids": ids}, answer, name="text")
+    given = {"ids": np.random.default_rng(0).integers(0, 50, (2000, 6), dtype=np.int32)}
+    output = OutputSpec(task="regression", size=1, mean=2000, deviation=40)
+    (tmp_path / "int8").write_bytes(convert(model, "int8", given, output))
+    answers, expected = _answer(tmp_path / "int8", given), model.predict(given, verbose=0)
+    assert len(np.unique(answers)) > 256
+    assert abs(np.mean(answers - expected)) < 0.02 * expected.std()
 
 
 def test_a_large_first_layer_is_quantized(tmp_path):
