@@ -127,7 +127,7 @@ def rounded(model: keras.Model) -> keras.Model:
     # Not compiled: a loss of one's own cannot be cloned.
     plain = keras.Model(model.input, model.output, name=model.name)
     inputs = keras.tree.map_structure(
-        lambda each: keras.Input(each.shape[1:], dtype=each.dtype), model.input
+        lambda each: keras.Input(each.shape[1:], dtype=each.dtype, name=each.name), model.input
     )
     given = keras.tree.flatten(inputs)
     exact.update(id(each) for each in given if each.dtype == "float32")
