@@ -1,9 +1,8 @@
 """Bias correction: an int8 file shall answer, on average, what its original answers.
 
 Rounding does not cancel out: over the layers of a small network it adds up to a constant error of
-every output, which was half of the whole error and more. The biases of the last layer, 32 bits
-wide, can take it back exactly (Nagel et al. 2019, 1906.04721, who correct every layer; here the
-last alone did better, and costs one pass).
+every output, which was half of the whole error and more. The biases of the last layer can take it
+back (Nagel et al. 2019, 1906.04721, who correct every layer; here the last alone did as well).
 """
 
 from __future__ import annotations

@@ -182,6 +182,26 @@ def test_a_training_taken_up_again_ends_as_an_unbroken_one(data, tmp_path, monke
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.thorough
+def test_features_are_taken_from_layers_whose_weights_are_rounded(data):
+    teacher = small_models.build("resnet_small", widths=[6], blocks=1)
+    image = keras.Input((8, 8, 1), dtype="uint8", name="image")
+    x = keras.layers.Conv2D(4, 3, name="tapped")(keras.layers.Rescaling(1 / 255)(image))
+    student = keras.Model(
+        {"image": image}, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x))
+    )
+    hint = {"name": "hint", "student_layer": "tapped", "teacher_layer": "stage1_block1"}
+    distiller = Distiller(teacher, student, hint)
+    settings = SETTINGS.model_copy(update={"epochs": 1})
+    plan = training.Plan(settings, 7, None, quantization_aware=True)
+    before = [weights.copy() for weights in student.get_weights()]
+    training.fit(distiller, data, plan)
+    assert np.isfinite(distiller.history.history["hint_loss"]).all()
+    for old, new in zip(before, student.get_weights(), strict=True):
+        assert np.abs(old - new).max() > 0
+
+
+@pytest.mark.thorough
 def test_it_trains_in_float16_too(data):
     keras.config.set_dtype_policy("mixed_float16")
     try:
