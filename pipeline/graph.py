@@ -222,6 +222,7 @@ def _training_nodes(
         distill=config.distill,
         assistant_digests=assistant_digests(config.distill, memory),
         unlabeled=True,
+        quantization_aware=config.export.quantization == "aware",
         teacher_weights=tuple(each.weight for each in config.teachers),
         teacher_models=[known for known in _known_teachers(config) if known],
     )

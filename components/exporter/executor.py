@@ -65,7 +65,7 @@ class Executor(base_executor.BaseExecutor):
                     ("float32",),
                 )
             needed = json.loads(exec_properties["needed"])
-            tflite.export_models(models, calibration, spec, written, needed)
+            tflite.export_models(models, calibration, spec, written, needed, settings.int8_input)
             write_preprocessing(transform_output, spec, features, f"{written}/{PREPROCESSING}")
             warmup.write_requests(_first(input_dict), features, f"{written}/{WARMUP}")
 

@@ -42,6 +42,8 @@ class TrainingState(keras.callbacks.Callback):
       saves: Whether this process writes; of several workers only the chief does.
       metric: What decides, as it is called in the logs without `val_`; None: the cross-entropy.
       average: Of the weights; it must be among the callbacks, too. None: the model's own decide.
+      first_counted: The first epoch, counted from 0, that may be the best one. Until then nothing
+        stops.
 
     Attributes:
       first_epoch: Where training begins: 0, or behind the last saved epoch.
@@ -60,9 +62,11 @@ class TrainingState(keras.callbacks.Callback):
         *,
         metric: str | None = None,
         average: AveragedWeights | None = None,
+        first_counted: int = 0,
     ):
         super().__init__()
         self._patience = patience
+        self._first_counted = first_counted
         self._directory = directory
         self._interval = seconds_between_saves
         self._saves = saves
@@ -119,7 +123,11 @@ class TrainingState(keras.callbacks.Callback):
     @property
     def finished(self) -> bool:
         """Whether the saved run had already stopped early."""
-        return self.best_epoch > 0 and self.first_epoch - self.best_epoch >= self._patience
+        return self.best_epoch > 0 and self._is_out_of_patience
+
+    @property
+    def _is_out_of_patience(self) -> bool:
+        return self.epoch - max(self.best_epoch, self._first_counted) >= self._patience
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare, perhaps stop, perhaps save."""
@@ -127,11 +135,12 @@ class TrainingState(keras.callbacks.Callback):
         loss = float(logs["val_hard_loss"])
         metric = -math.inf if self._metric is None else float(logs[f"val_{self._metric}"])
         self.epoch = epoch + 1
-        if (metric, -loss) > (self.best_metric, -self.best_loss):
+        better = (metric, -loss) > (self.best_metric, -self.best_loss)
+        if better and epoch >= self._first_counted:
             self.best_metric, self.best_loss, self.best_epoch = metric, loss, self.epoch
             with nullcontext() if self.average is None else self.average.applied():
                 self._best_weights = [np.array(weights) for weights in self.model.get_weights()]
-        if self.epoch - self.best_epoch >= self._patience:
+        if self._is_out_of_patience:
             self.model.stop_training = True
         if time.monotonic() - self._last_save >= self._interval:
             self.save()

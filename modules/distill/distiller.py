@@ -20,6 +20,7 @@ from modules.distill.feature_taps import FeaturePairs, call_with_features
 from modules.distill.keras_hooks import HookedModel, safe_gradients
 from modules.distill.losses import Tensor
 from modules.distill.methods import Inputs, Term, objective, parse_methods
+from modules.distill.quantization_aware import StudentInTraining
 from modules.distill.targets import (
     TEACHER_LOGITS,
     check_columns,
@@ -97,6 +98,7 @@ class Distiller(HookedModel):
             teachers = list(teacher)
         check_models(teachers, student, self.task)
         self.student = student
+        self._in_training = StudentInTraining(student)
         self._alpha, self._temperature = alpha, temperature
         self._objective: list[Term] = objective(
             parse_methods(methods, self.task.name), self.task.name
@@ -172,12 +174,21 @@ class Distiller(HookedModel):
         with checked_labels(x, y, self.student, self.task):
             return super().evaluate(x, y, *arguments, **more)
 
+    def set_quantization_aware(self, aware: bool) -> None:
+        """Whether the student computes as int8 would; see `modules.distill.quantization_aware`."""
+        if aware != self._in_training.aware:
+            self._in_training.aware = aware
+            # The compiled steps have the old forward pass in them. A training takes the new ones
+            # up with its next step.
+            self.test_function = self.predict_function = None
+            self.make_train_function(force=True)
+
     def call(self, inputs: Any, training: bool | None = None) -> Tensor:
         """The student's outputs: logits, or values."""
         layers = self._features.student
         taps = list(layers.values())
         with safe_gradients(self.student):
-            logits, features = call_with_features(self.student, taps, inputs, training)
+            logits, features = call_with_features(self._in_training.model, taps, inputs, training)
         self._recorded.features = dict(zip(layers, features, strict=True))
         return logits
 

@@ -39,6 +39,7 @@ _LOG = logging.getLogger("tfx_distill.training")
 # What may change between a killed run and the one that takes it up.
 _NOT_THE_MODEL = {"checkpoint_seconds", "strategy", "output_dir"}
 _VALIDATION_BATCH = 256
+_ASSISTANT = "assistant_"
 
 
 @dataclass(frozen=True)
@@ -290,7 +291,7 @@ class TrainerTask:
           The name of the step's directories, and the model.
         """
         for number, assistant in enumerate(settings.assistants, 1):
-            yield f"assistant_{number}", assistant
+            yield f"{_ASSISTANT}{number}", assistant
         for number in range(1, settings.generations + 1):
             yield f"generation_{number}", self.config.model
 
@@ -347,6 +348,8 @@ class TrainerTask:
             settings=settings or self.config.model.train,
             log_dir=log_dir,
             state_dir=state_dir,
+            # An assistant is never converted.
+            quantization_aware=self.config.quantization_aware and not step.startswith(_ASSISTANT),
         )
 
     def _quiet_plan(self) -> training.Plan:

@@ -18,6 +18,7 @@ from modules.distill.averaging import AveragedWeights
 from modules.distill.checkpoint import TrainingState
 from modules.distill.distiller import Distiller
 from modules.distill.monitor import make_metric
+from modules.distill.quantization_aware import QuantizationAware, first_aware_epoch
 from modules.distill.recipe import learning_rate, make_optimizer, set_batch_norm_momentum
 from modules.errors import DataError, ModelError
 from modules.settings import TrainSettings
@@ -50,6 +51,7 @@ class Plan:
       view: The augmented views, or None.
       chief: Whether this process writes; of several workers one does.
       seconds_between_saves: See `TrainingState`.
+      quantization_aware: Whether the last epochs are; the best one is then one of them.
     """
 
     settings: TrainSettings
@@ -59,6 +61,7 @@ class Plan:
     view: View | None = None
     chief: bool = True
     seconds_between_saves: float = 30.0
+    quantization_aware: bool = False
 
 
 def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
@@ -85,7 +88,8 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     steps = steps_per_epoch(data, settings)
     if not distiller.compiled:
         compile_distiller(distiller, settings, steps)
-    state = _training_state(distiller, plan, steps)
+    first_aware = first_aware_epoch(settings.epochs) if plan.quantization_aware else 0
+    state = _training_state(distiller, plan, steps, first_aware)
     if state.restore(distiller):
         _LOG.info("taken up again behind epoch %d", state.first_epoch)
     if state.first_epoch < settings.epochs and not state.finished:
@@ -95,7 +99,8 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
         begin_epoch = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda number, logs: epoch.assign(number)
         )
-        _fit(distiller, data.training(order, plan.view), validation, plan, [begin_epoch, state])
+        first = [begin_epoch, *([QuantizationAware(first_aware)] * plan.quantization_aware)]
+        _fit(distiller, data.training(order, plan.view), validation, plan, [*first, state])
     else:
         state.set_best_weights(distiller)
 
@@ -129,7 +134,9 @@ def _metric(distiller: Distiller, settings: TrainSettings) -> keras.metrics.Metr
     return make_metric(distiller.task, outputs)
 
 
-def _training_state(distiller: Distiller, plan: Plan, steps: int) -> TrainingState:
+def _training_state(
+    distiller: Distiller, plan: Plan, steps: int, first_counted: int
+) -> TrainingState:
     """What chooses the best epoch, by the settings; the model must be compiled."""
     settings, average = plan.settings, None
     metric = distiller.monitored
@@ -144,6 +151,7 @@ def _training_state(distiller: Distiller, plan: Plan, steps: int) -> TrainingSta
         saves=plan.chief,
         metric=None if metric is None else metric.name,
         average=average,
+        first_counted=first_counted,
     )
 
 
@@ -194,9 +202,9 @@ def _fit(
     callbacks: list[keras.callbacks.Callback],
 ) -> None:
     settings = plan.settings
-    begin_epoch, state = callbacks
+    *first, state = callbacks
     callbacks = [
-        begin_epoch,
+        *first,
         _RateInLogs(settings),
         _FiniteLoss(),
         *([] if state.average is None else [state.average]),

@@ -43,6 +43,9 @@ class TrainingConfig(Settings):
     checkpoint_seconds: float = Field(
         _RUNTIME.checkpoint_seconds, ge=0, description="see runtime.checkpoint_seconds"
     )
+    quantization_aware: bool = Field(
+        False, description="of a student and its control, see export.quantization"
+    )
     distill: DistillSettings | None = Field(None, description="null: the labels alone")
     teacher_weights: tuple[float, ...] = Field((), description="shares of the teachers, in order")
     allow_weak: bool | None = Field(

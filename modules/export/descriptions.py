@@ -21,6 +21,8 @@ AS_SEEN = (
     "and scaled to 8 bits; a client of serving_raw does so itself."
 )
 
+AS_INT8 = "This file takes each value minus 128, as int8."
+
 
 def output_name(output: OutputSpec) -> str:
     """Of the one output of every file: `logits`, or `values` for regression."""
@@ -39,14 +41,19 @@ def describe(content: bytes, spec: DataSpec) -> dict[str, Any]:
     inputs, output = signature_tensors(Interpreter(model_content=content))
     return {
         "inputs": [
-            _tensor_spec(name, inputs[name])
-            | {"description": describe_input(spec.by_name[name], spec)}
+            _tensor_spec(name, inputs[name]) | {"description": _taken(inputs[name], name, spec)}
             for name in sorted(inputs)
         ],
         "output": _tensor_spec(output_name(spec.output), output),
         "task": spec.output.task,
         "labels": list(spec.output.classes),
     }
+
+
+def _taken(tensor: dict[str, Any], name: str, spec: DataSpec) -> str:
+    """What one input of this very file holds."""
+    described = describe_input(spec.by_name[name], spec)
+    return f"{described} {AS_INT8}" if tensor["dtype"] == np.int8 else described
 
 
 def describe_input(each: InputSpec, spec: DataSpec) -> str:

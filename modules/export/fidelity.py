@@ -26,7 +26,11 @@ _QUANTIZED_AGREEMENT = 0.8
 # Where no class is chosen: the root of the mean squared difference, of regression in deviations
 # of the label, of multilabel in units of the logits' root mean square.
 _QUANTIZED_ERROR = 0.25
-_RAW = {"scale": 1.0, "zero_point": 0}
+# Pixels of 0 to 255, as they are and minus 128.
+_RAW = {
+    "uint8": {"scale": 1.0, "zero_point": 0},
+    "int8": {"scale": 1.0, "zero_point": -128},
+}
 
 
 def check_against_keras(
@@ -74,7 +78,11 @@ def _check_inputs(inputs: Sequence[Mapping[str, Any]], file: str, spec: DataSpec
     """What is not scaled outside must not be quantized outside either."""
     for each in inputs:
         wanted, quantization = spec.by_name[each["name"]], each["quantization"]
-        if each["dtype"] != wanted.dtype or quantization not in (None, _RAW):
+        dtypes = ("uint8", "int8") if wanted.dtype == "uint8" else (wanted.dtype,)
+        raw = quantization == _RAW.get(each["dtype"]) or (
+            quantization is None and each["dtype"] == wanted.dtype
+        )
+        if each["dtype"] not in dtypes or not raw:
             raise ModelError(
                 f"the {file} must take {wanted.name} as raw {wanted.dtype}, but its input is "
                 f"{each['dtype']} with quantization {quantization}"

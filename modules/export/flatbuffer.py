@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
@@ -19,10 +20,9 @@ from modules.errors import ModelError
 
 # Of the metadata entry that holds the specification, as JSON.
 SPEC_ENTRY = "tfx_distill.spec.json"
-_FLOAT_TYPES = {schema.TensorType.FLOAT16, schema.TensorType.FLOAT32, schema.TensorType.FLOAT64}
-_CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}
+FLOAT_TYPES = {schema.TensorType.FLOAT16, schema.TensorType.FLOAT32, schema.TensorType.FLOAT64}
 # These give a number another place, or scale it; none of them has weights.
-_MOVES = {"RESHAPE", "EXPAND_DIMS", "SQUEEZE", "CONCATENATION", "PACK"}
+MOVES = {"RESHAPE", "EXPAND_DIMS", "SQUEEZE", "CONCATENATION", "PACK"}
 _SCALINGS = {"MUL", "ADD", "SUB", "DIV", "MINIMUM", "MAXIMUM"}
 
 
@@ -53,6 +53,9 @@ def finish(content: bytes, names: Mapping[str, str], output: str) -> bytes:
     was converted with an open batch answers any batch once `resize_tensor_input` has asked for
     it, and delegates that take fixed shapes alone accept it as it lies there.
 
+    A reshape is told its shape, with -1 for the batch, where the converter computes it from the
+    input's: some delegates cannot.
+
     What is reversed keeps its scale. The converter gives the output of REVERSE_V2 a range of its
     own, but the integer kernel copies bytes.
 
@@ -64,6 +67,7 @@ def finish(content: bytes, names: Mapping[str, str], output: str) -> bytes:
     """
     model = read(content)
     graph = model.subgraphs[0]
+    _fix_reshapes(model)
     for tensor in graph.tensors:
         tensor.shapeSignature = None
     for operator in graph.operators:
@@ -78,19 +82,64 @@ def finish(content: bytes, names: Mapping[str, str], output: str) -> bytes:
     return write(model)
 
 
-def take_raw_pixels(content: bytes, names: Iterable[str]) -> bytes:
+def _fix_reshapes(model: Any) -> None:
+    """Replace shapes that are computed by constants, where the batch alone is open."""
+    graph, constants = model.subgraphs[0], _constants(model)
+    for operator in graph.operators:
+        signature = graph.tensors[operator.outputs[0]].shapeSignature
+        if operation_name(model, operator) != "RESHAPE" or constants & {*operator.inputs[1:]}:
+            continue
+        if signature is None or signature[0] != -1 or min(signature[1:], default=1) < 1:
+            continue
+        shape = np.array(signature, np.int32)
+        buffer, tensor = schema.BufferT(), copy.copy(graph.tensors[operator.inputs[1]])
+        buffer.data = np.frombuffer(shape.tobytes(), np.uint8)
+        tensor.buffer, tensor.name = len(model.buffers), b"batch_of_any_size"
+        tensor.shape, tensor.shapeSignature = [len(shape)], None
+        model.buffers.append(buffer)
+        operator.inputs = [operator.inputs[0], len(graph.tensors)]
+        operator.builtinOptions = None
+        graph.tensors.append(tensor)
+    _remove_unused(graph)
+
+
+def _remove_unused(graph: Any) -> None:
+    """Leave out operations whose outputs nobody reads."""
+    count = 0
+    while count != len(graph.operators):
+        count = len(graph.operators)
+        used = {index for each in graph.operators for index in each.inputs} | {*graph.outputs}
+        graph.operators = [each for each in graph.operators if used & {*each.outputs}]
+
+
+def take_raw_pixels(content: bytes, names: Iterable[str], dtype: str = "uint8") -> bytes:
     """Make inputs that are quantized at once, with scale 1, those bytes themselves.
 
     Args:
       content: Of a file with integer operations and float inputs.
       names: Of the inputs of images.
+      dtype: `uint8`: raw pixels; `int8`: what the first operation turns them into, pixels - 128.
     """
     model = read(content)
     graph, indices = model.subgraphs[0], signature_inputs(model)
     for name in names:
         tensor = graph.tensors[indices[name]]
-        tensor.type, tensor.quantization = schema.TensorType.UINT8, schema.QuantizationParametersT()
-        tensor.quantization.scale, tensor.quantization.zeroPoint = [1.0], [0]
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale = [1.0]
+        if dtype == "uint8":
+            tensor.type, tensor.quantization.zeroPoint = schema.TensorType.UINT8, [0]
+            continue
+        tensor.type, tensor.quantization.zeroPoint = schema.TensorType.INT8, [-128]
+        firsts = [each for each in graph.operators if indices[name] in each.inputs]
+        if any(operation_name(model, each) != "QUANTIZE" for each in firsts):
+            raise ModelError(
+                f"export.int8_input must be uint8 for this model, which uses {name} before it is "
+                "quantized; remove export.int8_input"
+            )
+        same = {each.outputs[0]: indices[name] for each in firsts}
+        graph.operators = [each for each in graph.operators if each not in firsts]
+        for operator in graph.operators:
+            operator.inputs = [same.get(index, index) for index in operator.inputs]
     return write(model)
 
 
@@ -113,7 +162,7 @@ def border(model: Any, numbers: Iterable[int]) -> list[Any]:
     for operator in graph.operators:
         name, varying = operation_name(model, operator), _varying(graph, operator, constants)
         producers[operator.outputs[0]] = (operator, name, varying)
-        if name in _MOVES | _SCALINGS and varying and varying <= scaled:
+        if name in MOVES | _SCALINGS and varying and varying <= scaled:
             scaled |= set(operator.outputs)
             found.append(operator)
     at = graph.outputs[0]
@@ -143,7 +192,7 @@ def _varying(graph: Any, operator: Any, constants: set[int]) -> set[int]:
     return {
         index
         for index in operator.inputs
-        if index >= 0 and index not in constants and graph.tensors[index].type in _FLOAT_TYPES
+        if index >= 0 and index not in constants and graph.tensors[index].type in FLOAT_TYPES
     }
 
 
@@ -157,7 +206,7 @@ def restore_constants(content: bytes, reference: bytes) -> bytes:
     """Give the border of a float16 file the constants of the float32 file of the same model."""
     model, whole = read(content), read(reference)
     graph, constants = model.subgraphs[0], _constants(whole)
-    rounded, exact = (border(each, _float_inputs(each)) for each in (model, whole))
+    rounded, exact = (border(each, float_inputs(each)) for each in (model, whole))
     if [operation_name(model, o) for o in rounded] != [operation_name(whole, o) for o in exact]:
         return content  # Another graph; the check against Keras says whether it will do.
     for operator, original in zip(rounded, exact, strict=True):
@@ -169,33 +218,14 @@ def restore_constants(content: bytes, reference: bytes) -> bytes:
                 tensor.buffer = len(model.buffers) - 1
                 operator.inputs[position] = len(graph.tensors)
                 graph.tensors.append(tensor)
-    used = {index for operator in graph.operators for index in operator.inputs} | {*graph.outputs}
-    graph.operators = [each for each in graph.operators if used & {*each.outputs}]
+    _remove_unused(graph)
     return write(model)
 
 
-def _float_inputs(model: Any) -> list[int]:
+def float_inputs(model: Any) -> list[int]:
+    """Indices of the inputs that are floating-point numbers."""
     graph = model.subgraphs[0]
-    return [index for index in graph.inputs if graph.tensors[index].type in _FLOAT_TYPES]
-
-
-def float_operations(content: bytes) -> dict[str, list[str]]:
-    """The operations that compute with floating-point numbers, sorted, with their outputs' names.
-
-    Those at the `border`, and what only asks for a shape, are not among them.
-    """
-    model = read(content)
-    graph = model.subgraphs[0]
-    in_float = {index for index, tensor in enumerate(graph.tensors) if tensor.type in _FLOAT_TYPES}
-    allowed = border(model, _float_inputs(model))
-    found: dict[str, list[str]] = {}
-    for operator in graph.operators:
-        if in_float & ({*operator.inputs, *operator.outputs} - {-1}) and operator not in allowed:
-            output = graph.tensors[operator.outputs[0]].name.decode()
-            found.setdefault(operation_name(model, operator), []).append(output)
-    # A minimum is never the reason, but stays in float between operations that are.
-    ignored = _CONVERSIONS | {"SHAPE", "MINIMUM"}
-    return {name: found[name] for name in sorted(found) if name not in ignored}
+    return [index for index in graph.inputs if graph.tensors[index].type in FLOAT_TYPES]
 
 
 def embed_spec(content: bytes, spec: Mapping[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ from modules.errors import ModelError
 from modules.export import flatbuffer
 from modules.export.descriptions import LOGITS
 from modules.export.runtimes import Tensors, count_examples, select
-from modules.export.runtimes.litert import dequantize
+from modules.export.runtimes.litert import as_taken, dequantize
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,15 @@ class _Run:
             experimental_preserve_all_tensors=True,
         )
         self._interpreter.allocate_tensors()
-        self._quantization = {
-            details["index"]: details["quantization"]
-            for details in self._interpreter.get_tensor_details()
-        }
+        details = self._interpreter.get_tensor_details()
+        self._quantization = {each["index"]: each["quantization"] for each in details}
+        self._dtypes = {each["index"]: each["dtype"] for each in details}
 
     def invoke(self, example: Tensors, givens: Mapping[int, np.ndarray]) -> None:
         """Run one example, and further inputs by index."""
         named = {index: example[name] for name, index in self._inputs.items()}
         for index, value in {**named, **givens}.items():
-            self._interpreter.set_tensor(index, value)
+            self._interpreter.set_tensor(index, as_taken(value, self._dtypes[index]))
         self._interpreter.invoke()
 
     def value(self, index: int) -> np.ndarray:

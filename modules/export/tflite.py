@@ -1,10 +1,10 @@
 """TFLite files: conversion and quantization.
 
 Every file has the signature `serving_default` with one input for each of the model's, by its name
-(`uint8` raw pixels, `int32` ids, `float32` numbers as they are), and one output, `logits`
-`[1, outputs]`, or `values` for regression. It consists of builtin operations, and carries its own
-specification, labels included, as metadata. Nothing in it depends on the batch being 1: after
-`resize_tensor_input` it answers any other.
+(`uint8` raw pixels, `int32` ids, `float32` numbers as they are; the file int8 may take pixels as
+`int8`), and one output, `logits` `[1, outputs]`, or `values` for regression. It consists of builtin
+operations, and carries its own specification, labels included, as metadata. Nothing in it depends
+on the batch being 1: after `resize_tensor_input` it answers any other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from tensorflow.lite.python.convert import mlir_quantize
 
 from modules.data.spec import DataSpec, OutputSpec
 from modules.errors import ModelError
-from modules.export import flatbuffer, runtimes
+from modules.export import flatbuffer, float_layers, runtimes
+from modules.export.bias import shift_answers
 from modules.export.blame import blamed_layers, unsupported_paths
 from modules.export.descriptions import describe, output_name
 from modules.export.fidelity import check_against_keras
@@ -33,7 +34,7 @@ from modules.export.layout import SPEC_FILE, STUDENT, TFLITE_FILE
 from modules.export.runtimes import Tensors
 from modules.export.runtimes.litert import SIGNATURE
 from modules.export.tflite_graph import is_image, serving_module, to_convert
-from modules.settings import TFLiteVariant
+from modules.settings import Int8Input, TFLiteVariant
 
 _LOG = logging.getLogger("tfx_distill.export")
 
@@ -54,10 +55,11 @@ class Conversion:
     Args:
       model: A functional model over a dictionary of inputs.
       output: What the model answers.
+      int8_input: What an image is in the file int8: `uint8`, raw pixels, or `int8`, pixels - 128.
     """
 
-    def __init__(self, model: keras.Model, output: OutputSpec):
-        self._model, self._output = model, output
+    def __init__(self, model: keras.Model, output: OutputSpec, int8_input: Int8Input = "uint8"):
+        self._model, self._output, self._int8_input = model, output, int8_input
         self._names = {f"input_{at}": name for at, name in enumerate(sorted(model.input))}
         self._graphs: dict[bool, str] = {}
         self._float32: bytes | None = None
@@ -77,9 +79,10 @@ class Conversion:
             `dynamic_range`: int8 weights where there are 1024 or more, one scale per channel,
             float32 activations; `int8`: integers throughout, one scale per channel, raw pixels in,
             int8 logits out. In every variant numbers come in as float32 and are scaled in float32,
-            and so are the values of a regression.
+            and so are the values of a regression. In `int8` a small first layer that takes the
+            ones, and a small last layer that answers with the others, stay in float32 too.
           calibration: Inputs of training examples, each `[n, ...]`; for `int8` they set the ranges
-            of the activations.
+            of the activations and correct the last layer's biases.
 
         Raises:
           ModelError: An operation has no TFLite builtin, or none for integers; it is named.
@@ -89,7 +92,7 @@ class Conversion:
             content = self._integers(calibration) if integers else self._floats(variant)
         except Exception as error:  # The converter raises its own and plain errors alike.
             raise ModelError(_conversion_error(model, variant, str(error))) from error
-        if integers and (operations := flatbuffer.float_operations(content)):
+        if integers and (operations := float_layers.float_operations(content)):
             whole = [name for name, each in model.input.items() if each.dtype == "int32"]
             remedy = "replace them in the model or leave int8 out of export.tflite"
             if whole and "CAST" in operations:
@@ -99,7 +102,8 @@ class Conversion:
                 f"for: {', '.join(operations)}"
                 f"{blamed_layers(model, itertools.chain(*operations.values()))} ({remedy})"
             )
-        return flatbuffer.finish(content, self._names, output_name(self._output))
+        content = flatbuffer.finish(content, self._names, output_name(self._output))
+        return self._corrected(content, calibration) if integers else content
 
     def _graph(self, float_images: bool) -> str:
         """The model as a SavedModel that the converter reads."""
@@ -144,13 +148,25 @@ class Conversion:
         calibrated = converter.convert()
         graph = flatbuffer.read(calibrated)
         indices = flatbuffer.signature_inputs(graph)
-        border = flatbuffer.border(graph, [indices[key] for key in numbers])
+        values = self._output.task == "regression"
+        floats = float_layers.number_layers(graph, [indices[key] for key in numbers], values=values)
         content = mlir_quantize(
             calibrated,
-            output_data_type=tf.float32 if self._output.task == "regression" else tf.int8,
-            denylisted_nodes=flatbuffer.output_names(graph, border),
+            output_data_type=tf.float32 if values else tf.int8,
+            denylisted_nodes=flatbuffer.output_names(graph, floats),
         )
-        return flatbuffer.take_raw_pixels(content, images)
+        return flatbuffer.take_raw_pixels(content, images, self._int8_input)
+
+    def _corrected(self, content: bytes, calibration: Tensors) -> bytes:
+        """An int8 file that answers the calibration examples, on average, as the model does."""
+        path = _write(self._directory.name, TFLITE_FILE, content)
+        expected = np.asarray(self._model.predict(dict(calibration), verbose=0), np.float64)
+        shift = np.mean(expected - runtimes.load(runtimes.LITERT, path).answer(calibration), axis=0)
+        if not np.isfinite(shift).all():
+            return content  # The check against Keras says so.
+        # Of a regression, the last layer answers in deviations of the label.
+        unit = self._output.deviation if self._output.task == "regression" else 1.0
+        return shift_answers(content, shift / unit)
 
 
 def export_models(
@@ -159,6 +175,7 @@ def export_models(
     spec: DataSpec,
     directory: str,
     needed: Collection[str] | None = None,
+    int8_input: Int8Input = "uint8",
 ) -> None:
     """Write and check `<directory>/<role>/<variant>/model.tflite`, each with a `spec.json`.
 
@@ -169,12 +186,13 @@ def export_models(
       directory: Where to write.
       needed: The student's variants that must be there. Another one that does not convert is left
         out, and so is a teacher's. None: all files must be there.
+      int8_input: See `Conversion`.
 
     Raises:
       ModelError: A model does not convert, or its file does not answer as it does.
     """
     for role, (model, variants) in models.items():
-        with Conversion(model, spec.output) as conversion:
+        with Conversion(model, spec.output, int8_input) as conversion:
             for variant in variants:
                 try:
                     content = conversion.file(variant, calibration)

@@ -27,6 +27,7 @@ def _path(text: str) -> str:
 
 PathOrUrl = Annotated[str, AfterValidator(_path)]
 TFLiteVariant = Literal["float32", "float16", "dynamic_range", "int8"]
+Int8Input = Literal["uint8", "int8"]
 Strategy = Literal["auto", "mirrored", "multi_worker"]
 Task = Literal["classification", "binary", "multilabel", "regression"]
 MOST_TEACHERS = 8

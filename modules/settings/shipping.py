@@ -6,26 +6,48 @@ from typing import Any, Literal, get_args
 
 from pydantic import (
     Field,
+    ValidationInfo,
     field_validator,
 )
 
-from modules.settings.base import PathOrUrl, Settings, TFLiteVariant
+from modules.settings.base import Int8Input, PathOrUrl, Settings, TFLiteVariant
 
 
 class ExportSettings(Settings):
-    """The TFLite files that are made from the student. All of them take raw `uint8` pixels."""
+    """The TFLite files that are made from the student."""
 
     tflite: tuple[TFLiteVariant, ...] = Field(
         ("float32", "int8"),
         description="variants to export; `float32`, on which speed is compared, must be one",
     )
+    quantization: Literal["post", "aware"] = Field(
+        "post",
+        description="how int8 comes about: `post`: after training; `aware`: in the last quarter of "
+        "their epochs student and control feel what int8 will round, and the best of these is kept",
+    )
+    int8_input: Int8Input = Field(
+        "uint8",
+        description="how the file int8 takes an image: `uint8`: raw pixels, as all others do; "
+        "`int8`: each pixel minus 128",
+    )
     calibration_examples: int = Field(
-        200,
+        1000,
         ge=1,
         le=100_000,
         description="training examples, balanced over the classes, that calibrate int8 and check "
         "every file",
     )
+
+    @field_validator("quantization")
+    @classmethod
+    def _int8_is_made(cls, quantization: str, info: ValidationInfo) -> str:
+        variants = info.data.get("tflite")
+        if quantization == "aware" and variants is not None and "int8" not in variants:
+            raise ValueError(
+                f"must be post when export.tflite has no int8, got aware with {list(variants)}; "
+                "add int8 to export.tflite"
+            )
+        return quantization
 
     @field_validator("tflite")
     @classmethod

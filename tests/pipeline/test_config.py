@@ -213,6 +213,10 @@ WRONG_VALUES = {
         "export.tflite: must include float32, on which teacher and student are timed, got "
         "['int8']; add float32"
     ),
+    "export={tflite: [float32], quantization: aware}": (
+        "export.quantization: must be post when export.tflite has no int8, got aware with "
+        "['float32']; add int8 to export.tflite"
+    ),
     "push.tflite=[float32, float16]": (
         "push.tflite must be among export.tflite ['float32', 'int8'], got ['float32', 'float16']; "
         "add float16 to export.tflite"

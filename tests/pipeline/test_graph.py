@@ -185,6 +185,16 @@ def test_every_teacher_has_its_own_settings_and_its_share(tmp_path: Path) -> Non
     assert configs["Distiller"]["teacher_weights"] == [2.0, 3.0, 0.5]
 
 
+@pytest.mark.parametrize("quantization", ["post", "aware"])
+def test_student_and_control_are_trained_for_int8_alike(tmp_path: Path, quantization: str) -> None:
+    pipeline = graph(tmp_path, f"export.quantization={quantization}")
+    configs = {node.id: node.exec_properties.get("custom_config") for node in pipeline.components}
+    names = ("TeacherTrainer", "Distiller", "Control")
+    aware = {name: json.loads(configs[name])["quantization_aware"] for name in names}
+    expected = quantization == "aware"
+    assert aware == {"TeacherTrainer": False, "Distiller": expected, "Control": expected}
+
+
 def test_the_first_teacher_alone_is_the_baseline(tmp_path: Path) -> None:
     nodes = compiled(graph(tmp_path, MORE_TEACHERS))
     for name in ("Exporter", "Evaluator", "Pusher", "Control"):

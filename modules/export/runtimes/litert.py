@@ -90,7 +90,8 @@ def _batch(inputs: dict[str, Any], examples: Tensors) -> list[tuple[int, NDArray
         )
     batch = []
     for name, wanted in inputs.items():
-        values, shape = np.ascontiguousarray(examples[name]), tuple(wanted["shape"].tolist())
+        values = as_taken(np.ascontiguousarray(examples[name]), wanted["dtype"])
+        shape = tuple(wanted["shape"].tolist())
         if values.dtype != wanted["dtype"] or values.shape != shape:
             raise ValueError(
                 f"it takes {name} as {np.dtype(wanted['dtype'])} {shape[1:]}, but an example is "
@@ -98,6 +99,13 @@ def _batch(inputs: dict[str, Any], examples: Tensors) -> list[tuple[int, NDArray
             )
         batch.append((wanted["index"], values))
     return batch
+
+
+def as_taken(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Pixels, `uint8`, as a file takes them that takes `int8`: minus 128; all else as it is."""
+    if values.dtype == np.uint8 and dtype == np.int8:
+        return (values ^ 128).view(np.int8)
+    return values
 
 
 def dequantize(values: NDArray[Any], quantization: tuple[float, int]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from tflite_files import convert, run
 
 from modules.data.spec import InputSpec
 from modules.errors import ModelError
-from modules.export import flatbuffer
+from modules.export.float_layers import float_operations
 from modules.models import zoo
 from modules.settings import ModelSettings
 
@@ -102,7 +102,7 @@ def test_int8_file_of_students_computes_with_integers(name):
     model, examples = _trained(name, OUTPUTS[0])
     content = convert(model, examples)
     allowed = {"QUANTIZE", "DEQUANTIZE"}
-    assert set(flatbuffer.float_operations(content)) <= allowed
+    assert set(float_operations(content)) <= allowed
     expected = model(examples, training=False).numpy()
     answer = run(content, examples)
     assert np.corrcoef(answer.ravel(), expected.ravel())[0, 1] > 0.97
@@ -113,7 +113,7 @@ def test_int8_file_of_students_computes_with_integers(name):
 def test_int8_file_of_a_regression(name):
     model, examples = _trained(name, VALUE)
     content = convert(model, examples)
-    assert set(flatbuffer.float_operations(content)) <= {"QUANTIZE", "DEQUANTIZE"}
+    assert set(float_operations(content)) <= {"QUANTIZE", "DEQUANTIZE"}
     expected = model(examples, training=False).numpy()
     # A step of int8 is 1/255 of the range of the answers, 0 included.
     step = max(0, expected.max()) / 255
