@@ -59,7 +59,9 @@ def configuration(
         lines += [f"{role}:  # {why}", *_entries(models[role], 2)]
     lines += [
         "distill:",
-        "  alpha: 0.1  # weight of the hard labels; 0.9: of the teacher's answers",
+        "  # Weight of the hard labels. Validation data choose it, with 1, the labels alone, among",
+        "  # the candidates; docs/search.md.",
+        "  alpha: auto",
         "  temperature: 4.0",
         "gate:",
         f"  # Limits that {count.get('eval', 0):,} eval examples can decide; tighten them as your "

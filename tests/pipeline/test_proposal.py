@@ -143,3 +143,12 @@ def test_limits_can_be_decided_by_the_examples() -> None:
     )
     assert drops[-1] <= 0.015
     assert "max_rmse_increase" in drop(100, "regression")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "limited"), [(["image"], True), (["text", "numeric"], True), (["numeric"], False)]
+)
+def test_times_of_tables_are_too_short_for_a_limit(kinds: list[str], limited: bool) -> None:
+    found = spec(*kinds)
+    gate = propose_gate(found, Dataset(output=found.output, examples={"eval": 500}))
+    assert ("min_speedup" in gate) == limited

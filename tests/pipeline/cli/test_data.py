@@ -67,6 +67,7 @@ def test_what_init_writes_is_a_configuration(table: Path, monkeypatch: pytest.Mo
     config = load_config("my-houses.yaml")
     assert config.data.path == str(table) and config.data.label == "sold"
     assert config.data.features == found().spec.features
+    assert config.search_plan is not None and config.distill.auto == ("alpha",)
     text = Path("my-houses.yaml").read_text()
     assert "# Not used: day." in text and "BYTES_VALUE" not in text + done.output
     again = invoke("init", table)
