@@ -167,11 +167,13 @@ def test_calibration_reads_training_examples_of_all_classes_alike(
 ) -> None:
     seen = {}
 
-    def export_models(models: Any, calibration: Any, spec: Any, directory: str, _: Any) -> None:
-        seen.update(models=models, pixels=calibration["image"], spec=spec, directory=directory)
+    def export_models(models: Any, calibration: Any, spec: Any, *more: Any) -> None:
+        seen.update(models=models, pixels=calibration["image"], spec=spec, directory=more[0])
+        seen.update(int8_input=more[2])
 
     monkeypatch.setattr("modules.export.tflite.export_models", export_models)
-    run_executor(miniature_run, tmp_path, export=ExportSettings(calibration_examples=32))
+    settings = ExportSettings(calibration_examples=32, int8_input="int8")
+    run_executor(miniature_run, tmp_path, export=settings)
     examples = Path(miniature_run.uris["Transform.transformed_examples"])
     train, test = (
         {
@@ -189,6 +191,7 @@ def test_calibration_reads_training_examples_of_all_classes_alike(
     counts = Counter(train[image] for image in chosen)
     assert sorted(counts) == list(range(10)) and set(counts.values()) == {3, 4}
     assert (seen["spec"].output.classes, seen["directory"]) == (tuple("0123456789"), str(tmp_path))
+    assert seen["int8_input"] == "int8"
     assert seen["models"]["student"][1] == ("float32", "int8")
     assert seen["models"]["teacher"][1] == ("float32",)
 
