@@ -27,7 +27,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Any:
             config=SimpleNamespace(allow_weak=allow_weak),
             train=lambda: SimpleNamespace(model="model", chief=chief),
             held_out=lambda: "held out",
-            output="output",
+            spec=SimpleNamespace(output="output"),
         )
         monkeypatch.setattr(teacher_trainer, "TrainerTask", lambda fn_args: task)
         monkeypatch.setattr(teacher_trainer, "check_teacher", check)
