@@ -7,13 +7,12 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
@@ -23,6 +22,7 @@ from modules.data.examples import ExampleData, View
 from modules.data.spec import DataSpec, read_spec
 from modules.distill import training
 from modules.distill.distiller import Distiller
+from modules.distill.held_out import HeldOutAnswers, held_out_answers
 from modules.distill.hyperparameters import apply_hyperparameters, describe
 from modules.distill.reusable import ReusableDistiller
 from modules.distill.saved_states import state_directory
@@ -59,29 +59,6 @@ class TrainedModel:
     transform_graph: str
     state_dir: str
     chief: bool
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOutAnswers:
-    """What a model answers to the validation part.
-
-    Attributes:
-      labels: `[n]` or `[n, c]`.
-      outputs: Logits or values `[n, c]`.
-      losses: Hard loss `[n]`.
-      weights: `[n]`, or None where all examples count alike.
-    """
-
-    labels: np.ndarray
-    outputs: np.ndarray
-    losses: np.ndarray
-    weights: np.ndarray | None
-
-
-def _in(batches: tf.data.Dataset) -> Iterator[tuple[Any, Any, Any]]:
-    """Inputs, labels and weights of each batch; None where the data have no weights."""
-    for inputs, y, *weights in batches:
-        yield inputs, y, weights[0] if weights else None
 
 
 class TrainerTask:
@@ -192,31 +169,12 @@ class TrainerTask:
         if not self.config.soft_targets_dir:
             return None
         batches = self._taught_data.validation(_VALIDATION_BATCH)
-        return self._answers(
-            (y, y[TEACHER_LOGITS][:, 0], weights) for _, y, weights in _in(batches)
-        )
+        return held_out_answers(batches, lambda _, y: y[TEACHER_LOGITS][:, 0], self._task)
 
     def _held_out_answers(self, model: keras.Model) -> HeldOutAnswers:
         batches = self._data(None).validation(_VALIDATION_BATCH)
-        return self._answers(
-            (y, model(inputs, training=False), weights) for inputs, y, weights in _in(batches)
-        )
-
-    def _answers(self, batches: Iterable[tuple[Any, Any, Any]]) -> HeldOutAnswers:
-        """From labels, outputs and weights of each batch."""
-        columns: dict[str, list[Any]] = {"labels": [], "outputs": [], "losses": [], "weights": []}
-        for y, outputs, weights in batches:
-            outputs = self._task.widen(tf.cast(outputs, tf.float32))
-            labels = self._task.labels(y["label"])
-            columns["labels"].append(y["label"])
-            columns["outputs"].append(outputs)
-            columns["losses"].append(self._task.hard_loss(labels, outputs))
-            if weights is not None:
-                columns["weights"].append(weights)
-        weights = columns.pop("weights")
-        return HeldOutAnswers(
-            **{name: np.concatenate(parts) for name, parts in columns.items()},
-            weights=np.concatenate(weights) if weights else None,
+        return held_out_answers(
+            batches, lambda inputs, _: model(inputs, training=False), self._task
         )
 
     def _trained(self, model: keras.Model) -> TrainedModel:

@@ -14,9 +14,10 @@ from keras_tuner.engine.trial import Trial as KerasTunerTrial
 from keras_tuner.engine.trial import TrialStatus
 from tfx.components.tuner.component import TunerFnResult
 
+from modules.distill.held_out import HeldOutAnswers
 from modules.distill.hyperparameters import describe
 from modules.distill.saved_states import mark_exported
-from modules.distill.trainer_task import HeldOutAnswers, TrainerTask
+from modules.distill.trainer_task import TrainerTask
 from modules.errors import ModelError
 from modules.measure.registry import metrics_of
 from modules.models import zoo

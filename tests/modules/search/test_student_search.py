@@ -12,6 +12,7 @@ from small_models import class_output, image_input
 
 from modules.data.examples import ExampleData
 from modules.distill import trainer_task
+from modules.distill.held_out import HeldOutAnswers
 from modules.distill.hyperparameters import apply_hyperparameters, as_configured, describe
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ConfigError, DataError, ModelError
@@ -276,7 +277,7 @@ def answer(monkeypatch, accuracy):
         outputs = np.zeros((count, 10), np.float32)
         outputs[:, 1] = np.where(right, 3.0, -3.0)
         losses = np.where(right, 0.1, 3.0)
-        return trainer_task.HeldOutAnswers(np.ones(count, np.int64), outputs, losses, None)
+        return HeldOutAnswers(np.ones(count, np.int64), outputs, losses, None)
 
     monkeypatch.setattr(trainer_task.TrainerTask, "try_student", try_student)
 
