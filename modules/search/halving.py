@@ -30,7 +30,7 @@ class Trial:
 
     Attributes:
       epochs: Upper bound of its training.
-      losses: `[n]`, the hard loss of each example of the validation part.
+      losses: `[n]`, the hard loss of each example of the validation part, with its weight.
       score: The task's main number there.
     """
 

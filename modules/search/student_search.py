@@ -245,7 +245,10 @@ class StudentSearch:
             )
         except ModelError as error:
             return str(error)
-        return Trial(epochs, np.asarray(answers.losses, np.float64), self._score(answers))
+        losses = np.asarray(answers.losses, np.float64)
+        if answers.weights is not None:
+            losses = losses * answers.weights / np.mean(answers.weights)
+        return Trial(epochs, losses, self._score(answers))
 
     def _score(self, answers: HeldOutAnswers) -> float:
         """The task's main number."""

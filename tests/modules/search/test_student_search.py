@@ -268,8 +268,8 @@ def test_the_labels_alone_are_trained_as_a_control_is(fn_args):
     assert len(answers.losses) > 0
 
 
-def answer(monkeypatch, accuracy):
-    """Trainings that end at once, with a given share of right answers."""
+def answer(monkeypatch, accuracy, weights=None):
+    """Trainings that end at once, with a given share of right answers, the first examples'."""
 
     def try_student(self, student, objective, epochs, objectives=()):
         count = 50
@@ -277,9 +277,19 @@ def answer(monkeypatch, accuracy):
         outputs = np.zeros((count, 10), np.float32)
         outputs[:, 1] = np.where(right, 3.0, -3.0)
         losses = np.where(right, 0.1, 3.0)
-        return HeldOutAnswers(np.ones(count, np.int64), outputs, losses, None)
+        return HeldOutAnswers(np.ones(count, np.int64), outputs, losses, weights)
 
     monkeypatch.setattr(trainer_task.TrainerTask, "try_student", try_student)
+
+
+def test_examples_count_by_their_weight(fn_args, monkeypatch):
+    weights = np.where(np.arange(50) < 25, 1.0, 9.0)
+    answer(monkeypatch, lambda _, distill: 0.5 if distill.alpha == 0.1 else 0.6, weights)
+    first, second, *_ = search(fn_args).results().students
+    # Right are the first 25 and 30 examples: of a weight of 250, 25 and 70.
+    assert (first.score, second.score) == pytest.approx((0.1, 0.28))
+    assert first.loss == pytest.approx(0.1 * 0.1 + 0.9 * 3.0)
+    assert second.loss == pytest.approx(0.28 * 0.1 + 0.72 * 3.0)
 
 
 def test_a_killed_search_goes_on_where_it_was(fn_args, monkeypatch):
