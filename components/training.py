@@ -37,6 +37,15 @@ def config_of_run(
     return config.model_copy(
         update={
             "model": with_run_values("student", config.model, exec_properties),
+            "search": config.search
+            and config.search.model_copy(
+                update={
+                    "students": tuple(
+                        with_run_values("student", each, exec_properties)
+                        for each in config.search.students
+                    )
+                }
+            ),
             "distill": config.distill
             and with_run_values("distill", config.distill, exec_properties),
             "teacher_dirs": tuple(

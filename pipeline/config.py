@@ -81,17 +81,28 @@ class PipelineConfig(Settings):
         if self.search is None and not self.distill.auto:
             return None
         return make_plan(
-            self.search, self.student, self.gate, self.export, self.needed_variants, self.latency
+            self.search,
+            self.student,
+            self.gate,
+            self.export,
+            () if isinstance(self.push.tflite, str) else self.push.tflite,
+            self.latency,
         )
 
     @property
     def models(self) -> dict[str, ModelSettings]:
-        """Teachers, assistants and student, in this order, by their place in the configuration."""
+        """Teachers, assistants and students, in this order, by their place in the configuration."""
         more = {f"more_teachers.{at}": each for at, each in enumerate(self.more_teachers)}
         assistants = {
             f"distill.assistants.{at}": each for at, each in enumerate(self.distill.assistants)
         }
-        return {"teacher": self.teacher, **more, **assistants, "student": self.student}
+        plan = self.search_plan
+        searched = {
+            f"search.students.{at}": each
+            for at, each in enumerate(plan.students if plan else ())
+            if each != self.student
+        }
+        return {"teacher": self.teacher, **more, **assistants, "student": self.student, **searched}
 
     @property
     def needed_variants(self) -> tuple[TFLiteVariant, ...]:

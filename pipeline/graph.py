@@ -225,12 +225,15 @@ def _training_nodes(
         quantization_aware=config.export.quantization == "aware",
         teacher_weights=tuple(each.weight for each in config.teachers),
         teacher_models=[known for known in _known_teachers(config) if known],
+        student=_known_student(config) if config.search_plan else None,
     )
     models = [_answer_of(node) for node in taught_by if not isinstance(node, AnswerCollector)]
     taught = {**channels, "teachers": models, "soft_targets": soft_targets}
     given: dict[str, Any] = {"parameters": parameters}
     if plan := config.search_plan:
-        searched = student.model_copy(update={"search": plan})
+        searched = student.model_copy(
+            update={"search": plan, "baseline": _known_teachers(config)[0]}
+        )
         nodes.append(Search(**taught, **given, config=searched))
         given["hyperparameters"] = nodes[-1].outputs["best_hyperparameters"]
     nodes.append(Distiller(**taught, **given, config=student))

@@ -103,7 +103,8 @@ def check_spec(
     wanted: Wanted = {"student": (config.student, config.export.tflite)}
     if config.teacher.kind == "model":
         wanted = {**wanted, "teacher": (config.teacher, ("float32",))}
-    with TrialConversions(wanted, spec, memory) as conversions:
+    conversion = TrialConversions(wanted, spec, memory, int8_input=config.export.int8_input)
+    with conversion as conversions:
         _check_models(config, spec.by_name, spec.output)
         for place, settings in config.models.items():
             with _placed(place):
@@ -153,9 +154,12 @@ def _check_models(
         if place.startswith(_ASSISTANTS) and model is not None
     }
     _check_sizes(teacher, assistants, student)
-    plan = config.search_plan
-    others = [each for each in plan.students if each != config.student] if plan else []
-    students = [student, *(zoo.build_model(each, inputs, output) for each in others)]
+    searched = [
+        model
+        for place, model in built.items()
+        if place.startswith("search.students") and model is not None
+    ]
+    students = [student, *searched]
     if config.distill.soft_targets == "online":
         _check_chain(config.distill, teacher, assistants, students, output.task)
 

@@ -47,10 +47,13 @@ class AveragedWeights(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Update now and then, and always behind the last step of an epoch."""
-        passed = batch + 1 - self._done
-        if passed >= _STEPS_BETWEEN or batch + 1 == self.params.get("steps"):
+        # A call of several steps names its last one, be the epoch shorter.
+        steps = self.params.get("steps") or batch + 1
+        done = min(batch + 1, steps)
+        passed = done - self._done
+        if passed >= _STEPS_BETWEEN or done == steps:
             self.update(passed)
-            self._done = batch + 1
+            self._done = done
 
     def update(self, passed: int) -> None:
         """Take in the present weights, so many steps after the last ones."""

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 import tensorflow_transform as tft
+from pydantic_core import to_jsonable_python
 
 from modules.code_digest import code_digest
 from modules.data.augmentation import check_augmentation
@@ -37,7 +38,12 @@ from modules.teachers.cache import SoftTargetCache
 
 _LOG = logging.getLogger("tfx_distill.training")
 # What may change between a killed run and the one that takes it up.
-_NOT_THE_MODEL = {"checkpoint_seconds", "strategy", "output_dir"}
+_NOT_THE_MODEL: dict[str, Any] = {
+    "checkpoint_seconds": True,
+    "strategy": True,
+    "output_dir": True,
+    "search": {"budget"},
+}
 _VALIDATION_BATCH = 256
 _ASSISTANT = "assistant_"
 
@@ -81,6 +87,11 @@ class TrainerTask:
         if tuned:
             _LOG.info("tuned: %s", describe(tuned))
             self.config = apply_hyperparameters(tuned, self.config)
+            if self.config.student is not None:
+                # Whoever can write that file must not choose which code is called.
+                model = self.config.model
+                parameters = to_jsonable_python(model.parameters)
+                self.config.student.check(model.model, parameters, "best_hyperparameters")
         self._strategy = make_strategy(self.config.strategy)
         self._transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
         self._spec = read_spec(fn_args.transform_graph_path)

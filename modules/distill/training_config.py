@@ -52,6 +52,12 @@ class TrainingConfig(Settings):
         None, description="of a teacher, see teacher.allow_weak; null: it is no teacher"
     )
     search: SearchPlan | None = Field(None, description="what the node Search looks for")
+    student: KnownModel | None = Field(
+        None, description="what a search may choose, to which its result is held"
+    )
+    baseline: KnownModel | None = Field(
+        None, description="the teacher that a search times its students against"
+    )
     output_dir: str | None = Field(
         None, description="of one of the node's outputs, where TFX does not tell; set by Search"
     )

@@ -12,12 +12,14 @@ from typing import Any
 
 from modules.code_digest import code_digest
 from modules.data.spec import DataSpec
+from modules.errors import ModelError
 from modules.input_digest import model_digest
 from modules.measure import conversion_worker
 from modules.measure.child_process import Child, ChildError
-from modules.settings import ModelSettings, TFLiteVariant
+from modules.settings import Int8Input, ModelSettings, TFLiteVariant
 
 _LOG = logging.getLogger("tfx_distill.run")
+# For each model.
 _TIME_LIMIT_S = 600.0
 
 # The models of a trial and the variants that are wanted of each, by their place in the
@@ -38,6 +40,7 @@ class TrialConversions:
       spec: What the models take and answer.
       memory: A file in which the result is kept for the next run with the same models and code.
       keep: A directory for the files, which are called `<place> <variant>.tflite`.
+      int8_input: See `modules.export.tflite.Conversion`.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class TrialConversions:
         spec: DataSpec,
         memory: Path | None = None,
         keep: Path | None = None,
+        int8_input: Int8Input = "uint8",
     ):
         models = {
             place: {
@@ -58,6 +62,7 @@ class TrialConversions:
             "models": models,
             "spec": spec.model_dump(mode="json"),
             "keep": str(keep) if keep else None,
+            "int8_input": int8_input,
         }
         digests = [model_digest(settings) for settings, _ in wanted.values()]
         asked = json.dumps([self._task, code_digest(), digests], sort_keys=True)
@@ -91,6 +96,11 @@ class TrialConversions:
                 answered, _ = self._child.answer()
             except ChildError as error:
                 if not error.subject or error.subject in crashed:
+                    if self._task["keep"]:
+                        raise ModelError(
+                            f"the trial conversions have failed: {error.reason}; try again, or "
+                            "search fewer students"
+                        ) from error
                     # Whatever it is, training and export will tell.
                     _LOG.warning("the trial conversions have failed: %s", error.reason)
                     break
@@ -115,4 +125,5 @@ class TrialConversions:
     def _start(self, skip: Sequence[str]) -> None:
         # The user's own builders lie where the command line has looked for them.
         task = self._task | {"skip": list(skip), "path": sys.path}
-        self._child = Child(conversion_worker, task, {}, _TIME_LIMIT_S).__enter__()
+        limit = _TIME_LIMIT_S * max(1, len(task["models"]))
+        self._child = Child(conversion_worker, task, {}, limit).__enter__()

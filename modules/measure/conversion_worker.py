@@ -28,7 +28,7 @@ def main(directory: str) -> None:
             ModelSettings.model_validate(wanted["settings"]), spec.by_name, spec.output
         )
         examples = random_inputs(spec.by_name, _CALIBRATION_EXAMPLES)
-        with Conversion(model, spec.output) as conversion:
+        with Conversion(model, spec.output, task["int8_input"]) as conversion:
             for variant in wanted["variants"]:
                 subject = f"{place} {variant}"
                 if subject in task["skip"]:

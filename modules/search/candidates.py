@@ -91,6 +91,11 @@ def _problems(
             "search: student.train.epochs must be above 0, or no candidate would learn anything, "
             "got 0; set student.train.epochs"
         )
+    if distill.alpha == 1 and "alpha" not in distill.auto and distill.auto:
+        yield (
+            f"distill.alpha must be below 1 with {' and '.join(distill.auto)}: auto, since the "
+            "labels alone use none of them; set it to auto"
+        )
     if searched and distill.generations > 1:
         yield (
             "search: distill.generations must be 1 with a search, whose candidates have one "
@@ -106,6 +111,11 @@ def _problems(
             )
         return
     for at, each in enumerate(search.students):
+        if each.train is not None and "epochs" in each.train.model_fields_set:
+            yield (
+                f"search.students.{at}.train.epochs must not be set, since candidates are compared "
+                "after as many epochs; set student.train.epochs"
+            )
         try:
             check_model(each.settings(student), f"search.students.{at}")
         except ConfigError as error:
@@ -117,7 +127,7 @@ def make_plan(
     student: ModelSettings,
     gate: GateSettings,
     export: ExportSettings,
-    needed: tuple[TFLiteVariant, ...],
+    pushed: tuple[TFLiteVariant, ...],
     latency: LatencySettings,
 ) -> SearchPlan:
     """What the node Search is told; without students to choose from, the objective alone."""
@@ -141,7 +151,9 @@ def make_plan(
             }
         ),
         variants=export.tflite,
-        needed=needed,
+        needed=tuple(dict.fromkeys(("float32", *pushed))),
+        pushed=pushed,
+        int8_input=export.int8_input,
         latency=latency,
     )
 

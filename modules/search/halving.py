@@ -93,6 +93,8 @@ def climb(
     for at, rung in enumerate(plan):
         if at:
             left = survivors({each: trials[each] for each in left}, rung.count, costs, always)
+            # The best first, in case the time will be up.
+            left.sort(key=lambda number: trials[number].loss)
         trained = []
         for number in left:
             try:

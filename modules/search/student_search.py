@@ -55,12 +55,10 @@ class StudentSearch:
         self._journal = Journal(task.state_dir)
         self._metrics = metrics_of(task.spec.output.task, _CONFIDENCE, 0)
         first, *others = objectives(config.distill, config.augment, task.spec.output.task)
-        trials = self._plan.budget.trials
-        self._candidates = [Candidate(each, first) for each in self._plan.students[:trials]]
+        self._candidates = [Candidate(each, first) for each in self._plan.students]
         # Those of the student that wins with the first one.
-        self._objectives = [first, *others[: trials - len(self._candidates)]]
-        known = config.teacher_models[0] if config.teacher_models else None
-        self._teacher = _untrained_teacher(known) if known else None
+        self._objectives = [first, *others]
+        self._teacher = _untrained_teacher(config.baseline) if config.baseline else None
         self._untrained: list[Untrained] = []
         self._failed: dict[int, str] = {}
         self._trials: dict[int, Trial] = {}
@@ -86,9 +84,12 @@ class StudentSearch:
             )
         teacher = self._task.teacher_answers()
         self._teacher_score = None if teacher is None else self._score(teacher)
-        self._winner = self._best_student(numbers)
+        trials = self._plan.budget.trials
+        self._winner = self._best_student(numbers[:trials])
         if len(self._objectives) > 1:
-            self._winner = self._best_objective(self._winner)
+            # However many the students are, the second objective is tried: the labels alone.
+            left = max(trials - len(numbers), 1)
+            self._winner = self._best_objective(self._winner, self._objectives[1 : 1 + left])
         winner = self._candidates[self._winner]
         _LOG.info("chosen: %s", describe(winner.values))
         if winner.labels_alone:
@@ -100,6 +101,7 @@ class StudentSearch:
             return numbers[0]
         costs = self._costs(numbers)
         found = self._climb(numbers, costs, [])
+        self._require(found)
         lower = self._metrics.main == "rmse"
         limit = _limit(self._plan.limits, self._teacher_score, lower)
         keeps: Callable[[Trial], bool] | None = None
@@ -110,18 +112,22 @@ class StudentSearch:
 
         return halving.choose(found, lambda at: (costs.get(at, 0.0), self._of(at).size, at), keeps)
 
-    def _best_objective(self, student: int) -> int:
+    def _best_objective(self, student: int, others: list[DistillSettings]) -> int:
         """The objective that teaches a student best; of those as good as the best the first.
 
-        The labels alone have to be clearly better than a teacher.
+        The labels alone have to be clearly better than a teacher. The student stays as it is where
+        the time is up.
         """
         chosen = self._candidates[student].student
         numbers = [student]
-        for objective in self._objectives[1:]:
+        for objective in others:
             numbers.append(len(self._candidates))
             self._candidates.append(Candidate(chosen, objective))
         alone = [at for at in numbers if self._candidates[at].labels_alone]
         found = self._climb(numbers, {}, alone)
+        if not found and self._trials:
+            return student
+        self._require(found)
         return halving.choose(found, lambda at: (at in alone, at))
 
     def _climb(
@@ -131,6 +137,9 @@ class StudentSearch:
         plan = halving.rungs(len(numbers), epochs)
         found = halving.climb(numbers, plan, self._train, costs, always)
         self._trials |= found
+        return found
+
+    def _require(self, found: dict[int, Trial]) -> None:
         if not found:
             reasons = dict.fromkeys(self._failed.values())
             raise ModelError(
@@ -138,7 +147,6 @@ class StudentSearch:
                 f"({'; '.join(reasons) or 'the time was up'}); "
                 "change search.students or raise search.budget.minutes"
             )
-        return found
 
     def finish(self) -> None:
         """Note that the results are written; the notes may go once they are published."""
@@ -154,6 +162,13 @@ class StudentSearch:
         for name, value in self._candidates[number].values.items():
             found.Fixed(name, value)
         return found
+
+    def search_space_summary(self) -> None:
+        """For TFX: what is going to be tried."""
+        _LOG.info("%d student(s), %d objective(s)", len(self._candidates), len(self._objectives))
+
+    def results_summary(self) -> None:
+        """For TFX, when the search has ended; it has told all by then."""
 
     @property
     def oracle(self) -> StudentSearch:
@@ -255,7 +270,12 @@ class StudentSearch:
         return self._numbers(answers)[self._metrics.main]
 
     def _numbers(self, answers: HeldOutAnswers) -> Mapping[str, float]:
-        found = self._metrics.answers.from_outputs(answers.labels, answers.outputs, answers.weights)
+        spec, weights = self._task.spec, answers.weights
+        if spec.class_weights and weights is not None:
+            # They are for the training; the gate's numbers are without them.
+            own = weights / np.asarray(spec.class_weights)[answers.labels]
+            weights = own if spec.weighted else None
+        found = self._metrics.answers.from_outputs(answers.labels, answers.outputs, weights)
         return {name: each.value for name, each in self._metrics.statistics(found).items()}
 
     def _described(self, number: int) -> SearchedStudent:

@@ -18,7 +18,7 @@ from modules.measure.conversion import TrialConversions, Wanted
 from modules.measure.latency import TEACHER, Measurements, TimingProcesses
 from modules.models import zoo
 from modules.models.probe import random_inputs
-from modules.settings import ModelSettings, SearchPlan, TFLiteVariant
+from modules.settings import Int8Input, Limit, ModelSettings, SearchPlan
 
 _LOG = logging.getLogger("tfx_distill.search")
 _WAY = f"{LITERT}_batch_1"
@@ -26,8 +26,6 @@ _WAY = f"{LITERT}_batch_1"
 _PROCESSES, _BLOCKS = 3, 5
 _TIMED_EXAMPLES = 16
 _CONFIDENCE = 0.95
-# The reference, and what ships where it is exported: the others lie between them.
-_LOOKED_AT: tuple[TFLiteVariant, ...] = ("float32", "int8")
 
 
 @dataclass(frozen=True)
@@ -74,14 +72,13 @@ def examine(
     Returns:
       One for each student, in their order.
     """
-    variants = [each for each in plan.variants if each in (*_LOOKED_AT, *plan.needed)]
     wanted: dict[str, Any] = {
-        _place(at): (student, variants) for at, student in enumerate(plan.students)
+        _place(at): (student, plan.variants) for at, student in enumerate(plan.students)
     }
     if teacher is not None:
         wanted[TEACHER] = (teacher, ("float32",))
     with tempfile.TemporaryDirectory(prefix="tfx-distill-") as directory:
-        problems, files = _convert(wanted, spec, Path(directory))
+        problems, files = _convert(wanted, spec, Path(directory), plan.int8_input)
         timed = _time(files, plan, spec, seed)
         found = []
         for at, student in enumerate(plan.students):
@@ -108,10 +105,10 @@ def _place(at: int) -> str:
 
 
 def _convert(
-    wanted: Wanted, spec: DataSpec, directory: Path
+    wanted: Wanted, spec: DataSpec, directory: Path, int8_input: Int8Input
 ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], Path]]:
     """Problems and files, by place and variant."""
-    with TrialConversions(wanted, spec, keep=directory) as conversions:
+    with TrialConversions(wanted, spec, keep=directory, int8_input=int8_input) as conversions:
         problems = conversions.problems()
     files = {
         (place, variant): directory / f"{place} {variant}.tflite"
@@ -165,48 +162,55 @@ def _judged(found: Untrained, plan: SearchPlan, problem: str) -> Untrained:
 
 
 def _broken(found: Untrained, plan: SearchPlan) -> Iterator[str]:
-    """The limits that the student breaks whatever its weights."""
-    gate = plan.limits
+    """The limits that the student breaks whatever its weights.
+
+    As in the gate, a limit on a TFLite file counts for what ships: if none of the files keeps its
+    limits, or one that `push.tflite` names does not.
+    """
     if not found.sizes:
         yield "none of its TFLite files can be made"
         return
-    if gate.max_size_bytes is not None and found.size > gate.max_size_bytes:
+    for limit in plan.limits.limits:
+        is_known = limit.number == "student.parameters" and limit.max is not None
+        if is_known and _is_plain(limit) and found.parameters > float(limit.max or 0):
+            yield f"gate.limits: student.parameters is {found.parameters:,}, above {limit.max:,.6g}"
+    by_size = sorted(found.sizes, key=lambda variant: found.sizes[variant])
+    problems = {variant: next(_problems(found, plan, variant), "") for variant in by_size}
+    yield from (problems[variant] for variant in plan.pushed if problems.get(variant))
+    if all(problems.values()):
+        yield problems[by_size[0]]
+
+
+def _problems(found: Untrained, plan: SearchPlan, variant: str) -> Iterator[str]:
+    """The limits that one of its files breaks; of times, only what is certain."""
+    gate, size = plan.limits, found.sizes[variant]
+    if gate.max_size_bytes is not None and size > gate.max_size_bytes:
+        yield f"gate.max_size_bytes {gate.max_size_bytes:,}: its {variant} file has {size:,} bytes"
+    speedup = found.speedups.get(variant)
+    if gate.min_speedup is not None and speedup and speedup["ci_high"] < gate.min_speedup:
         yield (
-            f"gate.max_size_bytes {gate.max_size_bytes:,}: its smallest file has {found.size:,} "
-            "bytes"
+            f"gate.min_speedup {gate.min_speedup:g}: its {variant} file is "
+            f"{speedup['ci_high']:.2f} times faster at best"
         )
-    if gate.min_speedup is not None and found.speedups:
-        # Only what is certain refuses: the Evaluator measures more closely.
-        best = max(each["ci_high"] for each in found.speedups.values())
-        if best < gate.min_speedup:
-            yield (
-                f"gate.min_speedup {gate.min_speedup:g}: its fastest file is {best:.2f} times "
-                "faster at best"
-            )
+    bounds = found.latencies.get(variant, {}).get("intervals", {})
+    known = {"size_bytes": float(size)} | {
+        f"latency.{name}": low for name, (low, _) in bounds.items()
+    }
     for limit in gate.limits:
-        if limit.against is None and limit.slice is None and limit.max is not None:
-            for number, least in _numbers(found, limit.number):
-                if least > limit.max:
-                    yield f"gate.limits: {number} is {least:,.6g} at least, above {limit.max:,.6g}"
-
-
-def _numbers(found: Untrained, number: str) -> Iterator[tuple[str, float]]:
-    """The lower bounds of what a limit's number stands for, as far as it is known untrained."""
-    if number == "student.parameters":
-        yield number, found.parameters
-    first, _, rest = number.partition(".")
-    wanted, _, key = rest.partition(".")
-    if first != "variants":
-        return
-    for variant, size in found.sizes.items():
-        if wanted not in ("*", variant):
+        first, _, rest = limit.number.partition(".")
+        wanted, _, key = rest.partition(".")
+        if first != "variants" or wanted not in ("*", variant) or not _is_plain(limit):
             continue
-        name = f"variants.{variant}.{key}"
-        if key == "size_bytes":
-            yield name, size
-        timed = found.latencies.get(variant, {}).get("intervals", {})
-        if key.startswith("latency.") and (bounds := timed.get(key.removeprefix("latency."))):
-            yield name, bounds[0]
+        if limit.max is not None and known.get(key, limit.max) > limit.max:
+            yield (
+                f"gate.limits: variants.{variant}.{key} is {known[key]:,.6g} at least, above "
+                f"{limit.max:,.6g}"
+            )
+
+
+def _is_plain(limit: Limit) -> bool:
+    """Whether it limits a number itself, of all examples."""
+    return limit.against is None and limit.slice is None
 
 
 def log(students: Sequence[Untrained]) -> None:

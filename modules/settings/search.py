@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from modules.settings.base import Settings, TFLiteVariant
+from modules.settings.base import Int8Input, Settings, TFLiteVariant
 from modules.settings.judgment import GateSettings, LatencySettings
 from modules.settings.models import ModelSettings, TrainSettings
 
@@ -108,4 +108,6 @@ class SearchPlan(Settings):
     limits: GateSettings = Field(description="the gate's limits that a search can know")
     variants: tuple[TFLiteVariant, ...] = Field(description="the TFLite files of a student")
     needed: tuple[TFLiteVariant, ...] = Field((), description="without which it cannot ship")
+    pushed: tuple[TFLiteVariant, ...] = Field((), description="those that `push.tflite` names")
+    int8_input: Int8Input = Field("uint8", description="see export.int8_input")
     latency: LatencySettings = LatencySettings()

@@ -69,7 +69,7 @@ def test_it_updates_now_and_then_and_behind_the_last_step():
         for batch in range(40):  # several workers: one step at a time
             average.on_train_batch_end(batch)
         average.on_epoch_begin(1)
-        for batch in (15, 31, 39):  # several steps at a time: the number of the last one
+        for batch in (15, 31, 47):  # several steps at a time: the number of the last one
             average.on_train_batch_end(batch)
     assert seen == [16, 16, 8] * 4
 

@@ -27,7 +27,7 @@ GATE = GateSettings(min_accuracy=0.5, max_size_bytes=1000, min_distillation_gain
 
 
 def plan_of(search, student=STUDENT):
-    return make_plan(search, student, GATE, ExportSettings(), ("float32",), LatencySettings())
+    return make_plan(search, student, GATE, ExportSettings(), (), LatencySettings())
 
 
 def parameters_of(search, student=STUDENT):
@@ -81,7 +81,7 @@ def test_without_students_the_best_objective_is_searched_whatever_it_costs():
 
 def test_limits_that_a_search_cannot_know_do_not_begin_it_anew():
     other = GATE.model_copy(update={"min_distillation_gain": 0.2, "allow_below_control": True})
-    same = make_plan(None, STUDENT, other, ExportSettings(), ("float32",), LatencySettings())
+    same = make_plan(None, STUDENT, other, ExportSettings(), (), LatencySettings())
     assert plan_of(None) == same
     assert (same.limits.max_size_bytes, same.limits.min_accuracy) == (1000, 0.5)
 
@@ -180,6 +180,18 @@ def test_values_of_a_candidate_hold_all_of_it():
             {"alpha": "auto"},
             {"train": TrainSettings(epochs=0)},
             "search: student.train.epochs must be above 0",
+        ),
+        (
+            {"students": [{"train": {"epochs": 3}}]},
+            {},
+            {},
+            "search.students.0.train.epochs must not be set",
+        ),
+        (
+            None,
+            {"alpha": 1, "temperature": "auto"},
+            {},
+            "distill.alpha must be below 1 with temperature: auto",
         ),
         (
             None,

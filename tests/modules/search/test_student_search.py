@@ -19,7 +19,7 @@ from modules.errors import ConfigError, DataError, ModelError
 from modules.models.known import KnownModel
 from modules.models.storage import save_model
 from modules.models.zoo import build_model
-from modules.search import untrained
+from modules.search import student_search, untrained
 from modules.search.candidates import Candidate
 from modules.search.student_search import tuner_fn
 from modules.search.untrained import Untrained
@@ -191,7 +191,7 @@ def test_what_breaks_a_limit_is_never_trained(fn_args, trained):
     )
     small, large, other = found.results().students
     assert (large.state, large.epochs, large.loss) == ("refused", 0, None)
-    assert large.reason.startswith("gate.max_size_bytes 12,000: its smallest file has ")
+    assert large.reason.startswith("gate.max_size_bytes 12,000: its float32 file has ")
     assert large.sizes["float32"] > 12_000 > small.sizes["float32"] > 0
     assert min(small.latencies["float32"], large.latencies["float32"]) > 0
     assert len(trained) == 2 and {small.state, other.state} == {"chosen", "compared"}
@@ -207,6 +207,59 @@ def weighed(monkeypatch, **known):
         ]
 
     monkeypatch.setattr(untrained, "examine", examine)
+
+
+@pytest.mark.parametrize(
+    ("limits", "pushed", "reason"),
+    [
+        ({"max_size_bytes": 1_500}, (), ""),
+        ({"max_size_bytes": 1_500}, ("float32",), "its float32 file has 2,000 bytes"),
+        ({"max_size_bytes": 500}, (), "its int8 file has 1,000 bytes"),
+        ({"min_speedup": 3.5}, (), ""),
+        ({"min_speedup": 4.5}, (), "its int8 file is 4.00 times faster at best"),
+        ({"limits": [{"number": "variants.*.size_bytes", "max": 1_500}]}, (), ""),
+        (
+            {"limits": [{"number": "variants.*.latency.p50_ms", "max": 0.5}]},
+            (),
+            "variants.int8.latency.p50_ms is 0.9 at least, above 0.5",
+        ),
+        ({"limits": [{"number": "variants.*.latency.p50_ms", "max": 0.95}]}, (), ""),
+        ({"limits": [{"number": "student.parameters", "max": 99}]}, (), "student.parameters is"),
+        ({"limits": [{"number": "student.accuracy", "max": 0.1}]}, (), ""),
+    ],
+)
+def test_a_limit_counts_for_what_ships(limits, pushed, reason):
+    def timed(middle):
+        return {"p50_ms": middle, "intervals": {"p50_ms": (0.9 * middle, 1.1 * middle)}}
+
+    known = Untrained(
+        100,
+        {"float32": 2_000, "int8": 1_000},
+        {"float32": timed(2.0), "int8": timed(1.0)},
+        {"float32": {"ci_high": 2.0}, "int8": {"ci_high": 4.0}},
+    )
+    plan = SearchPlan(
+        students=(STUDENT,),
+        limits=GateSettings(**limits),
+        variants=("float32", "int8"),
+        pushed=pushed,
+    )
+    broken = untrained._judged(known, plan, "").broken
+    assert reason in broken if reason else broken == ""
+
+
+@pytest.mark.parametrize(
+    ("gate", "lower", "expected"),
+    [
+        ({"min_accuracy": 0.7, "max_accuracy_drop": 0.1}, False, 0.8),
+        ({"min_accuracy": 0.85, "max_accuracy_drop": 0.1}, False, 0.85),
+        ({"max_rmse": 5, "max_rmse_increase": 0.5}, True, 1.35),
+        ({"min_speedup": 2}, False, None),
+    ],
+)
+def test_what_the_gate_asks_of_a_score(gate, lower, expected):
+    found = student_search._limit(GateSettings(**gate), 0.9, lower)
+    assert found == (None if expected is None else pytest.approx(expected))
 
 
 def test_all_students_break_a_limit(fn_args, trained, monkeypatch):
@@ -335,6 +388,47 @@ def test_when_the_minutes_are_over_the_rest_is_not_tried(fn_args, monkeypatch):
     monkeypatch.setattr(trainer_task.TrainerTask, "try_student", instant)
     found = search(fn_args, budget=SearchBudget(minutes=2))
     assert states(found) == ["chosen", "compared", "untried", "untried"]
+
+
+def test_when_the_minutes_are_over_the_student_that_was_found_counts(fn_args, monkeypatch):
+    weighed(monkeypatch)
+    answer(monkeypatch, lambda *_: 0.5)
+    clock = iter(range(0, 10_000, 50))
+    monkeypatch.setattr("modules.search.student_search.time.monotonic", lambda: next(clock))
+    students = [wide(filters) for filters in (4, 5)]
+    found = search(fn_args, *students, budget=SearchBudget(minutes=2))
+    assert states(found)[0] == "chosen" and "untried" in states(found)
+
+
+def test_trials_count_what_keeps_the_limits_and_the_labels_alone_are_tried(fn_args, monkeypatch):
+    monkeypatch.setattr(
+        untrained,
+        "examine",
+        lambda plan, *_: [
+            Untrained(100, {"float32": 1}, {}, {}, broken="too large" if at < 2 else "")
+            for at in range(len(plan.students))
+        ],
+    )
+    answer(monkeypatch, lambda *_: 0.5)
+    students = [wide(filters) for filters in (4, 5, 6, 7, 8)]
+    found = search(fn_args, *students, budget=SearchBudget(trials=2), objective="smallest")
+    *listed, alone = found.results().students
+    assert [each.state for each in listed[:2]] == ["refused", "refused"]
+    assert listed[4].state == "untried" and "untried" not in [each.state for each in listed[2:4]]
+    assert alone.labels_alone and alone.epochs > 0
+
+
+def test_the_distiller_builds_what_a_search_may_choose_and_nothing_else(fn_args):
+    known = KnownModel.of(STUDENT, [wide(8, 16)])
+    config = fn_args.custom_config.model_copy(update={"student": known})
+    for student, problem in ((wide(8, 16), None), (wide(9), "parameters.filters must be as")):
+        fn_args.custom_config = config
+        fn_args.hyperparameters = {"values": Candidate(student, DistillSettings()).values}
+        if problem is None:
+            assert trainer_task.TrainerTask(fn_args).config.model == student
+        else:
+            with pytest.raises(ModelError, match=problem):
+                trainer_task.TrainerTask(fn_args)
 
 
 def failing(monkeypatch, *errors):
