@@ -173,7 +173,7 @@ def test_an_assistant_that_bridges_no_gap_is_told(
 class _Nothing:
     """Converts nothing."""
 
-    def __init__(self, *arguments: Any):
+    def __init__(self, *arguments: Any, **more: Any):
         pass
 
     def __enter__(self) -> _Nothing:
