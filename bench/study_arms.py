@@ -123,7 +123,10 @@ def keras_distillation(cell: Cell, seconds: float) -> keras.Model:
 
 
 def _fit_keras(cell: Cell, examples: Arrays, seconds: float) -> keras.Model:
-    """Its documented way, with the optimizer, schedule and choice of epoch of the other arms."""
+    """Its documented way, with the optimizer and the choice of epoch of the other arms.
+
+    Its rate falls along half a cosine over its time.
+    """
     student, train = cell.build(), cell.config.model.train
     distiller = keras.distillation.Distiller(
         teacher=cell.teacher,

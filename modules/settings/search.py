@@ -72,8 +72,8 @@ class SearchSettings(Settings):
     )
     objective: Objective = Field(
         "smallest",
-        description="what the best candidate is, of those that keep the gate's limits; if it has "
-        "none on accuracy or errors, of those that are not clearly worse than the best",
+        description="what the best candidate is: of those that keep the gate's limits on accuracy "
+        "or RMSE, or, without such, of those that are not clearly worse than the best",
     )
     budget: SearchBudget = SearchBudget()
 
