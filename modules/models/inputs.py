@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,8 @@ TABLE: tuple[Kind, ...] = ("numeric", "category", "tensor")
 # Up to here a one-hot vector is hardly wider than an embedding, and needs no training.
 _ONE_HOT = 8
 _WIDEST_EMBEDDING = 32
+# What TensorFlow does not take in the name of a scope.
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 def describe(inputs: Inputs) -> str:
@@ -76,7 +80,16 @@ def numbers(spec: InputSpec, tensor: Any) -> Any:
     """`(value - mean) / deviation`, flattened to `[b, n]`."""
     from modules.models.layers import Standardization
 
-    return Standardization(spec.mean, spec.deviation, name=f"{spec.name}_standardized")(tensor)
+    return Standardization(spec.mean, spec.deviation, name=layer_name(spec, "standardized"))(tensor)
+
+
+def layer_name(spec: InputSpec, what: str) -> str:
+    """A name for a layer of an input. TensorFlow takes few characters, a column may have any."""
+    plain = _FOREIGN.sub("_", spec.name)
+    if plain != spec.name:
+        # Another input may differ in nothing else.
+        plain = f"input_{plain}_{hashlib.sha256(spec.name.encode()).hexdigest()[:6]}"
+    return f"{plain}_{what}"
 
 
 def category(spec: InputSpec, tensor: Any) -> Any:
@@ -87,13 +100,13 @@ def category(spec: InputSpec, tensor: Any) -> Any:
 
     size = _vocabulary_size(spec)
     if size <= _ONE_HOT:
-        vectors = OneHot(size, name=f"{spec.name}_one_hot")(tensor)
+        vectors = OneHot(size, name=layer_name(spec, "one_hot"))(tensor)
     else:
         width = embedding_width(size)
-        vectors = layers.Embedding(size, width, name=f"{spec.name}_embedding")(tensor)
+        vectors = layers.Embedding(size, width, name=layer_name(spec, "embedding"))(tensor)
     if not spec.shape:
         return vectors
-    return MeanOfPresent(name=f"{spec.name}_mean")([vectors, tensor])
+    return MeanOfPresent(name=layer_name(spec, "mean"))([vectors, tensor])
 
 
 def embedding_width(vocabulary_size: int) -> int:
@@ -112,8 +125,8 @@ def tokens(spec: InputSpec, tensor: Any, width: int) -> tuple[Any, Any]:
     from modules.models.layers import Present
 
     size = _vocabulary_size(spec)
-    vectors = layers.Embedding(size, width, name=f"{spec.name}_embedding")(tensor)
-    return vectors, Present(name=f"{spec.name}_present")(tensor)
+    vectors = layers.Embedding(size, width, name=layer_name(spec, "embedding"))(tensor)
+    return vectors, Present(name=layer_name(spec, "present"))(tensor)
 
 
 def answer(x: Any, output: OutputSpec, dropout: float = 0.0) -> Any:

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_inputs import AGE, CITY, FLAGS, INCOME, MIXTURE, SEX, TABLE, TAGS, VALUE, VECTOR, batch
 from small_models import class_output
 
+from modules.data.spec import InputSpec
 from modules.errors import ModelError
 from modules.models import inputs as common
 from modules.models import zoo
@@ -181,3 +183,20 @@ def test_names_of_columns_are_free():
     for model in ("mlp", "resnet_tabular", "mixture"):
         built = zoo.build_model(ModelSettings(model=model), specs, VALUE)
         assert built(batch(specs, 3)).shape == (3, 1)
+
+
+COLUMNS = ("mean area", "mean_area", "mean-area", "Größe (m²)", "Größe [m²]", "%", "_x", "day.1")
+
+
+def test_a_column_may_be_called_anything():
+    """As spreadsheets have it; a model is traced with its layers' names as TensorFlow's scopes."""
+    inputs = {
+        name: InputSpec(name=name, kind="numeric", feature=name, shape=(), dtype="float32")
+        for name in COLUMNS
+    }
+    settings = ModelSettings(model="mlp", parameters={"units": [4]})
+    model = zoo.build_model(settings, inputs, class_output(3))
+    examples = {name: np.ones(2, np.float32) for name in COLUMNS}
+    traced = tf.function(lambda given: model(given, training=False))
+    assert traced(examples).shape == (2, 3)
+    assert zoo.build_model(settings, inputs, class_output(3)).get_layer("mean_area_standardized")
