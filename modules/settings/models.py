@@ -13,7 +13,10 @@ from modules.settings.base import PathOrUrl, Settings
 
 
 class TrainSettings(Settings):
-    """How a model is trained: with AdamW, keeping the weights of the best epoch."""
+    """How a model is trained: with AdamW, keeping the weights of the best epoch.
+
+    Fewer than 20 validation examples choose none: then the last epoch is kept.
+    """
 
     epochs: int = Field(
         30,
