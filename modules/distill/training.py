@@ -92,7 +92,7 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     steps = steps_per_epoch(data, settings)
     if not distiller.compiled:
         compile_distiller(distiller, settings, steps)
-    state = _training_state(distiller, plan, steps, chooses=_can_choose(validation))
+    state = _training_state(distiller, plan, steps, chooses=can_choose(validation))
     if state.restore(distiller):
         _LOG.info("taken up again behind epoch %d", state.first_epoch)
     if state.first_epoch < settings.epochs and not state.finished:
@@ -108,6 +108,12 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
         _fit(distiller, data.training(order, plan.view), validation, plan, [*first, state])
     else:
         state.set_best_weights(distiller)
+
+
+def can_choose(validation: tf.data.Dataset) -> bool:
+    """Whether the validation part, as `ExampleData` has it, says which epoch or model is better."""
+    sizes = (int(tf.shape(y["label"])[0]) for _, y, *_ in validation)
+    return any(size >= FEWEST_VALIDATION for size in itertools.accumulate(sizes))
 
 
 def steps_per_epoch(data: ExampleData, settings: TrainSettings) -> int:
@@ -157,12 +163,6 @@ def _training_state(distiller: Distiller, plan: Plan, steps: int, chooses: bool)
         first_counted=first_aware_epoch(settings.epochs) if plan.quantization_aware else 0,
         chooses=chooses,
     )
-
-
-def _can_choose(validation: tf.data.Dataset) -> bool:
-    """Whether the validation part says anything about an epoch."""
-    sizes = (int(tf.shape(y["label"])[0]) for _, y, *_ in validation)
-    return any(size >= FEWEST_VALIDATION for size in itertools.accumulate(sizes))
 
 
 def _checked_validation(data: ExampleData, batch_size: int) -> tf.data.Dataset:
