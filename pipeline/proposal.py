@@ -126,10 +126,21 @@ def propose_gate(spec: DataSpec, dataset: Dataset) -> dict[str, Any]:
         return {"max_rmse_increase": increase, **speed}
     drop = math.ceil(200 * (0.01 + 2 * _UNCERTAINTY / math.sqrt(count))) / 200
     return {
+        **_better_than_always_the_same(dataset),
         "max_accuracy_drop": min(drop, 1.0),
         "max_tflite_accuracy_drop": min(drop, 1.0),
         **speed,
     }
+
+
+def _better_than_always_the_same(dataset: Dataset) -> dict[str, float]:
+    """A student that is as good as a useless teacher is useless, too.
+
+    Where more than half of the examples are of one class, accuracy is no measure of that.
+    """
+    counts = dataset.class_counts.get("eval", {})
+    share = max(counts.values(), default=0) / max(sum(counts.values()), 1)
+    return {"min_accuracy": math.ceil(20 * share) / 20} if 0 < share <= 0.5 else {}
 
 
 def _source(where: Path) -> str:

@@ -164,6 +164,25 @@ def test_limits_can_be_decided_by_the_examples() -> None:
 
 
 @pytest.mark.parametrize(
+    ("counts", "limit"),
+    [
+        ({"a": 6, "b": 16, "c": 14}, 0.45),
+        ({"a": 50, "b": 50}, 0.5),
+        # Here a good model of the rare class may have no higher accuracy.
+        ({"a": 51, "b": 49}, None),
+        ({}, None),
+    ],
+)
+def test_a_student_must_be_better_than_always_the_same_answer(
+    counts: dict[str, int], limit: float | None
+) -> None:
+    found = spec("numeric")
+    examples = {"eval": max(sum(counts.values()), 1)}
+    dataset = Dataset(output=found.output, examples=examples, class_counts={"eval": counts})
+    assert propose_gate(found, dataset).get("min_accuracy") == limit
+
+
+@pytest.mark.parametrize(
     ("kinds", "limited"), [(["image"], True), (["text", "numeric"], True), (["numeric"], False)]
 )
 def test_times_of_tables_are_too_short_for_a_limit(kinds: list[str], limited: bool) -> None:
