@@ -29,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
 COMMAND = Path(sys.executable).with_name("tfx-distill")
 SETTINGS = (
+    "data.max_labels=null",
     "teacher.parameters={widths: [8, 16], blocks: 1}",
     "teacher.train.epochs=4",
     "student.train.epochs=6",
@@ -137,15 +138,22 @@ class Campaign:
         self.output = self.base / f"run{self._chains}"
         self.temporary = self.base / f"tmp{self._chains}"
         self.temporary.mkdir()
-        self._runs = 0
+        self._runs: list[Run] = []
         self._finished: set[str] = set()
 
     def start(self, *changes: str, **environment: str) -> Run:
         """The command, once more."""
-        self._runs += 1
         given = {MARK: str(self.base), "TMPDIR": str(self.temporary), "PYTHONPATH": str(ROOT)}
-        shown = self.base / f"stderr{self._chains}.{self._runs}"
-        return Run(self.output, shown, given | environment, *changes)
+        shown = self.base / f"stderr{self._chains}.{len(self._runs)}"
+        self._runs.append(Run(self.output, shown, given | environment, *changes))
+        return self._runs[-1]
+
+    def end(self) -> None:
+        """Leave no run behind when the campaign is interrupted."""
+        for run in self._runs:
+            if run.process.poll() is None:
+                run.process.terminate()
+                run.wait()
 
     def check(self, what: str, holds: bool, detail: object = "") -> None:
         """Count one thing that was asked."""
@@ -422,6 +430,7 @@ def main() -> int:
     parser.add_argument("--chain", type=int, default=5, help="kills before a run is left alone")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     base = Path(tempfile.mkdtemp(prefix="chaos-"))
     campaign = Campaign(base)
     try:
@@ -429,6 +438,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("  interrupted: the table is of what was tried before")
     finally:
+        campaign.end()
         print(table(campaign))
         if arguments.write:
             write_page(table(campaign))
