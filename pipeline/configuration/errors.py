@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
       error: Of validating `model`.
       model: The whole configuration's.
     """
-    root = model.model_json_schema()
+    root = _schema(model)
     # What none of the forms takes that a value may have is one problem at one place.
     rules: dict[str, list[_Rule]] = {}
     for problem in error.errors():
@@ -48,6 +49,11 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
         # A form that was meant says what is wrong within it.
         if not any(other.startswith(f"{key}.") for other in rules) or len(told) > 1:
             yield f"{key}: {_together(told)}"
+
+
+@functools.cache
+def _schema(model: type[BaseModel]) -> Schema:
+    return model.model_json_schema()
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,8 @@ def _parse(text: str) -> tuple[Any, list[str]]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        if isinstance(error, AttributeError | LookupError | TypeError):
+            problem = "a value is none of the kind that its !!tag names"
         raise ConfigError(f"{where}not valid YAML: {problem}; fix or quote it") from error
 
 
