@@ -6,6 +6,7 @@ A line names the key, the rule, the value and the remedy; here stands what it ha
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -245,10 +246,10 @@ def test_data(here: Path, data: str, code: int, words: str) -> None:
         ("run digits more", USAGE, "Got unexpected extra argument (more)"),
         ("runn digits", USAGE, "No such command 'runn'"),
         ("validate", USAGE, "Missing argument 'FILE'"),
-        ("init none", USAGE, "none"),
-        ("init file", USAGE, "file"),
+        ("init none", USAGE, "PATH must be a file or directory, but there is no 'none'; correct"),
+        ("init file", USAGE, "PATH must be a CSV, Parquet or TFRecord file, or a directory of im"),
         ("init file --task clustering", USAGE, "'clustering' is not one of 'classification'"),
-        ("inspect directory", USAGE, "directory"),
+        ("inspect directory", USAGE, "PATH must hold CSV, Parquet or TFRecord files, or sub-fo"),
         ("inspect none.yaml", USAGE, "'none.yaml' is neither a preset"),
         ("report none", USAGE, "no report can be read at none/report/report.json (No such file"),
         ("report directory", USAGE, "no report can be read at directory/report/report.json"),
@@ -275,3 +276,51 @@ def test_commands(here: Path, arguments: str, code: int, words: str) -> None:
     (here / "loop").symlink_to("loop")
     os.mkfifo(here / "fifo")
     assert words in refusal(code, *arguments.split())
+
+
+# Functions of a user, each with what is wrong with it.
+BUILDERS = """
+import sys, keras
+
+def raises(inputs, output): raise RuntimeError("the stem is\\nmissing")
+def lacks(inputs, output): return {}["stem"]
+def leaves(inputs, output): sys.exit(0)
+def nothing(inputs, output): pass
+def text(inputs, output): return "a model"
+def no_arguments(): pass
+def asks(inputs, output, width): pass
+def divides(inputs, output): return keras.layers.Dense(1 / 0)
+number = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "words"),
+    [
+        ("raises", FAILED, "RuntimeError: the stem is missing ({file}, line 4)"),
+        ("lacks", FAILED, "KeyError: 'stem' ({file}, line 5)"),
+        ("leaves", FAILED, "SystemExit: 0 ({file}, line 6)"),
+        ("nothing", FAILED, "must be a keras.Model, but its builder returned"),
+        ("text", FAILED, "must be a keras.Model, but its builder returned"),
+        ("no_arguments", FAILED, "TypeError: no_arguments() takes 0 positional arguments but 2"),
+        ("asks", FAILED, "TypeError: asks() missing 1 required positional argument: 'width'"),
+        ("divides", FAILED, "ZeroDivisionError: division by zero ({file}, line 11)"),
+        ("number", FAILED, "'int' object is not callable"),
+        ("none", USAGE, "has no attribute 'none'"),
+    ],
+)
+@pytest.mark.parametrize("role", ["student", "teacher", "more_teachers.0", "distill.assistants.0"])
+def test_builders(
+    here: Path, monkeypatch: pytest.MonkeyPatch, role: str, function: str, code: int, words: str
+) -> None:
+    file = here / "bad_builders.py"
+    file.write_text(BUILDERS)
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.delitem(sys.modules, "bad_builders", raising=False)
+    section, listed, _ = role.partition(".0")
+    model = f"{{model: 'bad_builders:{function}'}}"
+    change = f"{section}={f'[{model}]' if listed else model}"
+    line = refusal(code, "run", "digits", "--set", change)
+    assert line.startswith(f"error: {role}: model 'bad_builders:{function}' ")
+    assert words.format(file=file) in line
+    assert not (here / "runs" / "digits" / "metadata.sqlite").exists()
