@@ -30,7 +30,20 @@ _FRAMEWORKS = re.compile(
 
 
 class UserError(Exception):
-    """Something the user can fix; the command line prints the message alone."""
+    """Something the user can fix; the command line prints the message alone.
+
+    Attributes:
+      damaged: The directory of an artifact that has to be made anew, or "". Whoever knows what has
+        made it says so instead of "remove it".
+    """
+
+    def __init__(self, message: str = "", damaged: str = ""):
+        super().__init__(message)
+        self.damaged = damaged
+
+    def __str__(self) -> str:
+        remedy = f"; remove {self.damaged} and run again" if self.damaged else ""
+        return f"{self.args[0]}{remedy}"
 
 
 class ConfigError(UserError):

@@ -83,8 +83,8 @@ class JudgedModels:
         for path in (self.teacher_tflite, *self.variants.values()):
             if path and files.sha256(path) != _recorded_sha256(path):
                 raise ModelError(
-                    f"{path} is not the file that {SPEC_FILE} beside it describes; remove the "
-                    f"directory of its execution, {self.tflite}, and run again"
+                    f"{path} is not the file that {SPEC_FILE} beside it describes",
+                    damaged=self.tflite,
                 )
 
     def student_files(self) -> dict[str, str]:

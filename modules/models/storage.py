@@ -106,8 +106,8 @@ def load_model(directory: str, known: KnownModel) -> keras.Model:
     weights = os.path.join(directory, _WEIGHTS_FILE if description.model else _WHOLE_FILE)
     if _sha256(weights) != description.weights_sha256:
         raise ModelError(
-            f"{weights} is not the file that {_DESCRIPTION_FILE} beside it describes; remove its "
-            "execution's directory and run again"
+            f"{weights} is not the file that {_DESCRIPTION_FILE} beside it describes",
+            damaged=os.path.dirname(directory.rstrip("/")),
         )
     if not description.model:
         return _whole(weights)
