@@ -60,7 +60,7 @@ def test_the_table_is_written_where_the_page_has_its_marks(
     campaign: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- chaos -->\nold\n<!-- /chaos -->\nafter\n")
+    page.write_text("before\n<!-- chaos -->\nformer\n<!-- /chaos -->\nafter\n")
     monkeypatch.setattr(chaos, "PAGE", page)
     campaign.check("it holds", True)
     campaign.check("it holds", False)
@@ -68,7 +68,7 @@ def test_the_table_is_written_where_the_page_has_its_marks(
     chaos.write_page(chaos.table(campaign))
     before, _, rows = page.read_text().partition("<!-- chaos -->")
     assert before == "before\n" and rows.endswith("<!-- /chaos -->\nafter\n")
-    assert "| it holds | 2 | 1 |" in rows and "old" not in rows
+    assert "| it holds | 2 | 1 |" in rows and "former" not in rows
     assert "| Exporter | 0 | 2 | 0 |" in rows
 
 
