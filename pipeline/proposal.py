@@ -21,6 +21,8 @@ _LABELS = ("label", "labels", "target", "class", "class_name", "y", "outcome", "
 _SUFFIXES = {"csv": "*.csv", "parquet": "*.parquet", "tfrecord": "*tfrecord*"}
 # On so many examples a change of accuracy was uncertain by 0.017.
 _TABLE = {"numeric", "category", "tensor"}
+# Fewer steps left students and teachers of a hundred labels far from what they can learn.
+_STEPS, _MOST_EPOCHS = 4_000, 300
 _UNCERTAINTY = 0.017 * math.sqrt(368)
 
 
@@ -77,9 +79,8 @@ def propose_data(path: str, label: str | None) -> Proposal:
 def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]]:
     """Sections `teacher` and `student` that fit the inputs and the number of examples."""
     kinds = {each.kind for each in spec.inputs}
-    count = dataset.examples.get("train", 0)
-    epochs = 30 if count < 20_000 else 10 if count < 200_000 else 3
-    train = {"epochs": epochs, "patience": max(3, epochs // 3), "batch_size": _batch_size(count)}
+    labeled = dataset.examples.get("train", 0)
+    shown = labeled + dataset.examples.get("unlabeled", 0)
     if kinds == {"image"} and len(spec.inputs) == 1:
         teacher, student = _image_models(spec.inputs[0].shape)
     elif kinds == {"text"} and len(spec.inputs) == 1:
@@ -104,8 +105,8 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
     # A small network learns faster; what the presets were tuned to.
     rate = 0.003 if "text" in kinds else 0.01
     return {
-        "teacher": {**teacher, "train": train},
-        "student": {**student, "train": {**train, "learning_rate": rate}},
+        "teacher": {**teacher, "train": _training(labeled)},
+        "student": {**student, "train": {**_training(shown), "learning_rate": rate}},
     }
 
 
@@ -200,8 +201,15 @@ def _label(columns: Sequence[str]) -> tuple[str | None, str]:
     return columns[-1], f"label: {columns[-1]!r}, the last column; another one with --label"
 
 
-def _batch_size(count: int) -> int:
-    return 32 if count < 2_000 else 64 if count < 20_000 else 256
+def _training(count: int) -> dict[str, Any]:
+    """Epochs, patience and batch size to learn from so many examples.
+
+    What counts are the steps: of few examples an epoch has few of them, so there are more epochs.
+    """
+    batch_size = 32 if count < 2_000 else 64 if count < 20_000 else 256
+    fewest = 30 if count < 20_000 else 10 if count < 200_000 else 3
+    epochs = max(fewest, min(_STEPS * batch_size // max(count, 1), _MOST_EPOCHS))
+    return {"epochs": epochs, "patience": max(3, epochs // 3), "batch_size": batch_size}
 
 
 def _image_models(shape: tuple[int, ...]) -> tuple[dict[str, Any], dict[str, Any]]:

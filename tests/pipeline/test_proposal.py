@@ -121,6 +121,24 @@ def test_the_proposed_models_can_be_built_and_the_student_is_smaller(kinds: list
     assert built["student"] < built["teacher"] / 1.5
 
 
+def test_few_labels_make_many_epochs_of_the_teacher_alone() -> None:
+    """Of a hundred labels an epoch has four steps; the unlabeled are shown to the student."""
+    found = spec("image", shape=(28, 28, 1))
+    examples = {"train": 100, "unlabeled": 3900}
+    models = propose_models(found, Dataset(output=found.output, examples=examples))
+    teacher, student = (models[role]["train"] for role in ("teacher", "student"))
+    assert (teacher["epochs"], teacher["batch_size"]) == (300, 32)
+    assert (student["epochs"], student["batch_size"]) == (64, 64)
+    assert teacher["patience"] == 100
+
+
+@pytest.mark.parametrize(("count", "epochs"), [(15_000, 30), (150_000, 10), (1_000_000, 3)])
+def test_many_examples_make_few_epochs(count: int, epochs: int) -> None:
+    found = spec("numeric")
+    models = propose_models(found, Dataset(output=found.output, examples={"train": count}))
+    assert {each["train"]["epochs"] for each in models.values()} == {epochs}
+
+
 @pytest.mark.parametrize("side", [8, 28, 96, 224])
 def test_the_last_stage_of_an_image_student_sees_it_all(side: int) -> None:
     found = spec("image", shape=(side, side, 3))
