@@ -106,6 +106,11 @@ def _contradictions(settings: DataSettings) -> Iterator[str]:
         )
     if settings.unlabeled and "unlabeled" in settings.splits:
         yield "data.unlabeled and data.splits.unlabeled say the same; remove one of them"
+    if both := [name for name in settings.exclude if name in settings.features]:
+        yield (
+            f"data.exclude must not name what data.features sets, got {', '.join(both)}; remove it "
+            "from one of them"
+        )
     if settings.produced_by and settings.source != "examples":
         yield _only_with("produced_by", "examples", settings.source)
     if settings.query and settings.source != "bigquery":
