@@ -40,6 +40,7 @@ SETTINGS = (
 MARK = "TFX_DISTILL_CHAOS"  # environment variable by which the processes of a run are found
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
+PARTS = ("clock", "disks", "nodes", "moments")
 _RUNNING = 2  # the state of an execution in ML Metadata
 _GRACE_S = 20.0
 _LONGEST_S = 900.0
@@ -285,7 +286,8 @@ def kill_matrix(campaign: Campaign, took: Mapping[str, float], dice: random.Rand
     """Every signal in every node, all in one directory; then the same command has to succeed."""
     for node, seconds in took.items():
         for number in SIGNALS:
-            kill(campaign, number, node, dice.uniform(0, seconds))
+            # Early, or a node that is fast today has ended.
+            kill(campaign, number, node, dice.uniform(0, seconds / 3))
     campaign.succeed("kills in every node")
 
 
@@ -427,23 +429,31 @@ def write_page(text: str) -> None:
     PAGE.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
 
 
-def all_of_it(campaign: Campaign, arguments: argparse.Namespace) -> None:
-    """The whole campaign."""
-    dice = random.Random(arguments.seed)
-    first, seconds = two_at_once(campaign)
-    clock_back(campaign)
-    if arguments.short:
-        return
+def broken_disks(campaign: Campaign, dice: random.Random) -> None:
+    """Where nothing can be written, and where there is not room enough."""
     for attempt in (unwritable, lambda each: full_disk(each, dice.randint(1, 3))):
         campaign.next_chain()
         try:
             attempt(campaign)
         except subprocess.CalledProcessError:
             print("  no file system can be mounted here: not tried", flush=True)
+
+
+def all_of_it(campaign: Campaign, arguments: argparse.Namespace) -> None:
+    """The whole campaign, or parts of it; the first run says how long a node takes."""
+    dice = random.Random(arguments.seed)
+    first, seconds = two_at_once(campaign)
+    if "clock" in arguments.parts:
+        clock_back(campaign)
+    if "disks" in arguments.parts:
+        broken_disks(campaign, dice)
     campaign.next_chain()
-    kill_matrix(campaign, first.took, dice)
-    campaign.next_chain()
-    kills(campaign, arguments.kills, lambda: dice.uniform(2, seconds), arguments.chain)
+    if "nodes" in arguments.parts:
+        nodes = arguments.nodes or [*first.took]
+        kill_matrix(campaign, {node: first.took[node] for node in nodes}, dice)
+        campaign.next_chain()
+    if "moments" in arguments.parts:
+        kills(campaign, arguments.kills, lambda: dice.uniform(2, seconds), arguments.chain)
 
 
 def main() -> int:
@@ -452,7 +462,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=12, help="at random moments")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--chain", type=int, default=5, help="kills before a run is left alone")
-    parser.add_argument("--short", action="store_true", help="two at once and the clock alone")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--nodes", nargs="+", help="kill in these; by default in each")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
