@@ -90,13 +90,13 @@ def spliced(whole: bytes) -> st.SearchStrategy[bytes]:
     return edits.map(edited)
 
 
-def check(result: Result) -> None:
-    """A configuration was taken, or everything that is wrong with it is told in our words."""
+def check(result: Result, origin: str) -> None:
+    """A configuration was taken, or all that is wrong with it is told in our words, a line each."""
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     lines = result.stderr.splitlines()
     assert result.exit_code in (0, 2)
     if result.exit_code:
-        assert lines and all(line.startswith("error: ") for line in lines)
+        assert lines and all(line.startswith(f"error: {origin}") for line in lines)
         assert not [line for line in lines if any(words in line for words in PYDANTIC)]
     else:
         assert all(line.startswith("note: a run on this machine would end at ") for line in lines)
@@ -110,7 +110,7 @@ def test_settings(changes: list[tuple[str, Any]]) -> None:
         for key, value in changes
     ]
     options = [part for each in given for part in ("--set", each)]
-    check(CliRunner().invoke(main, ["validate", "digits", *options]))
+    check(CliRunner().invoke(main, ["validate", "digits", *options]), "--set ")
 
 
 @tried(150)
@@ -118,7 +118,7 @@ def test_settings(changes: list[tuple[str, Any]]) -> None:
 def test_configurations(content: bytes) -> None:
     with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
         Path(file.name).write_bytes(content)
-        check(CliRunner().invoke(main, ["validate", file.name]))
+        check(CliRunner().invoke(main, ["validate", file.name]), f"{file.name}: ")
 
 
 def taken(read: Callable[[], Any], place: str) -> Any:

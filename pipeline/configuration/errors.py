@@ -109,7 +109,7 @@ def _rule(problem: Any, found: Sequence[Schema]) -> _Rule:
         )
     if kind == "tuple_type":
         one = isinstance(problem["input"], str | int | float)
-        return _Rule("must be a list", got, f"; write [{problem['input']}]" * one)
+        return _Rule("must be a list", got, f"; write [{shortened(problem['input'])}]" * one)
     if kind == "string_type":
         return _Rule("must be a text", got, _quoted(problem["input"]))
     if kind == "string_too_short":
@@ -155,7 +155,8 @@ def _range(number: Schema) -> str:
 
 
 def _dotted(parts: Sequence[Any], *last: Any) -> str:
-    return ".".join(map(str, (*parts, *last)))
+    text = ".".join(map(str, (*parts, *last)))
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _follow(root: Schema, location: Sequence[Any]) -> tuple[list[Any], list[Schema]]:
