@@ -1,9 +1,10 @@
-"""Kills runs at random moments and breaks what is around them; counts what was tried and what held.
+"""Kills runs in every node and breaks what is around them; counts what was tried and what held.
 
     make chaos ARGS='--kills 30 --seed 1'
 
 A chain is one output directory: the same command is killed again and again, and then has to
-succeed. The table in docs/reliability.md is written anew.
+succeed. The first chain is killed in every node by every signal, the others at random moments.
+With --write the table in docs/reliability.md is written anew, by an interrupted campaign, too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
 COMMAND = Path(sys.executable).with_name("tfx-distill")
 SETTINGS = (
+    "data.max_labels=null",
     "teacher.parameters={widths: [8, 16], blocks: 1}",
     "teacher.train.epochs=4",
     "student.train.epochs=6",
@@ -38,55 +40,153 @@ SETTINGS = (
 MARK = "TFX_DISTILL_CHAOS"  # environment variable by which the processes of a run are found
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
-_STATE = {"RUNNING": 2}  # of an execution in ML Metadata
+PARTS = ("clock", "disks", "nodes", "moments")
+_RUNNING = 2  # the state of an execution in ML Metadata
 _GRACE_S = 20.0
+_LONGEST_S = 900.0
 _NODE = re.compile(r"^([A-Z]\w+(?:-\d+)?)\s", re.MULTILINE)
+_TOOK = re.compile(r"^([A-Z]\w+(?:-\d+)?) +([\d.]+) s$", re.MULTILINE)
+_TAKEN_UP = "taken up again"
+_NEVER_CACHED = {"Pusher"}
+# Takes two days off the time of day once a file is there; what only measures time goes on.
+_CLOCK = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *now) {
+  static int (*real)(clockid_t, struct timespec *);
+  static const char *jump;
+  if (!real) {
+    jump = getenv("CHAOS_CLOCK");
+    real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+  }
+  int code = real(id, now);
+  if (id == CLOCK_REALTIME && jump && !access(jump, F_OK)) now->tv_sec -= 2 * 86400;
+  return code;
+}
+int gettimeofday(struct timeval *now, void *zone) {
+  struct timespec precise;
+  int code = clock_gettime(CLOCK_REALTIME, &precise);
+  now->tv_sec = precise.tv_sec;
+  now->tv_usec = precise.tv_nsec / 1000;
+  return code;
+}
+"""
+
+
+class Run:
+    """The command, in a session of its own; what it shows can be read while it goes on."""
+
+    def __init__(self, output: Path, shown: Path, environment: Mapping[str, str], *changes: str):
+        self._shown = shown
+        settings = [part for each in (*SETTINGS, *changes) for part in ("--set", each)]
+        with shown.open("w") as stderr:
+            self.process = subprocess.Popen(
+                [COMMAND, "run", "digits", *settings, "--output", str(output)],
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=os.environ | dict(environment),
+                cwd=shown.parent,
+                start_new_session=True,
+            )
+
+    @property
+    def shown(self) -> str:
+        """What it has shown so far."""
+        return self._shown.read_text(errors="replace")
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines that say what was wrong."""
+        return [line for line in self.shown.splitlines() if line.startswith("error: ")]
+
+    @property
+    def sections(self) -> dict[str, str]:
+        """What was shown of each node."""
+        _, *parts = _NODE.split(self.shown)
+        found: dict[str, str] = {}
+        for node, text in zip(parts[::2], parts[1::2], strict=True):
+            found[node] = found.get(node, "") + text
+        return found
+
+    @property
+    def took(self) -> dict[str, float]:
+        """The seconds of every node that has finished and was not cached."""
+        return {node: float(seconds) for node, seconds in _TOOK.findall(self.shown)}
+
+    def wait(self, seconds: float = _LONGEST_S) -> bool:
+        """Whether it ends within this time."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def reaches(self, node: str) -> bool:
+        """Wait for a node to begin; whether it has, before the command ended."""
+        deadline = time.monotonic() + _LONGEST_S
+        while node not in self.sections and time.monotonic() < deadline:
+            if self.wait(0.1):
+                return False
+        return node in self.sections
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; a terminal sends Ctrl-C to all processes of the command."""
+        if number == signal.SIGINT:
+            os.killpg(self.process.pid, number)
+        else:
+            self.process.send_signal(number)
 
 
 class Campaign:
-    """One output directory, one temporary directory, and what was seen.
+    """One output directory after another, and what was seen.
 
     Attributes:
+      base: Where all of it lies.
       tried: How often, by what was asked of the product.
-      failed: What did not hold, in words.
+      held: The same, of what it has kept.
+      kills: How often each signal has ended a run, by the node that was running.
     """
 
     def __init__(self, base: Path):
-        self._base = base
+        self.base = base
         self._chains = 0
         self.tried: Counter[str] = Counter()
         self.held: Counter[str] = Counter()
-        self.failed: list[str] = []
-        self.nodes: Counter[str] = Counter()
+        self.kills: Counter[tuple[str, str]] = Counter()
         self.next_chain()
 
     def next_chain(self) -> None:
         """Begin in a new directory."""
         self._chains += 1
-        self.output = self._base / f"run{self._chains}"
-        self.temporary = self._base / f"tmp{self._chains}"
+        self.output = self.base / f"run{self._chains}"
+        self.temporary = self.base / f"tmp{self._chains}"
         self.temporary.mkdir()
+        self._runs: list[Run] = []
+        self._finished: set[str] = set()
 
-    def start(self, **environment: str) -> subprocess.Popen[str]:
-        """The command, in a session of its own."""
-        changes = [part for each in SETTINGS for part in ("--set", each)]
-        given = {MARK: str(self._base), "TMPDIR": str(self.temporary), "PYTHONPATH": str(ROOT)}
-        return subprocess.Popen(
-            [COMMAND, "run", "digits", *changes, "--output", str(self.output)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | given | environment,
-            cwd=self._base,
-            start_new_session=True,
-        )
+    def start(self, *changes: str, **environment: str) -> Run:
+        """The command, once more."""
+        given = {MARK: str(self.base), "TMPDIR": str(self.temporary), "PYTHONPATH": str(ROOT)}
+        shown = self.base / f"stderr{self._chains}.{len(self._runs)}"
+        self._runs.append(Run(self.output, shown, given | environment, *changes))
+        return self._runs[-1]
 
-    def check(self, what: str, holds: bool, detail: str = "") -> None:
+    def end(self) -> None:
+        """Leave no run behind when the campaign is interrupted."""
+        for run in self._runs:
+            if run.process.poll() is None:
+                run.process.terminate()
+                run.wait()
+
+    def check(self, what: str, holds: bool, detail: object = "") -> None:
         """Count one thing that was asked."""
         self.tried[what] += 1
         self.held[what] += holds
         if not holds:
-            self.failed.append(f"{what}: {detail}")
             print(f"    FAILED {what}: {detail}", flush=True)
 
     def check_nobody_is_left(self, after: str) -> None:
@@ -94,10 +194,10 @@ class Campaign:
         deadline = time.monotonic() + _GRACE_S
         while (left := list(self._processes())) and time.monotonic() < deadline:
             time.sleep(0.2)
-        self.check("no process is left", not left, f"after {after}: {left}")
+        self.check(f"no process is left {_GRACE_S:.0f} seconds later", not left, (after, left))
 
     def _processes(self) -> Iterator[str]:
-        mark = f"{MARK}={self._base}".encode()
+        mark = f"{MARK}={self.base}".encode()
         for directory in Path("/proc").glob("[0-9]*"):
             try:
                 if mark in (directory / "environ").read_bytes().split(b"\0"):
@@ -105,130 +205,205 @@ class Campaign:
             except OSError:
                 continue  # ended meanwhile, or another user's
 
-    def check_result(self, process: subprocess.Popen[str], shown: str) -> None:
-        """After a command that was left alone: it succeeds, and everything is closed."""
-        end = shown.strip().splitlines()[-1:] or [""]
-        self.check("the same command goes on", process.returncode == 0, end[0])
-        query = f"SELECT COUNT(*) FROM Execution WHERE last_known_state = {_STATE['RUNNING']}"
-        with closing(sqlite3.connect(self.output / "metadata.sqlite")) as store:
-            (running,) = store.execute(query).fetchone()
-        self.check("no execution stays RUNNING", running == 0, f"{running} are")
+    def check_temporary(self) -> None:
+        """Of a command that could still clean up."""
         left = sorted(path.name for path in self.temporary.iterdir())
-        self.check("nothing is left in TMPDIR", not left, str(left))
+        self.check("nothing is left in `$TMPDIR`", not left, left)
+
+    def trained(self) -> set[str]:
+        """Nodes with the state of a training that is not yet written as a model."""
+        states = self.output.glob("pipeline_root/*/resume/*/*/state.npz")
+        return {
+            each.parents[3].name for each in states if not (each.parents[1] / "exported").exists()
+        }
+
+    def check_progress(self, run: Run, trained: set[str]) -> None:
+        """What was done before this run is not done again, but for the nodes of `_NEVER_CACHED`."""
+        again = self._finished & set(run.took) - _NEVER_CACHED
+        if self._finished & set(run.sections):
+            self.check("a node that has finished is not run again", not again, again)
+        for node in trained & set(run.took):
+            taken_up = _TAKEN_UP in run.sections[node]
+            self.check("a training goes on behind its last saved epoch", taken_up, node)
+        self._finished |= set(run.took)
+
+    def succeed(self, after: str, **environment: str) -> Run:
+        """A command that is left alone: it succeeds, and everything is closed."""
+        begin, trained = time.monotonic(), self.trained()
+        run = self.start(**environment)
+        run.wait()
+        self.check_success(run, after)
+        self.check_progress(run, trained)
+        print(f"  {after}: {run.process.returncode}, {time.monotonic() - begin:.0f} s", flush=True)
+        return run
+
+    def check_success(self, run: Run, after: str) -> None:
+        """A command that was left alone has ended as it should."""
+        end = run.shown.strip().splitlines()[-1:]
+        self.check(f"after {after} the same command succeeds", run.process.returncode == 0, end)
+        running = self._open_executions()
+        self.check("no execution stays `RUNNING`", running == 0, f"{running} are")
+        self.check_temporary()
         self.check_nobody_is_left("success")
 
+    def _open_executions(self) -> int:
+        query = f"SELECT COUNT(*) FROM Execution WHERE last_known_state = {_RUNNING}"
+        try:
+            with closing(sqlite3.connect(self.output / "metadata.sqlite")) as store:
+                return int(store.execute(query).fetchone()[0])
+        except sqlite3.Error:
+            return -1
 
-def kill(campaign: Campaign, number: signal.Signals, after_s: float) -> bool:
-    """Send a signal to a run after some time; whether it came in time."""
-    process = campaign.start()
-    try:
-        process.communicate(timeout=after_s)
-    except subprocess.TimeoutExpired:
-        pass
-    else:
-        return False
-    # A terminal sends Ctrl-C to all processes of the command.
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
-    _, shown = process.communicate()
-    nodes = _NODE.findall(shown)
-    node = nodes[-1] if nodes else "before the first node"
-    print(f"  {number.name} after {after_s:.0f} s in {node}: {process.returncode}", flush=True)
-    if process.returncode in (0, 3):
-        return False  # It had ended already.
-    campaign.nodes[node] += 1
-    campaign.tried[f"{number.name} at a random moment"] += 1
-    campaign.held[f"{number.name} at a random moment"] += 1
-    expected = CODES[number]
-    campaign.check("the exit code names the signal", process.returncode == expected, shown[-300:])
+
+def kill(campaign: Campaign, number: signal.Signals, node: str, after_s: float) -> None:
+    """Send a signal to a run some time after a node has begun; before the first one if it is ""."""
+    trained = campaign.trained()
+    run = campaign.start()
+    if node and not run.reaches(node):
+        campaign.check(f"a run reaches the node {node}", run.process.returncode == 0, run.errors)
+        return
+    if run.wait(after_s):
+        campaign.check_progress(run, trained)
+        return  # It was faster.
+    run.send(number)
+    campaign.check("a signal ends a run", run.wait(), run.shown[-300:])
+    code = run.process.returncode
+    if code in (0, 3):
+        return  # It had ended already.
+    during = [*run.sections][-1:] or ["before the first node"]
+    print(f"  {number.name} in {during[0]}: {code}", flush=True)
+    campaign.kills[during[0], number.name] += 1
     if number != signal.SIGKILL:
-        errors = [line for line in shown.splitlines() if line.startswith("error: ")]
-        campaign.check("the end is one line", len(errors) == 1, shown[-300:])
-        left = sorted(path.name for path in campaign.temporary.iterdir())
-        campaign.check("nothing is left in TMPDIR", not left, str(left))
+        said = code == CODES[number] and len(run.errors) == 1
+        what = "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"
+        campaign.check(f"{what}: exit code {CODES[number]} and one line", said, (code, run.errors))
+        campaign.check_temporary()
     campaign.check_nobody_is_left(number.name)
-    return True
+    campaign.check_progress(run, trained)
+
+
+def kill_matrix(campaign: Campaign, took: Mapping[str, float], dice: random.Random) -> None:
+    """Every signal in every node, all in one directory; then the same command has to succeed."""
+    for node, seconds in took.items():
+        for number in SIGNALS:
+            # Early, or a node that is fast today has ended.
+            kill(campaign, number, node, dice.uniform(0, seconds / 3))
+    campaign.succeed("kills in every node")
 
 
 def kills(campaign: Campaign, count: int, moment: Callable[[], float], most: int) -> None:
-    """Chains of up to `most` kills, each of which has to end with success.
-
-    `moment` gives the seconds before a kill.
-    """
-    done = 0
-    while done < count:
-        for _ in range(min(most, count - done)):
-            if not kill(campaign, SIGNALS[done % len(SIGNALS)], moment()):
-                break
-            done += 1
-        begin = time.monotonic()
-        process = campaign.start()
-        _, shown = process.communicate()
-        campaign.check_result(process, shown)
-        seconds = time.monotonic() - begin
-        print(f"  left alone: {process.returncode} after {seconds:.0f} s", flush=True)
-        campaign.next_chain()
+    """Chains of up to `most` kills at random moments, each of which has to end with success."""
+    for done in range(count):
+        kill(campaign, SIGNALS[done % len(SIGNALS)], "", moment())
+        if (done + 1) % most == 0 or done + 1 == count:
+            campaign.succeed("kills at random moments")
+            campaign.next_chain()
 
 
-def two_at_once(campaign: Campaign) -> float:
+def two_at_once(campaign: Campaign) -> tuple[Run, float]:
     """A second run in the same directory is refused, and the first does not notice.
 
-    Returns the seconds of the first.
+    Returns the first and its seconds.
     """
     begin = time.monotonic()
     first = campaign.start()
-    while not (campaign.output / "metadata.sqlite").exists() and first.poll() is None:
-        time.sleep(0.1)
+    first.reaches("ExampleGen")
     second = campaign.start()
-    _, shown = second.communicate()
-    lines = [line for line in shown.splitlines() if line.startswith("error: ")]
-    refused = second.returncode == 1 and len(lines) == 1 and "must not be in use" in lines[0]
-    campaign.check("a second run at once is refused in one line", refused, shown[-300:])
-    _, shown = first.communicate()
+    second.wait()
+    refused = second.process.returncode == 1 and len(second.errors) == 1
+    refused = refused and "must not be in use" in second.errors[0]
+    campaign.check("a second run at once is refused in one line", refused, second.shown[-300:])
+    first.wait()
     seconds = time.monotonic() - begin
-    campaign.check_result(first, shown)
-    campaign.next_chain()
-    return seconds
+    campaign.check_success(first, "a second run at once")
+    print(f"  two at once: {first.process.returncode}, {seconds:.0f} s", flush=True)
+    return first, seconds
+
+
+def clock_back(campaign: Campaign) -> None:
+    """The clock jumps back by two days in the middle of a run, in a directory that has been run."""
+    jump, library = campaign.base / "jump", campaign.base / "clock.so"
+    compiler = ["cc", "-shared", "-fPIC", "-x", "c", "-o", str(library), "-", "-ldl"]
+    try:
+        subprocess.run(compiler, input=_CLOCK, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        print("  there is no C compiler: clocks are not tried", flush=True)
+        return
+    before = _versions(campaign.output)
+    change = "student.train.epochs=5"
+    run = campaign.start(change, LD_PRELOAD=str(library), CHAOS_CLOCK=str(jump))
+    run.reaches("Distiller")
+    jump.touch()
+    run.wait()
+    newer = set(_versions(campaign.output)) - set(before)
+    pushed = run.process.returncode == 0 and len(newer) == 1 and min(newer) > max(before, default=0)
+    end = run.shown.strip().splitlines()[-1:]
+    campaign.check(
+        "the clock jumps back two days in a run: it pushes a newer version", pushed, (end, newer)
+    )
+    campaign.check_temporary()
+    print(f"  clock back: {run.process.returncode}", flush=True)
+
+
+def _versions(output: Path) -> list[int]:
+    return [int(each.name) for each in output.glob("pushed/saved_model/*")]
 
 
 def unwritable(campaign: Campaign) -> None:
-    """An output directory below a file, as a directory that root may write to is none."""
+    """An output directory below /proc, as a directory that root may write to is none."""
     campaign.output = Path("/proc/tfx-distill")
-    process = campaign.start()
-    _, shown = process.communicate()
-    refused = process.returncode == 2 and shown.count("error: ") == 1
-    campaign.check("an unwritable directory is refused in one line", refused, shown[-300:])
-    campaign.next_chain()
+    _refused(campaign)
+    with small_disk(campaign.base / "read_only", 1) as disk:
+        disk.remount("ro")
+        campaign.output = disk.directory / "run"
+        _refused(campaign)
 
 
-def full_disk(campaign: Campaign, dice: random.Random) -> None:
+def _refused(campaign: Campaign) -> None:
+    run = campaign.start()
+    run.wait()
+    refused = run.process.returncode == 2 and len(run.errors) == 1
+    what = "a directory that cannot be written is refused in one line"
+    campaign.check(what, refused, run.shown[-300:])
+
+
+def full_disk(campaign: Campaign, megabytes: int) -> None:
     """A run on a small disk that fills up; with more room the same command goes on."""
-    with small_disk(campaign.output, dice.randint(1, 3)) as grow:
-        process = campaign.start()
-        _, shown = process.communicate()
-        errors = [line for line in shown.splitlines() if line.startswith("error: ")]
-        said = process.returncode == 1 and len(errors) == 1
-        campaign.check("a full disk is one line", said, shown[-400:])
-        print(f"  {errors}", flush=True)
+    with small_disk(campaign.output, megabytes) as disk:
+        run = campaign.start()
+        run.wait()
+        said = run.process.returncode == 1 and len(run.errors) == 1
+        campaign.check("a full disk is one line", said, run.shown[-400:])
+        print(f"  {run.errors}", flush=True)
         campaign.check_nobody_is_left("a full disk")
-        grow()
-        process = campaign.start()
-        _, shown = process.communicate()
-        campaign.check_result(process, shown)
-    campaign.next_chain()
+        disk.remount("size=2g")
+        campaign.succeed("a full disk")
+
+
+class Disk:
+    """A file system in memory."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    def remount(self, options: str) -> None:
+        """Change how it is mounted."""
+        mount = ["mount", "-o", f"remount,{options}", str(self.directory)]
+        subprocess.run(mount, check=True)
 
 
 @contextmanager
-def small_disk(directory: Path, megabytes: int) -> Iterator[Callable[[], object]]:
-    """A file system of some megabytes in memory; gives a function that makes it large."""
+def small_disk(directory: Path, megabytes: int) -> Iterator[Disk]:
+    """A file system of some megabytes.
+
+    Raises:
+      subprocess.CalledProcessError: None can be mounted here.
+    """
     directory.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "chaos", str(directory)]
     subprocess.run(mount, check=True)
-    grow = ["mount", "-o", "remount,size=2g", str(directory)]
     try:
-        yield lambda: subprocess.run(grow, check=True)
+        yield Disk(directory)
     finally:
         subprocess.run(["umount", "--lazy", str(directory)], check=False)
 
@@ -237,8 +412,13 @@ def table(campaign: Campaign) -> str:
     """Markdown."""
     rows = ["| what was tried | times | held |", "|---|---:|---:|"]
     rows += [f"| {what} | {n} | {campaign.held[what]} |" for what, n in campaign.tried.items()]
-    nodes = ", ".join(f"{node} {count}" for node, count in sorted(campaign.nodes.items()))
-    return "\n".join([*rows, "", f"Kills by node: {nodes}."])
+    names = [number.name for number in SIGNALS]
+    rows += ["", f"| kills in | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
+    rows += [
+        f"| {node} | {' | '.join(str(campaign.kills[node, name]) for name in names)} |"
+        for node in dict.fromkeys(node for node, _ in campaign.kills)
+    ]
+    return "\n".join(rows)
 
 
 def write_page(text: str) -> None:
@@ -249,34 +429,57 @@ def write_page(text: str) -> None:
     PAGE.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
 
 
+def broken_disks(campaign: Campaign, dice: random.Random) -> None:
+    """Where nothing can be written, and where there is not room enough."""
+    for attempt in (unwritable, lambda each: full_disk(each, dice.randint(1, 3))):
+        campaign.next_chain()
+        try:
+            attempt(campaign)
+        except subprocess.CalledProcessError:
+            print("  no file system can be mounted here: not tried", flush=True)
+
+
+def all_of_it(campaign: Campaign, arguments: argparse.Namespace) -> None:
+    """The whole campaign, or parts of it; the first run says how long a node takes."""
+    dice = random.Random(arguments.seed)
+    first, seconds = two_at_once(campaign)
+    if "clock" in arguments.parts:
+        clock_back(campaign)
+    if "disks" in arguments.parts:
+        broken_disks(campaign, dice)
+    campaign.next_chain()
+    if "nodes" in arguments.parts:
+        nodes = arguments.nodes or [*first.took]
+        kill_matrix(campaign, {node: first.took[node] for node in nodes}, dice)
+        campaign.next_chain()
+    if "moments" in arguments.parts:
+        kills(campaign, arguments.kills, lambda: dice.uniform(2, seconds), arguments.chain)
+
+
 def main() -> int:
     """Run the campaign."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=12)
+    parser.add_argument("--kills", type=int, default=12, help="at random moments")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--chain", type=int, default=5, help="kills before a run is left alone")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--nodes", nargs="+", help="kill in these; by default in each")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
     arguments = parser.parse_args()
-    dice = random.Random(arguments.seed)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     base = Path(tempfile.mkdtemp(prefix="chaos-"))
     campaign = Campaign(base)
     try:
-        unwritable(campaign)
-        seconds = two_at_once(campaign)
-        try:
-            full_disk(campaign, dice)
-        except subprocess.CalledProcessError:
-            print("  no small file system can be mounted here: not tried", flush=True)
-            campaign.next_chain()
-        kills(campaign, arguments.kills, lambda: dice.uniform(2, seconds), arguments.chain)
+        all_of_it(campaign, arguments)
     except KeyboardInterrupt:
         print("  interrupted: the table is of what was tried before")
     finally:
+        campaign.end()
+        print(table(campaign))
+        if arguments.write:
+            write_page(table(campaign))
         shutil.rmtree(base, ignore_errors=True)
-    print(table(campaign))
-    if arguments.write:
-        write_page(table(campaign))
-    return 1 if campaign.failed else 0
+    return 1 if campaign.tried != campaign.held else 0
 
 
 if __name__ == "__main__":

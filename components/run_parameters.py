@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tfx.types.component_spec import ExecutionParameter
 
 from modules.data.sources.registry import check_source, with_base
-from modules.errors import ConfigError
+from modules.errors import ConfigError, first_rule
 from modules.settings import DataSettings, DistillSettings, ModelSettings, PushSettings, Settings
 
 _Section = TypeVar("_Section", bound=Settings)
@@ -89,9 +89,9 @@ def with_run_values(section: str, settings: _Section, values: Mapping[str, Any])
         except ConfigError as error:
             raise ConfigError(f"the run's parameter {name}: {error}") from error
         except ValidationError as error:
-            rule = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ConfigError(
-                f"the run's parameter {name} is {parameter.key}: {rule}, got {values[name]!r}"
+                f"the run's parameter {name} is {parameter.key}: {first_rule(error)}, got "
+                f"{values[name]!r}"
             ) from error
     return settings
 

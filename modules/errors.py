@@ -3,15 +3,22 @@
 The message names the argument, the rule and the value, then says what to do.
 """
 
+from __future__ import annotations
+
+import datetime
 import difflib
 import re
 import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _LONGEST_REASON = 300
+_LONGEST_VALUE = 80
 _BOLD = re.compile(r"\x1b\[[01]m")  # in the messages of Keras
 _ROOT = Path(__file__).parent.parent
 # Where code lies that is none of the user's: ours, Python's, and of the packages around us.
@@ -23,7 +30,20 @@ _FRAMEWORKS = re.compile(
 
 
 class UserError(Exception):
-    """Something the user can fix; the command line prints the message alone."""
+    """Something the user can fix; the command line prints the message alone.
+
+    Attributes:
+      damaged: The directory of an artifact that has to be made anew, or "". Whoever knows what has
+        made it says so instead of "remove it".
+    """
+
+    def __init__(self, message: str = "", damaged: str = ""):
+        super().__init__(message)
+        self.damaged = damaged
+
+    def __str__(self) -> str:
+        remedy = f"; remove {self.damaged} and run again" if self.damaged else ""
+        return f"{self.args[0]}{remedy}"
 
 
 class ConfigError(UserError):
@@ -53,6 +73,26 @@ def raise_problems(problems: Iterable[str]) -> None:
     message = "\n".join(problems)
     if message:
         raise ConfigError(message)
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that pydantic has found wrong: where, and the rule."""
+    place = ".".join(map(str, error.errors()[0]["loc"]))
+    return ": ".join(filter(None, (place, first_rule(error))))
+
+
+def first_rule(error: ValidationError) -> str:
+    """The rule that pydantic's first problem is about, in our words."""
+    problem = error.errors()[0]
+    if problem["type"] == "missing":
+        return "must be set"
+    return re.sub(r"^\w+ should ", "must ", problem["msg"].removeprefix("Value error, "))
+
+
+def shortened(value: Any) -> str:
+    """A value for a message: as Python writes it, on one line; a long one is cut."""
+    text = str(value) if isinstance(value, datetime.date) else repr(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
 def shown(items: Sequence[Any] | None) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from modules.data.sources.recorded_examples import latest_examples
 from modules.data.sources.registry import find_source
-from modules.errors import ConfigError, did_you_mean
+from modules.errors import ConfigError, did_you_mean, shortened
 from modules.search.candidates import make_plan
 from modules.settings import (
     MOST_TEACHERS,
@@ -30,6 +31,7 @@ from modules.settings import (
     Task,
     TeacherSettings,
     TFLiteVariant,
+    of_pattern,
 )
 from pipeline.configuration.checks import problems_between
 from pipeline.configuration.errors import describe
@@ -38,11 +40,19 @@ from pipeline.configuration.file import Layer, read_layers
 PRESETS_DIR = Path(__file__).parent / "presets"
 
 
+_Name = Annotated[
+    str,
+    of_pattern(
+        r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$",
+        "must have only a-z, 0-9, - and _, and a letter or digit at either end",
+    ),
+]
+
+
 class PipelineConfig(Settings):
     """A whole experiment."""
 
-    name: str = Field(
-        pattern=r"^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$",
+    name: _Name = Field(
         max_length=100,
         description="name of the pipeline: a-z, 0-9, `-` and `_`",
     )
@@ -200,14 +210,16 @@ def find_config(preset_or_file: str) -> Path:
     if preset_or_file in presets:
         return PRESETS_DIR / f"{preset_or_file}.yaml"
     path = Path(preset_or_file)
-    if path.is_dir():
-        raise ConfigError(
-            f"{preset_or_file}: must be a YAML file, but it is a directory; name a file in it"
-        )
-    if path.is_file():
-        return path
+    # A name may be too long for Linux, or hold a zero byte.
+    with contextlib.suppress(OSError, ValueError):
+        if path.is_dir():
+            raise ConfigError(
+                f"{preset_or_file}: must be a YAML file, but it is a directory; name a file in it"
+            )
+        if path.is_file():
+            return path
     raise ConfigError(
-        f"{preset_or_file!r} is neither a preset ({', '.join(presets)}) nor a file"
+        f"{shortened(preset_or_file)} is neither a preset ({', '.join(presets)}) nor a file"
         f"{did_you_mean(preset_or_file, presets)}"
     )
 

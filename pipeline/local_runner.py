@@ -39,7 +39,7 @@ from pipeline.graph import Places, create_pipeline, uncached_nodes
 from pipeline.preflight import check_places, check_semaphores, check_spec
 from pipeline.run_directory.lock import exclusive
 from pipeline.run_directory.refused_student import forget_refused, keep_refused
-from pipeline.run_metadata import close_interrupted, damage_named, latest_output
+from pipeline.run_metadata import close_interrupted, damage_mended, latest_output
 from pipeline.terminal.console import run_console
 
 _LOG = logging.getLogger("tfx_distill.run")
@@ -168,7 +168,7 @@ def run(config: PipelineConfig, output: str | Path) -> Outcome:
         check_spec(checked, data.spec, data.statistics, memory)
         return True
 
-    with _prepared(output, where), damage_named(config.name, where):
+    with _prepared(output, where), damage_mended(config.name, where):
         LocalRunner(config, check_data).run(create_pipeline(config, where))
         return collect_outcome(config.name, output)
 
@@ -202,7 +202,7 @@ def inspect(config: PipelineConfig, output: str | Path) -> ReadData:
     """
     output = Path(output)
     where = places(output, config.runtime)
-    with _prepared(output, where), damage_named(config.name, where):
+    with _prepared(output, where), damage_mended(config.name, where):
         LocalRunner(config, after_transform=lambda: False).run(create_pipeline(config, where))
         return read_data(config.name, where)
 

@@ -22,6 +22,7 @@ from modules.distill.distiller import Distiller
 from modules.distill.methods import check_methods
 from modules.errors import ConfigError, ModelError, UserError, did_you_mean
 from modules.judge.limits import check_task
+from modules.measure import loadgen
 from modules.measure.conversion import TrialConversions, Wanted
 from modules.models import zoo
 from modules.models.probe import check_answers
@@ -53,12 +54,16 @@ def check_places(config: PipelineConfig) -> None:
       UserError: What is wrong with the data or the models.
     """
     check_destination(config.push.destination)
+    if config.latency.engine == "loadgen":
+        loadgen.require()
     features = find_source(config.data).look(config.data)
     if features is not None and not config.data.rename:
         _check_slices(config, ("class_name", "label", *features))
     classes = _class_names(config.data)
     if classes:
-        _check_models(config, *_image_spec(config.data, classes))
+        inputs, output = _image_spec(config.data, classes)
+        check_task(config.gate, output.task)
+        _check_models(config, inputs, output)
 
 
 def check_semaphores() -> None:

@@ -53,7 +53,7 @@ def propose_data(path: str, label: str | None) -> Proposal:
     """
     where = Path(path).expanduser()
     if not where.exists():
-        raise ConfigError(f"PATH must be a file or directory, but there is no {path!r}")
+        raise ConfigError(f"PATH must be a file or directory, but there is no {path!r}; correct it")
     name = re.sub(r"[^a-z0-9]+", "-", where.resolve().stem.lower()).strip("-") or "mine"
     source = _source(where)
     data: dict[str, Any] = {"source": source, "path": str(where)}
@@ -159,7 +159,7 @@ def _source(where: Path) -> str:
             return "image_folder"
         raise ConfigError(
             f"PATH must hold CSV, Parquet or TFRecord files, or sub-folders of images, but "
-            f"{str(where)!r} has none of them"
+            f"{str(where)!r} has none of them; name the directory that does"
         )
     for name, pattern in _SUFFIXES.items():
         if where.match(pattern) or where.match(f"{pattern}.gz"):

@@ -1,4 +1,4 @@
-"""Which file of examples is damaged, once something that has read them says that one is."""
+"""Which file of records is damaged, once something that has read them says that one is."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ def speaks_of_damage(error: BaseException) -> bool:
 
 
 def damaged_file(directory: str) -> str | None:
-    """The first compressed file below a directory that cannot be read to its end, and why."""
+    """The first file of records below a directory that cannot be read to its end, and why."""
     for folder, _, names in sorted(os.walk(directory)):
         for name in sorted(names):
             path = os.path.join(folder, name)
-            if name.endswith(".gz") and (reason := _problem(path)):
+            reason = _PROBLEM[os.path.splitext(name)[1]](path) if name.endswith(_KNOWN) else ""
+            if reason:
                 return f"{path} is damaged ({reason})"
     return None
 
 
-def _problem(path: str) -> str:
+def _unreadable(path: str) -> str:
     try:
         with gzip.open(path) as file:
             while file.read(_CHUNK_BYTES):
@@ -35,3 +36,19 @@ def _problem(path: str) -> str:
     except (OSError, EOFError, zlib.error) as error:
         return str(error)
     return ""
+
+
+def _broken_records(path: str) -> str:
+    """Of what is not compressed, each record has a sum."""
+    import tensorflow as tf
+
+    try:
+        for _ in tf.data.TFRecordDataset(path):
+            pass
+    except tf.errors.OpError as error:
+        return error.message.split(" [Op:")[0].split("}} ")[-1]
+    return ""
+
+
+_PROBLEM = {".gz": _unreadable, ".answers": _broken_records}
+_KNOWN = tuple(_PROBLEM)

@@ -154,6 +154,4 @@ def _read(directory: str, name: str, node: str) -> Any:
     try:
         return json.loads(files.read_bytes(path))
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); remove {node}'s execution directory and run again"
-        ) from error
+        raise DataError(f"{node}'s {path} cannot be read ({error})", damaged=directory) from error

@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from modules import files
 from modules.data.eval_split import EvalBatch, EvalSplit, common_order, texts
 from modules.errors import ModelError
 from modules.export import runtimes
 from modules.export.layout import SPEC_FILE, TFLITE_FILE
 from modules.export.runtimes import LITERT, SAVED_MODEL, Examples, ModelFile
-from modules.export.tflite import sha256
 from modules.measure.answers import Answers
 from modules.teachers.answer_store import AnswerStore
 
@@ -81,11 +81,16 @@ class JudgedModels:
           ModelError: One is another file, or damaged; its runtime might end this process.
         """
         for path in (self.teacher_tflite, *self.variants.values()):
-            if path and sha256(path) != _recorded_sha256(path):
+            if path and files.sha256(path) != _recorded_sha256(path):
                 raise ModelError(
-                    f"{path} is not the file that {SPEC_FILE} beside it describes; remove the "
-                    f"directory of its execution, {self.tflite}, and run again"
+                    f"{path} is not the file that {SPEC_FILE} beside it describes",
+                    damaged=self.tflite,
                 )
+
+    def student_files(self) -> dict[str, str]:
+        """SHA-256 of every file of the student's SavedModel, by its relative name."""
+        names = files.file_names(self.student)
+        return {name: files.sha256(os.path.join(self.student, name)) for name in names}
 
     def tflite_file(self, role: str, variant: str) -> str:
         """Where the Exporter put a file."""

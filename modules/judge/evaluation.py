@@ -146,6 +146,7 @@ def evaluate(
     """
     check_task(rules.gate, split.output.task)
     models.check_files()
+    student_files = models.student_files()  # before it is loaded
     settings, statistics = rules.evaluate, _statistics(split, rules)
     count = max(_TIMED_EXAMPLES, settings.canary_examples)
     first = Examples(split.first_tensors(count), split.first_serialized(count))
@@ -161,6 +162,7 @@ def evaluate(
         repeated = fresh.compare(answers.canaries)
         measured = _Measured(models, answers, statistics, timing.measure(), repeated)
     parts = _evidence(measured, split, rules, record, tfma)
+    parts = parts.model_copy(update={"saved_model": student_files})
     judged = build_report(parts, rules.gate)
     check_against_tfma(judged, tfma)
     judged = build_report(_explain(parts, judged, models, examples.tensors), rules.gate)

@@ -413,6 +413,8 @@ class Evidence(Part):
       created: when it was measured, ISO 8601, UTC.
       confidence: level of all intervals.
       teacher_origin: where a teacher comes from that was not trained here; else empty.
+      saved_model: SHA-256 of the files of the student's SavedModel, by name; empty in reports from
+        before they were noted.
       pushed: null where nothing was pushed or the gate does not ask.
       labels: names of the classes or labels; empty for a regression.
       confusion: by role, in the order of label and prediction.
@@ -436,6 +438,7 @@ class Evidence(Part):
     student: Entry
     control: Entry | None
     variants: dict[str, Variant]
+    saved_model: dict[str, str] = {}
     per_class: list[ClassEntry]
     slices: list[Slice] = []
     comparison: Comparison

@@ -6,6 +6,7 @@ code that is.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,8 +47,8 @@ class KnownModel(Settings):
         problems = [each._problem(model, parameters) for each in (self, *self.others)]
         if all(problems):
             raise ModelError(
-                f"{path}: {problems[0]}; whoever wrote it was not this pipeline: remove its "
-                "execution's directory and run again"
+                f"{path}: {problems[0]}; whoever wrote it was not this pipeline",
+                damaged=os.path.dirname(os.path.dirname(path)),
             )
 
     def _problem(self, model: str, parameters: dict[str, Any]) -> str:

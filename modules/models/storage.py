@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from modules.data.spec import InputSpec, OutputSpec
 from modules.disk import space_for
-from modules.errors import ModelError
+from modules.errors import ModelError, first_problem
 from modules.models.inputs import Inputs
 from modules.models.known import KnownModel
 from modules.models.zoo import build_model
@@ -106,8 +106,8 @@ def load_model(directory: str, known: KnownModel) -> keras.Model:
     weights = os.path.join(directory, _WEIGHTS_FILE if description.model else _WHOLE_FILE)
     if _sha256(weights) != description.weights_sha256:
         raise ModelError(
-            f"{weights} is not the file that {_DESCRIPTION_FILE} beside it describes; remove its "
-            "execution's directory and run again"
+            f"{weights} is not the file that {_DESCRIPTION_FILE} beside it describes",
+            damaged=os.path.dirname(directory.rstrip("/")),
         )
     if not description.model:
         return _whole(weights)
@@ -159,8 +159,7 @@ def _read_description(directory: str) -> _Description:
         with tf.io.gfile.GFile(path) as file:
             return _Description.model_validate_json(file.read())
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = " ".join(map(str, (*first["loc"], first["msg"])))
+        reason = first_problem(error)
         raise ModelError(f"{path}: no readable model description ({reason})") from error
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise ModelError(f"{path}: no readable model description ({error})") from error

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from modules.data.spec import OutputSpec
@@ -32,7 +33,7 @@ from modules.models.inputs import Inputs, describe
 from modules.models.mixture import mixture
 from modules.models.tabular import mlp, resnet_tabular
 from modules.models.text import text_cnn, text_transformer
-from modules.settings import ModelSettings
+from modules.settings import USERS_FUNCTION, ModelSettings
 
 if TYPE_CHECKING:
     import keras
@@ -64,7 +65,13 @@ def check_model(settings: ModelSettings, argument: str) -> None:
       ConfigError: No such builder, or a parameter or number that it does not take.
     """
     if ":" in settings.model:
-        return  # The user's own module may be heavy; it is imported when the run begins.
+        # The user's own module may be heavy; it is imported when the run begins.
+        if not re.match(USERS_FUNCTION, settings.model) or ".py:" in settings.model:
+            raise ConfigError(
+                f"{argument}.model must be package.module:function, got {settings.model!r}; name "
+                "the module as Python imports it, without .py"
+            )
+        return
     builder = BUILDERS.get(settings.model)
     if builder is None:
         raise ConfigError(
@@ -81,33 +88,36 @@ def check_model(settings: ModelSettings, argument: str) -> None:
                 f"got {name!r}{did_you_mean(name, known)}"
             )
         # Written as text: annotations are not evaluated.
-        elif wanted := _number_problem(value, whole="int" in str(known[name].annotation)):
+        elif wanted := _problem(name, value, str(known[name].annotation)):
             problems.append(f"{argument}.parameters.{name} must be {wanted}, got {value!r}")
     raise_problems(problems)
 
 
-def _number_problem(value: Any, *, whole: bool) -> str:
-    """What the numbers in a parameter must be; "" if they are.
+def _problem(name: str, value: Any, annotation: str) -> str:
+    """What a parameter must be; "" if it is.
 
     `range(-1)` is empty: a model of -1 blocks would have none without a word.
     """
-    least, kinds = (1, int) if whole else (0, int | float)
-    for each in _leaves(value):
-        if isinstance(each, bool | int | float) and not (
-            isinstance(each, kinds) and not isinstance(each, bool) and least <= each <= _MOST
-        ):
-            number = "whole number" if whole else "number"
-            some = f"{number}s" if isinstance(value, list | tuple | dict) else f"a {number}"
-            return f"{some} from {least} to {_MOST:,}"
-    return ""
+    kind, _, optional = annotation.partition(" | ")
+    if value is None and optional:
+        return ""
+    if kind == "str":
+        return "" if isinstance(value, str) else "a text"
+    if kind.startswith("Mapping"):
+        return "" if isinstance(value, dict) else "a section of keys"
+    whole, most = "int" in kind, 1 if name == "dropout" else _MOST
+    number, bounds = "whole number" if whole else "number", f"from {int(whole)} to {most:,}"
+    if not kind.startswith("Sequence"):
+        return "" if _is_number(value, whole, most) else f"a {number} {bounds}"
+    if not isinstance(value, list | tuple):
+        return f"a list of {number}s {bounds}"
+    right = all(_is_number(each, whole, most) for each in value)
+    return "" if right else f"{number}s {bounds}"
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict | list | tuple):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _leaves(each)
-    else:
-        yield value
+def _is_number(value: Any, whole: bool, most: int) -> bool:
+    kinds = int if whole else int | float
+    return isinstance(value, kinds) and not isinstance(value, bool) and int(whole) <= value <= most
 
 
 def build_model(settings: ModelSettings, inputs: Inputs, output: OutputSpec) -> keras.Model:

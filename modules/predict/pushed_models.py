@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from modules import files
 from modules.data.spec import DataSpec, OutputSpec
-from modules.errors import ConfigError, ModelError
+from modules.errors import ConfigError, ModelError, first_problem
 from modules.push.destination import KINDS, PUSHED, SAVED_MODEL_FILE, read_manifest
 from modules.push.manifest import MANIFEST_FILE, SAVED_MODEL, TFLITE, Manifest, Preprocessing
 from modules.push.publish import open_destination
@@ -171,11 +171,9 @@ def _described(path: str, manifest: Manifest) -> tuple[DataSpec, Preprocessing]:
     try:
         return DataSpec.model_validate(manifest.preprocessing.spec), manifest.preprocessing
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise ModelError(
-            f"the manifest of {path} has a specification that cannot be read ({where}: "
-            f"{first['msg']}); push the model again"
+            f"the manifest of {path} has a specification that cannot be read "
+            f"({first_problem(error)}); push the model again"
         ) from error
 
 

@@ -91,6 +91,7 @@ def describe(candidate: Candidate) -> tuple[Manifest, Paths]:
         ) from error
     for entry in manifest.tflite:
         _check_measured(candidate, entry, specs[entry.variant])
+    _check_saved_model(candidate, manifest.saved_model.files)
     tflite = {entry.file: _path(candidate, entry.variant) for entry in manifest.tflite}
     vocabularies = set(manifest.files[TFLITE]) - set(tflite)
     tflite |= {name: _below(candidate, PREPROCESSING, name) for name in vocabularies}
@@ -172,6 +173,23 @@ def _saved_model(candidate: Candidate) -> dict[str, str]:
     warmup = _below(candidate, WARMUP)
     requests = {f"{EXTRA_ASSETS}/{name}": f"{warmup}/{name}" for name in file_names(warmup)}
     return {name: f"{directory}/{name}" for name in names} | requests
+
+
+def _check_saved_model(candidate: Candidate, files: Mapping[str, str]) -> None:
+    """Warm-up requests are no part of the model, and are not measured."""
+    warmup = {f"{EXTRA_ASSETS}/{name}" for name in file_names(_below(candidate, WARMUP))}
+    shipping = {name: digest for name, digest in files.items() if name not in warmup}
+    measured = candidate.report.get("saved_model") or {}
+    differing = sorted(
+        name for name in {*shipping, *measured} if shipping.get(name) != measured.get(name)
+    )
+    if differing:
+        name = differing[0]
+        raise ModelError(
+            "the SavedModel that ships must be the one that was measured, but the sha256 of "
+            f"{name} is {measured.get(name)} in the report and {shipping.get(name)} in "
+            f"{candidate.saved_model_dir}; train and evaluate the model again"
+        )
 
 
 def _check_measured(candidate: Candidate, entry: TFLiteFile, spec: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from modules import files
-from modules.errors import ModelError, UserError
+from modules.errors import ModelError, UserError, first_problem
 from modules.push.manifest import MANIFEST_FILE, SAVED_MODEL, TFLITE, Manifest
 
 # The files of a version: local paths or URLs by format and name at the destination.
@@ -166,9 +166,7 @@ def read_manifest(directory: str) -> Manifest | str:
     except FileNotFoundError:
         return f"{path} is missing."
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-        return f"{path} is not a manifest ({reason})."
+        return f"{path} is not a manifest ({first_problem(error)})."
 
 
 def copy_file(source: str, target: str, digest: str) -> None:

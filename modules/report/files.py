@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from modules.errors import UserError
+from modules.errors import UserError, first_problem
 from modules.judge.schema import SCHEMA_VERSION, Report
 from modules.report.table import markdown_table
 
@@ -86,10 +86,8 @@ def read_report(path: str | Path) -> Report:
     try:
         return Report.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(key) for key in first["loc"])
         raise UserError(
-            f"the report {file} is damaged: {place}: {first['msg']} "
+            f"the report {file} is damaged: {first_problem(error)} "
             f"({error.error_count()} such errors); run the Evaluator again"
         ) from error
 

@@ -13,6 +13,7 @@ together with whatever else is wrong in the section.
 from modules.settings.base import (
     EMBEDDED,
     MOST_TEACHERS,
+    USERS_FUNCTION,
     Fraction,
     Int8Input,
     PathOrUrl,
@@ -20,6 +21,7 @@ from modules.settings.base import (
     Strategy,
     Task,
     TFLiteVariant,
+    of_pattern,
 )
 from modules.settings.checks import CheckSettings, DistanceSettings, DriftSettings
 from modules.settings.data import DataSettings, RecordedExamples
@@ -54,6 +56,7 @@ from modules.settings.shipping import ExportSettings, PushSettings, VertexRegist
 __all__ = [
     "EMBEDDED",
     "MOST_TEACHERS",
+    "USERS_FUNCTION",
     "AugmentSettings",
     "BeamSettings",
     "CategoryFeature",
@@ -96,4 +99,5 @@ __all__ = [
     "TrainSettings",
     "VertexRegistrySettings",
     "VertexSettings",
+    "of_pattern",
 ]

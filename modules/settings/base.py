@@ -22,6 +22,8 @@ def _path(text: str) -> str:
     """`~` is the home directory, as in a shell; others are relative to where a command is given."""
     if not text:
         raise ValueError("must be a path or a URL, got an empty text; name one, or use null")
+    if text != (clean := "".join(each for each in text if each.isprintable())):
+        raise ValueError(f"must not contain control characters, got {text!r}; write {clean!r}")
     return os.path.expanduser(text)
 
 
@@ -36,6 +38,15 @@ LONGEST_TEXT = 10_000
 Measure = Annotated[float, Field(ge=-1e300, le=1e300)]
 # What `data.path` begins with when the data are part of the project.
 EMBEDDED = "embedded:"
+
+
+# `package.module:function`
+USERS_FUNCTION = r"^\w+(\.\w+)*:\w+$"
+
+
+def of_pattern(pattern: str, rule: str) -> Any:
+    """Of a text: the pattern that it matches, and what is said of one that does not."""
+    return Field(pattern=pattern, json_schema_extra={"rule": rule})
 
 
 class Settings(BaseModel):

@@ -46,6 +46,13 @@ class EvaluateSettings(Settings):
         120.0, gt=0, le=86_400, description="time for such a process, in seconds"
     )
 
+    @field_validator("top_k")
+    @classmethod
+    def _counts_differ(cls, counts: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(counts)) != len(counts):
+            raise ValueError(f"must name each number once, got {list(counts)}; remove the repeated")
+        return counts
+
     @field_validator("slices", mode="before")
     @classmethod
     def _one_name_is_a_slice(cls, slices: Any) -> Any:

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
+    field_validator,
     model_validator,
 )
 
-from modules.settings.base import PathOrUrl, Settings
+from modules.settings.base import USERS_FUNCTION, PathOrUrl, Settings, of_pattern
 
 
 class TrainSettings(Settings):
@@ -83,6 +84,7 @@ class ModelSettings(Settings):
     train: TrainSettings = TrainSettings()
 
 
+_UsersFunction = Annotated[str, of_pattern(USERS_FUNCTION, "must be package.module:function")]
 _Pixel = Annotated[float, Field(ge=-1_000_000, le=1_000_000)]
 # What a teacher is, and which other keys belong to it.
 _TRAINED = ("parameters", "train")
@@ -124,9 +126,8 @@ class TeacherSettings(ModelSettings):
         description="instead of `model`: answers by example, a file `.parquet`, `.npz` or "
         "`.tfrecord`",
     )
-    function: str | None = Field(
+    function: _UsersFunction | None = Field(
         None,
-        pattern=r"^[\w.]+:\w+$",
         description="instead of `model`: `package.module:function`, from a batch of raw features "
         "to answers",
     )
@@ -174,6 +175,15 @@ class TeacherSettings(ModelSettings):
         description="go on with a teacher that is clearly no better on held-out examples than "
         "always giving the most frequent class, or the mean",
     )
+
+    @field_validator("pixel_range")
+    @classmethod
+    def _black_is_not_white(cls, pixel_range: tuple[float, float]) -> tuple[float, float]:
+        if pixel_range[0] == pixel_range[1]:
+            raise ValueError(
+                f"must be two different numbers, got {list(pixel_range)}; for example [0, 1]"
+            )
+        return pixel_range
 
     @model_validator(mode="after")
     def _is_one_thing(self) -> TeacherSettings:

@@ -10,21 +10,29 @@ from pydantic import (
     field_validator,
 )
 
-from modules.settings.base import Settings, Strategy
+from modules.settings.base import Settings, Strategy, of_pattern
 
 Role = Literal["trainer", "evaluator", "default"]
 Place = Literal["local", "kubeflow", "vertex"]
+
+_Bytes = Annotated[
+    str,
+    of_pattern(
+        r"^[1-9][0-9]*(\.[0-9]+)?(K|M|G|T|Ki|Mi|Gi|Ti)?$",
+        "must be a number of bytes, such as 500M or 16Gi",
+    ),
+]
+_Option = Annotated[
+    str,
+    of_pattern(r"^--[a-zA-Z]", "must be an option of Beam, such as --machine_type=n1-standard-4"),
+]
 
 
 class ResourceSettings(Settings):
     """What a node's machine must have. A key that is left out is the engine's default."""
 
     cpu: float | None = Field(None, gt=0, le=1024, description="cores")
-    memory: str | None = Field(
-        None,
-        pattern=r"^[1-9][0-9]*(\.[0-9]+)?(K|M|G|T|Ki|Mi|Gi|Ti)?$",
-        description="for example `16Gi`",
-    )
+    memory: _Bytes | None = Field(None, description="for example `16Gi`")
     accelerator: str | None = Field(
         None, min_length=1, description="the engine's name for it, for example `NVIDIA_TESLA_T4`"
     )
@@ -61,7 +69,7 @@ class BeamSettings(Settings):
         le=10_000,
         description="null: 1 in memory, one per core in processes, the service's choice elsewhere",
     )
-    options: tuple[Annotated[str, Field(pattern=r"^--[a-zA-Z]")], ...] = Field(
+    options: tuple[_Option, ...] = Field(
         (),
         validate_default=True,
         description="further options of Beam, for example `--machine_type=n1-standard-4`",

@@ -68,8 +68,8 @@ class ExportSettings(Settings):
 class VertexRegistrySettings(Settings):
     """Registration of the pushed SavedModel in the Vertex AI Model Registry."""
 
-    project: str = Field(description="Google Cloud project")
-    region: str = Field(description="for example `europe-west4`")
+    project: str = Field(min_length=1, description="Google Cloud project")
+    region: str = Field(min_length=1, description="for example `europe-west4`")
     display_name: str | None = Field(
         None, description="name shown in the registry; null: the pipeline's name"
     )

@@ -70,8 +70,7 @@ class AnswerStore:
             )
         if absent := next((each for each in wanted if each not in found), None):
             raise DataError(
-                f"the teacher's answers lack example {absent.decode()}; remove their execution's "
-                "directory and run again"
+                f"the teacher's answers lack example {absent.decode()}", damaged=self._directory
             )
         return np.frombuffer(b"".join(found[each] for each in wanted), "<f4").reshape(
             len(wanted), -1

@@ -119,8 +119,8 @@ class SoftTargetCache:
             self._files = content["files"]
         except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{path}: no readable description of soft targets; {_REMEDY} "
-                f"({type(error).__name__})"
+                f"{path}: no readable description of soft targets ({type(error).__name__})",
+                damaged=directory,
             ) from error
         self._directory = directory
         for entry in self._files:
@@ -129,7 +129,8 @@ class SoftTargetCache:
             if size != entry["bytes"]:
                 raise DataError(
                     f"{name} must have the {entry['bytes']} bytes it was written with, but has "
-                    f"{size}: the soft targets are damaged; {_REMEDY}"
+                    f"{size}: the soft targets are damaged",
+                    damaged=directory,
                 )
 
     @property
@@ -148,7 +149,8 @@ class SoftTargetCache:
         if ours != theirs:
             raise DataError(
                 f"the soft targets in {self._directory} were made of {len(ours)} other file(s) of "
-                f"examples than the {len(theirs)} to train on; {_REMEDY}"
+                f"examples than the {len(theirs)} to train on",
+                damaged=self._directory,
             )
 
     def check_classes(self, classes: int) -> None:
@@ -190,9 +192,6 @@ class SoftTargetCache:
 def _name(source: str) -> str:
     """Of a file of examples: that of its split comes first, files of two may be called the same."""
     return "-".join(source.split("/")[-2:])
-
-
-_REMEDY = "remove its execution's directory and run again to compute them anew"
 
 
 def pack(logits: np.ndarray, layout: Layout) -> list[bytes]:

@@ -16,6 +16,7 @@ import click
 from modules.code_digest import builder_digest
 from modules.distill.wording import objective_in_words
 from modules.errors import UserError, reason_of
+from modules.files import check_scheme
 from modules.input_digest import data_digest, teacher_digest
 from pipeline.cli import data, results, servers
 from pipeline.cli.compiling import compile_command
@@ -146,6 +147,8 @@ def _not_here(config: PipelineConfig) -> Iterator[str]:
         for key, each in teachers
     ]
     checks.append(lambda: data_digest(config.data))
+    if destination := config.push.destination:
+        checks.append(lambda: check_scheme(destination))
     sys.path.append(os.getcwd())
     for check in checks:
         try:

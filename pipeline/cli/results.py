@@ -188,8 +188,8 @@ def _destination(directory: str) -> str:
         return directory
     if not Path(directory).is_dir():
         raise ConfigError(
-            f"DIR must be a run's output directory or a push destination, but {directory} does not "
-            "exist; check the path"
+            f"DIR must be a run's output directory or a push destination, but {directory} is no "
+            "directory; correct the path"
         )
     pushed = Path(directory, _PUSHED)
     return str(pushed.absolute() if pushed.is_dir() else Path(directory).absolute())

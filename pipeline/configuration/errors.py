@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
+import functools
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from modules.errors import did_you_mean
+from modules.errors import did_you_mean, shortened
 
 _KEY = "[key]"  # pydantic's last part of a location where a mapping's key itself is wrong
-_LONGEST_VALUE = 80
 
 _NUMBERS = {"integer": "a whole number", "number": "a number"}
 
@@ -25,53 +27,119 @@ def describe(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
       error: Of validating `model`.
       model: The whole configuration's.
     """
-    root = model.model_json_schema()
+    root = _schema(model)
+    # What none of the forms takes that a value may have is one problem at one place.
+    rules: dict[str, list[_Rule]] = {}
     for problem in error.errors():
         *parents, last = (part for part in problem["loc"] if part != _KEY)
         wrong_key = problem["type"] in ("extra_forbidden", "invalid_key") or _KEY in problem["loc"]
         parts, found = _follow(root, parents if wrong_key else problem["loc"])
         known = _known_keys(found)
         if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
-            yield _wrong_kind(parts, found, problem["input"])
+            key, rule = _wrong_kind(parts, found, problem["input"])
         elif not wrong_key:
-            yield f"{_dotted(parts)}: {_rule(problem, found)}"
+            key, rule = _dotted(parts), _rule(problem, found)
         elif problem["type"] == "invalid_key" or not known:
-            yield f"{_dotted(parts, last)}: a key must be a string, got {last}; quote it"
+            key, rule = _dotted(parts, last), _Rule(f"a key must be a string, got {last}; quote it")
         else:
             hint = f"{did_you_mean(str(last), known)}; keys here: {', '.join(known)}"
-            yield f"{_dotted(parts, last)}: no such key{hint}"
+            key, rule = _dotted(parts, last), _Rule(f"no such key{hint}")
+        rules.setdefault(key, []).append(rule)
+    for key, told in rules.items():
+        # A form that was meant says what is wrong within it.
+        if not any(other.startswith(f"{key}.") for other in rules) or len(told) > 1:
+            yield f"{key}: {_together(told)}"
 
 
-def _wrong_kind(parts: Sequence[Any], kinds: Sequence[Schema], value: Any) -> str:
+@functools.cache
+def _schema(model: type[BaseModel]) -> Schema:
+    return model.model_json_schema()
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What is said of a value: `must be a number from 0 to 1`, `, got 2`, `; remove it`."""
+
+    rule: str
+    got: str = ""
+    remedy: str = ""
+
+
+def _together(rules: Sequence[_Rule]) -> str:
+    first, *more = rules
+    others = [re.sub(r"^must (be )?", "", each.rule) for each in more if each.rule != first.rule]
+    return " or ".join([first.rule, *others]) + first.got + first.remedy
+
+
+def _wrong_kind(parts: Sequence[Any], kinds: Sequence[Schema], value: Any) -> tuple[str, _Rule]:
     """Of a section whose key `kind` says which of several it is."""
     names = [str(kind_of(each)) for each in kinds]
+    known = ", ".join(names)
     if not isinstance(value, dict):
-        return f"{_dotted(parts)}: must be a section with a kind, got {_shortened(value)}"
-    key, known = _dotted(parts, "kind"), ", ".join(names)
+        rule = f"must be a section with a kind, one of {known}"
+        return _dotted(parts), _Rule(rule, f", got {shortened(value)}")
+    key = _dotted(parts, "kind")
     if "kind" not in value:
-        return f"{key}: must be set to one of {known}"
+        return key, _Rule(f"must be set to one of {known}")
     given = value["kind"]
-    return f"{key}: must be one of {known}, got {given!r}{did_you_mean(str(given), names)}"
+    hint = did_you_mean(str(given), names)
+    return key, _Rule(f"must be one of {known}", f", got {shortened(given)}", hint)
 
 
-def _rule(problem: Any, found: Sequence[Schema]) -> str:
-    got, known = _shortened(problem["input"]), _known_keys(found)
-    numbers = [
-        schema for schema in found if schema.get("type") in _NUMBERS and "enum" not in schema
-    ]
-    if numbers and problem["type"] != "value_error":
-        return f"must be {_NUMBERS[numbers[0]['type']]}{_range(numbers[0])}, got {got}"
-    if problem["type"] == "missing":
-        return "must be set" + (f"; keys here: {', '.join(known)}" if known else "")
-    if problem["type"] == "value_error":
-        return problem["msg"].removeprefix("Value error, ")
-    if problem["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        keys = f" ({', '.join(known)})" if known else ""
-        return f"must be a section with keys{keys}, got {got}"
-    if problem["type"] == "tuple_type":
-        return f"must be a list, got {got}"
+def _rule(problem: Any, found: Sequence[Schema]) -> _Rule:
+    got, known = f", got {shortened(problem['input'])}", _known_keys(found)
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "value_error":
+        return _Rule(problem["msg"].removeprefix("Value error, "))
+    number = next((_number(each) for each in found if _is_number(each)), "")
+    if kind == "missing":
+        keys = f"; keys here: {', '.join(known)}" if known else ""
+        return _Rule(f"must be set to {number}" if number else f"must be set{keys}")
+    if kind in ("too_long", "too_short"):
+        bound = "at most" if kind == "too_long" else "at least"
+        least = context.get("max_length", context.get("min_length"))
+        given = f", got {context['actual_length']}"
+        remedy = "remove some" if kind == "too_long" else "add some"
+        return _Rule(f"must have {bound} {least} entries", given, f"; {remedy}")
+    if number:
+        return _Rule(f"must be {number}", got)
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return _Rule(
+            "must be a section with keys" + (f" ({', '.join(known)})" if known else ""), got
+        )
+    if kind == "tuple_type":
+        one = isinstance(problem["input"], str | int | float)
+        return _Rule("must be a list", got, f"; write [{shortened(problem['input'])}]" * one)
+    if kind == "string_type":
+        return _Rule("must be a text", got, _quoted(problem["input"]))
+    if kind == "string_too_short":
+        return _Rule("must not be empty", got, "; write one or remove the key")
+    if kind == "string_pattern_mismatch":
+        words = [each["rule"] for each in found if "rule" in each]
+        return _Rule(words[0] if words else f"must match {context['pattern']}", got)
+    if kind in ("bool_type", "bool_parsing"):
+        return _Rule("must be true or false", got)
     rule = re.sub(r"^\w+ should ", "must ", problem["msg"])
-    return f"{rule[0].lower()}{rule[1:]}, got {got}"
+    return _Rule(f"{rule[0].lower()}{rule[1:]}", got)
+
+
+def _quoted(value: Any) -> str:
+    """What to do about a value that YAML does not read as a text."""
+    if value is None:
+        return "; write one or remove the key"
+    return (
+        "; quote it"
+        if isinstance(value, bool | int | float | datetime.date)
+        else "; write one text"
+    )
+
+
+def _is_number(schema: Schema) -> bool:
+    return schema.get("type") in _NUMBERS and "enum" not in schema
+
+
+def _number(schema: Schema) -> str:
+    return f"{_NUMBERS[schema['type']]}{_range(schema)}"
 
 
 def _range(number: Schema) -> str:
@@ -86,13 +154,9 @@ def _range(number: Schema) -> str:
     return start + (f" and below {below:,}" if below is not None else f" and at most {high:,}")
 
 
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
-
-
 def _dotted(parts: Sequence[Any], *last: Any) -> str:
-    return ".".join(map(str, (*parts, *last)))
+    text = ".".join(map(str, (*parts, *last)))
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _follow(root: Schema, location: Sequence[Any]) -> tuple[list[Any], list[Schema]]:

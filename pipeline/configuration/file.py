@@ -13,6 +13,7 @@ import yaml
 from modules.errors import ConfigError
 
 _MOST_VALUES = 100_000
+_OF_TAGS = (AttributeError, TypeError, ValueError)
 _EXAMPLE = "for example --set distill.temperature=4"
 
 
@@ -68,7 +69,7 @@ def _unreadable(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"must be UTF-8 text, but byte {error.start} is not; save it as UTF-8"
     if isinstance(error, OSError):
-        return f"cannot be read: {error.strerror}"
+        return f"cannot be read ({error.strerror}); name a YAML file"
     return str(error)
 
 
@@ -106,10 +107,13 @@ def _parse(text: str) -> tuple[Any, list[str]]:
         if _count(value, {}) > _MOST_VALUES:
             raise ValueError(f"its aliases stand for more than {_MOST_VALUES:,} values")
         return value, loader.twice
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    # PyYAML's constructors of `!!timestamp` and the like raise whatever comes.
+    except (yaml.YAMLError, RecursionError, ArithmeticError, LookupError, *_OF_TAGS) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        if isinstance(error, AttributeError | LookupError | TypeError):
+            problem = "a value is none of the kind that its !!tag names"
         raise ConfigError(f"{where}not valid YAML: {problem}; fix or quote it") from error
 
 

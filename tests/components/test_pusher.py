@@ -71,8 +71,16 @@ class Push:
         write(directory / "tflite/warmup/tf_serving_warmup_requests", b"requests")
         write(directory / "tflite/student/int8/spec.json", {**spec, "size_bytes": len(TFLITE)})
         self.report = directory / "evaluation/report.json"
+        self.model = directory / "model/Format-Serving"
+        self.judge()
+
+    def judge(self) -> None:
+        """Write the report of the model as it is."""
+        names = ("saved_model.pb", "variables/variables.index")
+        digests = {name: files.sha256(str(self.model / name)) for name in names}
         measured = {"int8": {"accuracy": 0.9, "sha256": SHA256}}
-        write(self.report, {"variants": measured, "gate": {"tflite": ["int8"]}})
+        gate = {"tflite": ["int8"]}
+        write(self.report, {"variants": measured, "saved_model": digests, "gate": gate})
 
     def bless(self, blessed: int) -> None:
         self.artifacts["model_blessing"][0].set_int_custom_property("blessed", blessed)
@@ -218,7 +226,8 @@ def test_file_that_was_not_measured_is_refused(execution: Push) -> None:
 def test_only_as_many_versions_as_asked_are_kept(execution: Push) -> None:
     execution.settings = PushSettings(keep=2)
     for content in (b"1", b"2", b"3"):
-        write(Path(execution.artifacts["model"][0].uri) / "Format-Serving/saved_model.pb", content)
+        write(execution.model / "saved_model.pb", content)
+        execution.judge()
         execution.do()
     kept = sorted((execution.destination / "saved_model").iterdir())
     assert [(version / "saved_model.pb").read_bytes() for version in kept] == [b"2", b"3"]

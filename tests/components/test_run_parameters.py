@@ -57,9 +57,9 @@ def test_what_is_not_given_stays() -> None:
     [
         (
             {"alpha": 1.5},
-            "distill.alpha: Input should be less than or equal to 1, got 1.5",
+            "distill.alpha: must be less than or equal to 1, got 1.5",
         ),
-        ({"temperature": 0}, "temperature is distill.temperature: Input should be greater than 0"),
+        ({"temperature": 0}, "temperature is distill.temperature: must be greater than 0"),
         ({"epochs": -1}, "epochs is student.train.epochs: Input should be greater than or equal"),
         (
             {"data_path": "/x"},

@@ -60,6 +60,7 @@ def make_candidate(
     _write_preprocessing(work_dir / "export" / "preprocessing", token)
     report = {
         "student": {"accuracy": 0.95},
+        "saved_model": {name: digest(token, name) for name in FILES if name != WARMUP},
         "variants": {**measured, "float32": {"accuracy": 0.94, "sha256": "0" * 64}},
         "comparison": {"agreement": 0.97},
         "gate": {"blessed": True, "tflite": list(variants)},
@@ -94,6 +95,11 @@ def push_exported(
     }
     report = {
         "student": {},
+        "saved_model": {
+            str(path.relative_to(serving_dir)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in Path(serving_dir).rglob("*")
+            if path.is_file()
+        },
         "variants": measured,
         "comparison": {},
         "gate": {"blessed": True, "tflite": variants},

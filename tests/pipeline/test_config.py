@@ -193,7 +193,8 @@ WRONG_VALUES = {
         "export.tflite.1: must be 'float32', 'float16', 'dynamic_range' or 'int8', got 'int4'"
     ),
     "name=Big Name": (
-        "name: must match pattern '^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$', got 'Big Name'"
+        "name: must have only a-z, 0-9, - and _, and a letter or digit at either end, got "
+        "'Big Name'"
     ),
     "data.source=image_folder": (
         "data.path must be set when data.source is image_folder; set it to a directory with one "
@@ -516,7 +517,7 @@ def test_a_check_that_a_mistake_makes_a_guess_is_left_out(file: Path) -> None:
         ),
         ("student.train={1: 2}", "student.train.1: a key must be a string, got 1; quote it"),
         ("nothing.of.this=1", "nothing: no such key; keys here: name, seed"),
-        ("data.path.deeper=1", "data.path: must be a valid string, got {'deeper': 1}"),
+        ("data.path.deeper=1", "data.path: must be a text, got {'deeper': 1}"),
     ],
 )
 def test_mistakes_of_structure(file: Path, override: str, message: str) -> None:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from pipeline.local_runner import (
 )
 from pipeline.preflight import check_places
 from pipeline.run_directory.lock import exclusive
-from pipeline.run_metadata import close_interrupted
+from pipeline.run_metadata import close_interrupted, damage_mended
 
 COMMAND = Path(sys.executable).with_name("tfx-distill")
 
@@ -326,62 +327,84 @@ def test_every_generation_is_distilled(taught_by_two: Any) -> None:
         assert "epoch_soft_target_loss" in logged(run)
 
 
-@pytest.mark.usefixtures("run_in_process")
-@pytest.mark.parametrize("damage", ["truncated", "a byte changed", "manifest gone"])
-@pytest.mark.thorough
-def test_damaged_soft_targets_are_one_clear_line(miniature_run: Any, damage: str) -> None:
-    directory = Path(miniature_run.uris["SoftTargets.soft_targets"])
-    (answers,) = directory.glob("*.answers")
-    file = directory / "manifest.json" if damage == "manifest gone" else answers
-    whole = file.read_bytes()
+@pytest.fixture
+def undone(miniature_run: Any) -> Iterator[None]:
+    """What a test does to the artifacts of the miniature and to its metadata is undone."""
+    root = miniature_run.output / "pipeline_root"
+    metadata_file = miniature_run.output / "metadata.sqlite"
+    before, whole = set(root.glob("*/*/*")), metadata_file.read_bytes()
+    files = {path: path.read_bytes() for uri in miniature_run.uris.values() for path in below(uri)}
+    yield
+    for path in set(root.glob("*/*/*")) - before:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path, each in files.items():
+        path.write_bytes(each)
+    metadata_file.write_bytes(whole)
+
+
+def below(uri: str) -> list[Path]:
+    return [path for path in Path(uri).rglob("*") if path.is_file()]
+
+
+def cut(whole: bytes) -> bytes:
+    return whole[: len(whole) // 2]
+
+
+def flip(whole: bytes) -> bytes:
     middle = len(whole) // 2
-    report = content(miniature_run.output / "report")
-    try:
-        if damage == "truncated":
-            file.write_bytes(whole[:middle])
-        elif damage == "a byte changed":
-            file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
-        else:
-            file.unlink()
-        result = invoke(miniature_run, "distill.temperature=3")
-    finally:
-        file.write_bytes(whole)
-    (line,) = (row for row in result.stderr.splitlines() if row.startswith("error: "))
-    assert result.exit_code == 1, line
-    assert line.startswith("error: Distiller: ")
-    assert "soft targets" in line or "training data are damaged" in line
-    assert "Traceback" not in line
-    if damage != "a byte changed":
-        assert str(file) in line
-        assert "remove its execution's directory and run again" in line
-    assert miniature_run.states()["Distiller"] == "FAILED"
-    assert content(miniature_run.output / "report") == report
+    return whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
 
 
-@pytest.mark.usefixtures("run_in_process")
+@pytest.mark.usefixtures("run_in_process", "undone")
 @pytest.mark.parametrize(
-    ("output", "split", "change", "node"),
+    ("output", "pattern", "damage", "change", "node"),
     [
-        ("ExampleGen.examples", "eval", "gate.min_accuracy=0.15", "Evaluator"),
-        ("Transform.transformed_examples", "train", "distill.temperature=3", "Distiller"),
+        ("SoftTargets.soft_targets", "*.answers", cut, "distill.temperature=3", "Distiller"),
+        ("SoftTargets.soft_targets", "*.answers", flip, "distill.temperature=3", "Distiller"),
+        ("SoftTargets.soft_targets", "*.json", cut, "distill.temperature=3", "Distiller"),
+        ("ExampleGen.examples", "Split-eval/*.gz", cut, "gate.min_accuracy=0.15", "Evaluator"),
+        (
+            "Transform.transformed_examples",
+            "Split-train/*.gz",
+            flip,
+            "distill.temperature=3",
+            "Distiller",
+        ),
+        (
+            "Exporter.tflite",
+            "student/float32/model.tflite",
+            flip,
+            "gate.min_accuracy=0.15",
+            "Evaluator",
+        ),
+        (
+            "TeacherTrainer.model",
+            "Format-Serving/*/*.weights.h5",
+            flip,
+            "export.calibration_examples=500",
+            "Exporter",
+        ),
     ],
 )
 @pytest.mark.thorough
-def test_damaged_examples_are_one_clear_line(
-    miniature_run: Any, output: str, split: str, change: str, node: str
+def test_what_is_damaged_is_one_clear_line_and_made_anew(
+    miniature_run: Any, output: str, pattern: str, damage: Any, change: str, node: str
 ) -> None:
-    directory = Path(miniature_run.uris[output])
-    file = min(directory.glob(f"Split-{split}/*.gz"))
-    whole = file.read_bytes()
-    try:
-        file.write_bytes(whole[: len(whole) // 2])
-        result = invoke(miniature_run, change)
-    finally:
-        file.write_bytes(whole)
+    file = min(Path(miniature_run.uris[output]).glob(pattern))
+    file.write_bytes(damage(file.read_bytes()))
+    report = content(miniature_run.output / "report")
+    result = invoke(miniature_run, change)
     (line,) = (row for row in result.stderr.splitlines() if row.startswith("error: "))
-    assert result.exit_code == 1
-    assert line.startswith(f"error: {node}: {file} is damaged (")
-    assert line.endswith(f"); remove {directory} and run again")
+    assert result.exit_code == 1, line
+    maker = output.partition(".")[0]
+    assert line.startswith(f"error: {node}: ") and str(file) in line
+    assert line.endswith(f"; run again, which has {maker} make it anew")
+    assert miniature_run.states()[node] == "FAILED"
+    assert content(miniature_run.output / "report") == report
+
+    result = invoke(miniature_run, change)
+    assert result.exit_code == 0, result.stderr
+    assert miniature_run.states()[maker] == "COMPLETE"
 
 
 @pytest.mark.parametrize(
@@ -439,6 +462,36 @@ def test_executions_that_a_kill_has_left_running_are_closed(tmp_path: Path) -> N
     with metadata.Metadata(where.metadata) as handle:
         found = [execution.last_known_state for execution in handle.store.get_executions()]
     assert found == [states.FAILED, states.COMPLETE, states.CACHED]
+
+
+def test_what_is_damaged_is_forgotten_with_all_that_offer_it(tmp_path: Path) -> None:
+    """The execution that has made it, and one that was served it from the cache."""
+    where = places(tmp_path)
+    states, store_of = metadata_store_pb2.Execution.State, metadata.Metadata(where.metadata)
+    uri = str(tmp_path / "pipeline_root" / "SoftTargets" / "soft_targets" / "7")
+    with store_of as handle:
+        store = handle.store
+        artifact_type = store.put_artifact_type(metadata_store_pb2.ArtifactType(name="data"))
+        execution_type = store.put_execution_type(metadata_store_pb2.ExecutionType(name="node"))
+        context_type = store.put_context_type(metadata_store_pb2.ContextType(name="node"))
+        context = metadata_store_pb2.Context(type_id=context_type, name="digits.SoftTargets")
+        context.id = store.put_contexts([context])[0]
+        for name, state in ((uri, "COMPLETE"), (uri, "CACHED"), (f"{uri}0", "COMPLETE")):
+            found = [each for each in store.get_artifacts() if each.uri == name]
+            artifact = found or [metadata_store_pb2.Artifact(type_id=artifact_type, uri=name)]
+            execution = metadata_store_pb2.Execution(
+                type_id=execution_type, last_known_state=states.Value(state)
+            )
+            output = metadata_store_pb2.Event(type=metadata_store_pb2.Event.OUTPUT)
+            store.put_execution(execution, [(artifact[0], output)], [context])
+    with (
+        pytest.raises(DataError, match=r"^7 is cut; run again, which has SoftTargets make it anew"),
+        damage_mended("digits", where),
+    ):
+        raise DataError("7 is cut", damaged=f"{uri}/answers")
+    with store_of as handle:
+        found = [each.last_known_state for each in handle.store.get_executions()]
+    assert found == [states.FAILED, states.FAILED, states.COMPLETE]
 
 
 def test_a_machine_without_shared_memory_is_one_clear_line(

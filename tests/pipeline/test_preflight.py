@@ -13,7 +13,7 @@ from modules.errors import ConfigError, ModelError, UserError
 from modules.measure import conversion
 from modules.settings import ImageFeature
 from pipeline.config import PipelineConfig, load_config
-from pipeline.preflight import check_spec
+from pipeline.preflight import check_places, check_spec
 
 DIGITS = tuple(map(str, range(10)))
 IMAGE = InputSpec(name="image", kind="image", feature="image", shape=(8, 8, 1), dtype="uint8")
@@ -215,3 +215,20 @@ def test_what_only_the_judgment_or_the_push_would_find(
     # A run of the digits finds some of it even before it reads the data.
     with pytest.raises(error, match=message):
         check_spec(config(change.replace("{file}", str(tmp_path / "file"))), SPEC, ["image"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("gate={max_rmse: 1}", "gate.max_rmse: classification has no rmse"),
+        ("gate={min_distillation_gain: 2}", "gate.min_distillation_gain: must not exceed 1"),
+        ("latency.engine=loadgen", "latency.engine is loadgen, but the module not_here is not"),
+    ],
+)
+def test_what_only_the_judgment_would_find_is_found_before_the_data_are_read(
+    monkeypatch: pytest.MonkeyPatch, change: str, words: str
+) -> None:
+    monkeypatch.setattr("modules.measure.loadgen.MODULE", "not_here")
+    with pytest.raises(ConfigError) as caught:
+        check_places(load_config("digits", [change]))
+    assert str(caught.value).startswith(words)

@@ -106,7 +106,19 @@ def _contradictions(settings: DataSettings) -> Iterator[str]:
         )
     if settings.unlabeled and "unlabeled" in settings.splits:
         yield "data.unlabeled and data.splits.unlabeled say the same; remove one of them"
+    if both := [name for name in settings.exclude if name in settings.features]:
+        yield (
+            f"data.exclude must not name what data.features sets, got {', '.join(both)}; remove it "
+            "from one of them"
+        )
     if settings.produced_by and settings.source != "examples":
-        yield f"data.produced_by is for the source examples, but data.source is {settings.source}"
+        yield _only_with("produced_by", "examples", settings.source)
     if settings.query and settings.source != "bigquery":
-        yield f"data.query is for the source bigquery, but data.source is {settings.source}"
+        yield _only_with("query", "bigquery", settings.source)
+
+
+def _only_with(key: str, source: str, given: str) -> str:
+    return (
+        f"data.{key} must not be set when data.source is {given}; set data.source: {source}, or "
+        "remove it"
+    )

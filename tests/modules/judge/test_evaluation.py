@@ -62,8 +62,8 @@ def test_a_damaged_tflite_file_is_not_loaded(tmp_path: Path, role: str, damage: 
     with pytest.raises(ModelError) as caught:
         models.check_files()
     assert str(caught.value) == (
-        f"{file} is not the file that spec.json beside it describes; remove the directory of its "
-        f"execution, {models.tflite}, and run again"
+        f"{file} is not the file that spec.json beside it describes; remove {models.tflite} and "
+        "run again"
     )
 
 

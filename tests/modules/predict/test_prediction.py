@@ -460,12 +460,12 @@ def test_a_changed_vocabulary_is_not_used(pushed, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"sha256": None}, "sha256: Input should be a valid string"),
+        ({"sha256": None}, "sha256: must be a valid string"),
         (
             {"file": "../../elsewhere.tflite"},
-            "file: Value error, the name of a file must stay inside",
+            "file: the name of a file must stay inside",
         ),
-        ({"more": [{"variant": "int8"}]}, "more.0.file: Field required"),
+        ({"more": [{"variant": "int8"}]}, "more.0.file: must be set"),
     ],
 )
 def test_a_damaged_manifest(run, copied, changes, reason):
@@ -482,7 +482,7 @@ def test_manifests_that_say_too_little(run, copied):
     assert line.startswith(f"{version} has a manifest of schema 2, which does not say what a raw")
     change_manifest(version, preprocessing={"spec": {"a": 1}, "raw": {}, "vocabularies": {}})
     (line,) = errors(ask(version, run.image), 1)
-    assert "has a specification that cannot be read (inputs: Field required)" in line
+    assert "has a specification that cannot be read (inputs: must be set)" in line
     (version / "manifest.json").write_text("{")
     (line,) = errors(ask(version, run.image), 1)
     assert line.startswith(f"{version}/manifest.json is not a manifest (Invalid JSON: ")

@@ -31,6 +31,7 @@ from pushes import (
 )
 
 from modules.errors import ConfigError, ModelError, UserError
+from modules.files import sha256
 from modules.push import publish
 
 
@@ -223,7 +224,9 @@ def test_another_saved_model_or_label_is_new_content(tmp_path: Path, destination
     first = publish.push(candidate, str(destination))
     extra = Path(candidate.saved_model_dir, "extra.txt")
     extra.write_text("new")
-    with_extra = publish.push(candidate, str(destination))
+    measured = candidate.report["saved_model"] | {"extra.txt": sha256(str(extra))}
+    other = dataclasses.replace(candidate, report={**candidate.report, "saved_model": measured})
+    with_extra = publish.push(other, str(destination))
     extra.unlink()
     without = publish.push(candidate, str(destination))
     edit_spec(candidate, labels=["a", "b"])
@@ -276,6 +279,29 @@ def test_only_the_measured_file_ships(tmp_path: Path, destination: Path, source:
     if source == "spec.json":
         edit_spec(candidate, **other)
     with pytest.raises(ModelError, match=f"sha256 is 0{{64}} in the {source} and [0-9a-f]{{64}}"):
+        publish.push(candidate, str(destination))
+    assert not destination.exists()
+
+
+@pytest.mark.parametrize("damage", ["changed", "one more", "one less", "not measured"])
+def test_only_the_measured_saved_model_ships(
+    tmp_path: Path, destination: Path, damage: str
+) -> None:
+    candidate = make_candidate(tmp_path, "a")
+    weights = Path(candidate.saved_model_dir, "variables", "variables.data")
+    if damage == "changed":
+        weights.write_bytes(b"other")
+    elif damage == "one more":
+        weights = weights.with_name("other.data")
+        weights.touch()
+    elif damage == "one less":
+        weights.unlink()
+    else:
+        report = {name: each for name, each in candidate.report.items() if name != "saved_model"}
+        candidate = dataclasses.replace(candidate, report=report)
+        weights = Path(candidate.saved_model_dir, "assets", "v.txt")
+    name = weights.relative_to(candidate.saved_model_dir)
+    with pytest.raises(ModelError, match=f"that was measured, but the sha256 of {name} is .* in"):
         publish.push(candidate, str(destination))
     assert not destination.exists()
 

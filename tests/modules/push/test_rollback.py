@@ -226,7 +226,7 @@ def test_every_damage_is_told(tmp_path: Path, destination: Path, name: str, kind
     [
         (None, r"manifest\.json is missing"),
         (b"{", r"is not a manifest \(Invalid JSON"),
-        (b"{}", r"is not a manifest \(variant: Field required"),
+        (b"{}", r"is not a manifest \(variant: must be set"),
         ({"version": 8}, "is that of version 8"),
         ({"file": "../../x"}, "must stay inside its version"),
     ],

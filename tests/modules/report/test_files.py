@@ -186,14 +186,14 @@ def _without(report: dict[str, Any], *path: str) -> dict[str, Any]:
         ("[]", "must have schema_version 3, but it is None"),
         ("{}", "must have schema_version 3, but it is None"),
         (json.dumps(_evidence(schema_version=1)), "must have schema_version 3, but it is 1"),
-        (json.dumps(_evidence()), r"is damaged: gate: Field required \(1 such errors\)"),
+        (json.dumps(_evidence()), r"is damaged: gate: must be set \(1 such errors\)"),
         (
             json.dumps(_without(_report().model_dump(mode="json"), "student", "parameters")),
-            r"is damaged: student\.parameters: Field required",
+            r"is damaged: student\.parameters: must be set",
         ),
         (
             json.dumps(_report().model_dump(mode="json") | {"gate": {"blessed": True}}),
-            r"is damaged: gate\.verdict: Field required",
+            r"is damaged: gate\.verdict: must be set",
         ),
         (
             json.dumps(

@@ -95,7 +95,7 @@ def test_true_is_no_number_anywhere() -> None:
             "teacher.parameters={widths: [4, 100000]}",
             "widths must be whole numbers from 1 to 65,536, got [4, 100000]",
         ),
-        ("teacher.parameters={dropout: -0.5}", "must be a number from 0 to 65,536, got -0.5"),
+        ("teacher.parameters={dropout: -0.5}", "must be a number from 0 to 1, got -0.5"),
         (
             "search={students: [{parameters: {filters: [-4]}}]}",
             "search.students.0.parameters.filters must be whole numbers from 1 to 65,536",

@@ -140,6 +140,7 @@ def test_every_line_of_an_error_is_on_stderr() -> None:
     [
         (f"data={{{IMAGES}, path: /not/here}}", "data.path must be an existing directory"),
         ("student={model: 'not_here.models:build'}", "there is no module 'not_here.models'"),
+        ("push.destination=s4://bucket", "must be a local path or a URL that fsspec knows"),
     ],
 )
 def test_validate_notes_what_this_machine_does_not_have(change: str, absent: str) -> None:

@@ -89,7 +89,7 @@ def test_a_configuration_names_what_was_found(store: Path, record: Record) -> No
     assert (config.data.path, config.data.produced_by) == (found, None)
     with pytest.raises(ConfigError, match=r"data.path and data.produced_by are two ways"):
         load_config("digits", [data, "data.path=/x"])
-    with pytest.raises(ConfigError, match=r"data.produced_by is for the source examples, but"):
+    with pytest.raises(ConfigError, match=r"data.produced_by must not be set when data.source is"):
         load_config("digits", [data, "data.source=csv", "data.path=/x"])
 
 

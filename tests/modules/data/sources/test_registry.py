@@ -34,7 +34,10 @@ def test_an_unknown_source_is_refused(name, hint):
         ({"source": "csv"}, r"data\.path must be set when data\.source is csv"),
         ({"source": "bigquery"}, r"data\.query must be set"),
         ({"source": "bigquery", "query": "SELECT 1", "path": "x"}, r"data\.path must not be set"),
-        ({"query": "SELECT 1"}, r"data\.query is for the source bigquery"),
+        (
+            {"query": "SELECT 1"},
+            r"data\.query must not be set when data\.source is digits; set data\.source: bigquery",
+        ),
         ({"source": "csv", "path": "x", "time": "t"}, r"data\.time needs data\.eval_from"),
         ({"source": "csv", "path": "x", "eval_from": "2"}, r"data\.eval_from needs data\.time"),
         (
