@@ -87,7 +87,8 @@ def test_the_tag_is_version_and_commit(repository):
     """Podman, since Docker does not answer."""
     log = repository.parent / "log"
     script(repository.parent / "programs" / "docker", "exit 1")
-    script(repository.parent / "programs" / "podman", f'echo "$@" >> {log}')
+    logged = f'echo "$@" BuildKit: $DOCKER_BUILDKIT >> {log}'
+    script(repository.parent / "programs" / "podman", logged)
     done = build(repository, "registry/tfx-distill", "cuda", "--build-arg", "X=1")
     assert done.returncode == 0, done.stderr
     revision = subprocess.run(
@@ -98,7 +99,7 @@ def test_the_tag_is_version_and_commit(repository):
     assert done.stdout == f"image: {image}\n"
     built = log.read_text().splitlines()[-1]
     assert built.startswith(f"build --pull --tag {image} --build-arg VARIANT=cuda ")
-    assert built.endswith(f"REVISION={revision} --build-arg X=1 .")
+    assert built.endswith(f"REVISION={revision} --build-arg X=1 . BuildKit: 1")
     assert "latest" not in built
 
 

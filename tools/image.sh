@@ -28,7 +28,8 @@ version=$(sed -n 's/^ *version="\(.*\)",$/\1/p' setup.py)
 tag=$version-$revision
 [ "$variant" = cpu ] || tag=$tag-$variant
 
-"$builder" build --pull --tag "$repository:$tag" --build-arg "VARIANT=$variant" \
+# Docker before 23 builds with something older unless it is asked, and fails at `COPY --chmod`.
+DOCKER_BUILDKIT=1 "$builder" build --pull --tag "$repository:$tag" --build-arg "VARIANT=$variant" \
     --build-arg "VERSION=$version" --build-arg "REVISION=$(git rev-parse HEAD)" "$@" . ||
     stop "the build failed, see above"
 echo "image: $repository:$tag"

@@ -1,0 +1,103 @@
+"""The real image in real containers: by itself, and driven by KFP's own local engine.
+
+`make test-real` runs this. The image is built first, which takes minutes, so nothing else does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker_server import DOCKER, IMAGE, build_image, docker_server, lacking
+from report_figures import figures
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(3600)]
+
+USER = 10001
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[str]:
+    """The address of a Docker server that has the image."""
+    if lack := lacking():
+        pytest.skip(f"containers need {lack}")
+    # Not pytest's directory, which would keep gigabytes.
+    with tempfile.TemporaryDirectory(prefix="tfx-distill-docker-") as name:
+        directory = Path(name)
+        with docker_server(directory) as address, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DOCKER_HOST", address)
+            build_image(address, directory)
+            yield address
+
+
+@pytest.fixture(scope="module")
+def local_figures(miniature_run: Any) -> dict[str, Any]:
+    path = Path(miniature_run.uris["Evaluator.evaluation"], "report.json")
+    return figures(json.loads(path.read_text()))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A directory that the image's user may write to."""
+    directory = tmp_path / "root"
+    directory.mkdir()
+    os.chown(directory, USER, USER)
+    # pytest's own directories are closed to others, but what is mounted is the last one alone.
+    return directory
+
+
+def in_container(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command as the image's own user, with nothing mounted but the root."""
+    return subprocess.run(
+        [DOCKER, "run", "--rm", "--network=none", f"--volume={root}:{root}", IMAGE, *command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.usefixtures("docker")
+def test_a_run_in_the_image_comes_to_what_the_local_run_comes_to(
+    root: Path, miniature_run: Any, local_figures: dict[str, Any]
+) -> None:
+    settings = [word for each in miniature_run.overrides for word in ("--set", each)]
+    done = in_container(
+        root, "tfx-distill", "run", "digits", "--output", str(root / "run"), *settings
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    report = json.loads((root / "run" / "report" / "report.json").read_text())
+    assert figures(report) == local_figures
+    pushed = root / "run" / "pushed"
+    assert {path.name for path in pushed.iterdir()} >= {"saved_model", "tflite"}
+    assert {path.stat().st_uid for path in pushed.rglob("*")} == {USER}
+
+
+@pytest.mark.usefixtures("docker")
+def test_kfps_own_local_engine_comes_to_what_the_local_run_comes_to(
+    root: Path, miniature_run: Any, local_figures: dict[str, Any]
+) -> None:
+    """Its order, its placeholders, its types of artifacts; every node in a container."""
+    from kfp import components, local
+
+    from pipeline.clusters.compilation import compile_pipeline
+
+    config = miniature_run.config(f"runtime.image={IMAGE}", "runtime.pipeline_root=gs://none/root")
+    pipeline = components.load_component_from_text(compile_pipeline(config, "kubeflow"))
+    local.init(runner=local.DockerRunner(network_mode="none"), pipeline_root=str(root))
+    pipeline(push_destination=str(root / "pushed"))
+    (report,) = root.glob("*/*/evaluation/report.json")
+    assert figures(json.loads(report.read_text())) == local_figures
+    assert {path.name for path in (root / "pushed").iterdir()} >= {"saved_model", "tflite"}
+
+
+@pytest.mark.usefixtures("docker")
+def test_the_image_is_no_larger_than_it_has_been() -> None:
+    command = [DOCKER, "image", "inspect", "--format={{.Size}}", IMAGE]
+    size = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert size < 3.4e9
