@@ -23,6 +23,8 @@ _SUFFIXES = {"csv": "*.csv", "parquet": "*.parquet", "tfrecord": "*tfrecord*"}
 _TABLE = {"numeric", "category", "tensor"}
 # Fewer steps left students and teachers of a hundred labels far from what they can learn.
 _STEPS, _MOST_EPOCHS = 4_000, 300
+# Shifts by so large a part of the side brought a teacher of 100 labels from 54 to 85 %.
+_SHIFT, _MANY_IMAGES = 0.1, 2_000
 _UNCERTAINTY = 0.017 * math.sqrt(368)
 
 
@@ -108,6 +110,14 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
         "teacher": {**teacher, "train": _training(labeled)},
         "student": {**student, "train": {**_training(shown), "learning_rate": rate}},
     }
+
+
+def propose_augmentation(spec: DataSpec, dataset: Dataset) -> dict[str, int]:
+    """Section `augment`: images are shifted where a teacher would learn a few of them by heart."""
+    sides = [min(each.shape[:2]) for each in spec.inputs if each.kind == "image"]
+    if not sides or dataset.examples.get("train", 0) >= _MANY_IMAGES:
+        return {}
+    return {"pad_crop": max(1, round(_SHIFT * min(sides)))}
 
 
 def propose_gate(spec: DataSpec, dataset: Dataset) -> dict[str, Any]:

@@ -12,7 +12,12 @@ from modules.data.spec import Dataset, DataSpec, InputSpec, OutputSpec
 from modules.errors import ConfigError, DataError
 from modules.models.zoo import check_model
 from modules.settings import ModelSettings
-from pipeline.proposal import propose_data, propose_gate, propose_models
+from pipeline.proposal import (
+    propose_augmentation,
+    propose_data,
+    propose_gate,
+    propose_models,
+)
 
 
 def csv(path: Path, header: str) -> Path:
@@ -145,6 +150,23 @@ def test_the_last_stage_of_an_image_student_sees_it_all(side: int) -> None:
     student = propose_models(found, Dataset(output=found.output))["student"]
     halvings = len(student["parameters"]["filters"]) - 1 + (side >= 64)
     assert 2 <= side / 2**halvings <= 6
+
+
+@pytest.mark.parametrize(
+    ("kinds", "side", "count", "augment"),
+    [
+        (["image"], 28, 74, {"pad_crop": 3}),
+        (["image", "numeric"], 8, 74, {"pad_crop": 1}),
+        (["image"], 28, 2000, {}),
+        (["numeric"], 28, 74, {}),
+    ],
+)
+def test_a_few_images_are_shifted(
+    kinds: list[str], side: int, count: int, augment: dict[str, int]
+) -> None:
+    found = spec(*kinds, shape=(side, side + 4, 1))
+    dataset = Dataset(output=found.output, examples={"train": count})
+    assert propose_augmentation(found, dataset) == augment
 
 
 def test_limits_can_be_decided_by_the_examples() -> None:
