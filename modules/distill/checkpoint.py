@@ -44,6 +44,7 @@ class TrainingState(keras.callbacks.Callback):
       average: Of the weights; it must be among the callbacks, too. None: the model's own decide.
       first_counted: The first epoch, counted from 0, that may be the best one. Until then nothing
         stops.
+      chooses: Whether the validation part decides. If not, the last epoch is kept.
 
     Attributes:
       first_epoch: Where training begins: 0, or behind the last saved epoch.
@@ -63,9 +64,11 @@ class TrainingState(keras.callbacks.Callback):
         metric: str | None = None,
         average: AveragedWeights | None = None,
         first_counted: int = 0,
+        chooses: bool = True,
     ):
         super().__init__()
         self._patience = patience
+        self._chooses = chooses
         self._first_counted = first_counted
         self._directory = directory
         self._interval = seconds_between_saves
@@ -135,7 +138,7 @@ class TrainingState(keras.callbacks.Callback):
         loss = float(logs["val_hard_loss"])
         metric = -math.inf if self._metric is None else float(logs[f"val_{self._metric}"])
         self.epoch = epoch + 1
-        better = (metric, -loss) > (self.best_metric, -self.best_loss)
+        better = (metric, -loss) > (self.best_metric, -self.best_loss) or not self._chooses
         if better and epoch >= self._first_counted:
             self.best_metric, self.best_loss, self.best_epoch = metric, loss, self.epoch
             with nullcontext() if self.average is None else self.average.applied():
@@ -151,10 +154,12 @@ class TrainingState(keras.callbacks.Callback):
         self.set_best_weights(self.model)
 
     @property
-    def best_values(self) -> str:
-        """What the best epoch has of what decides, for a person."""
+    def kept(self) -> str:
+        """Which epoch was kept, and why, for a person."""
+        if not self._chooses:
+            return f"last epoch {self.best_epoch}, too few validation examples to choose one"
         metric = "" if self._metric is None else f"val_{self._metric} {self.best_metric:.4f}, "
-        return f"{metric}val_hard_loss {self.best_loss:.4f}"
+        return f"best epoch {self.best_epoch} ({metric}val_hard_loss {self.best_loss:.4f})"
 
     def set_best_weights(self, model: keras.Model) -> None:
         """Give the model the weights of its best epoch."""

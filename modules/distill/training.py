@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
@@ -27,6 +28,8 @@ from modules.teachers.cache import ID_MISMATCH
 _LOG = logging.getLogger("tfx_distill.training")
 # In the directory of the logs: how many examples a training learns from.
 COUNTS_FILE = "examples.json"
+# Of 74 examples, 3 were held out: they took the first of 300 epochs for the best one.
+FEWEST_VALIDATION = 20
 _SECONDS_BETWEEN_LINES = 2.0
 # Steps run in one call of the compiled function. Small models gain; the progress is per epoch.
 _STEPS_PER_EXECUTION = 16
@@ -70,7 +73,8 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     A Distiller that is compiled already stays so.
 
     The best epoch is the one with the lowest cross-entropy, or the highest metric, on the
-    validation part of the training split: the eval split has no say in it. A run that was killed
+    validation part of the training split: the eval split has no say in it. Fewer than
+    `FEWEST_VALIDATION` examples decide nothing; then it is the last one. A run that was killed
     goes on behind its last saved epoch, and one that was done is not trained again. How many
     examples it learns from is written beside the logs.
 
@@ -88,8 +92,7 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     steps = steps_per_epoch(data, settings)
     if not distiller.compiled:
         compile_distiller(distiller, settings, steps)
-    first_aware = first_aware_epoch(settings.epochs) if plan.quantization_aware else 0
-    state = _training_state(distiller, plan, steps, first_aware)
+    state = _training_state(distiller, plan, steps, chooses=can_choose(validation))
     if state.restore(distiller):
         _LOG.info("taken up again behind epoch %d", state.first_epoch)
     if state.first_epoch < settings.epochs and not state.finished:
@@ -99,10 +102,18 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
         begin_epoch = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda number, logs: epoch.assign(number)
         )
-        first = [begin_epoch, *([QuantizationAware(first_aware)] * plan.quantization_aware)]
+        first = [begin_epoch]
+        if plan.quantization_aware:
+            first.append(QuantizationAware(first_aware_epoch(settings.epochs)))
         _fit(distiller, data.training(order, plan.view), validation, plan, [*first, state])
     else:
         state.set_best_weights(distiller)
+
+
+def can_choose(validation: tf.data.Dataset) -> bool:
+    """Whether the validation part, as `ExampleData` has it, says which epoch or model is better."""
+    sizes = (int(tf.shape(y["label"])[0]) for _, y, *_ in validation)
+    return any(size >= FEWEST_VALIDATION for size in itertools.accumulate(sizes))
 
 
 def steps_per_epoch(data: ExampleData, settings: TrainSettings) -> int:
@@ -134,10 +145,8 @@ def _metric(distiller: Distiller, settings: TrainSettings) -> keras.metrics.Metr
     return make_metric(distiller.task, outputs)
 
 
-def _training_state(
-    distiller: Distiller, plan: Plan, steps: int, first_counted: int
-) -> TrainingState:
-    """What chooses the best epoch, by the settings; the model must be compiled."""
+def _training_state(distiller: Distiller, plan: Plan, steps: int, chooses: bool) -> TrainingState:
+    """What keeps an epoch's weights, by the settings; the model must be compiled."""
     settings, average = plan.settings, None
     metric = distiller.monitored
     if settings.average:
@@ -151,7 +160,8 @@ def _training_state(
         saves=plan.chief,
         metric=None if metric is None else metric.name,
         average=average,
-        first_counted=first_counted,
+        first_counted=first_aware_epoch(settings.epochs) if plan.quantization_aware else 0,
+        chooses=chooses,
     )
 
 
@@ -280,7 +290,7 @@ class _Progress(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self._flush()
-        _LOG.info("best epoch %d (%s)", self._state.best_epoch, self._state.best_values)
+        _LOG.info("%s", self._state.kept)
 
     def _flush(self) -> None:
         if self._line:

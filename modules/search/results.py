@@ -8,7 +8,8 @@ from pydantic import Field
 
 from modules.settings import Objective, Settings
 
-# `untried`: the time was up. `stopped`: others were better after fewer epochs.
+# `untried`: the time was up, or there was nothing to compare it on. `stopped`: others were better
+# after fewer epochs.
 State = Literal["refused", "untried", "failed", "stopped", "compared", "chosen"]
 
 
@@ -18,7 +19,7 @@ class SearchedStudent(Settings):
     Attributes:
       name: The model, its parameters and the objective, in one line.
       state: What became of it; `refused` ones broke a limit before any training.
-      reason: Why it was refused or failed; else empty.
+      reason: Why it was refused, failed or was not tried; else empty.
       labels_alone: Whether it had no teacher.
       parameters: Number of weights.
       sizes: Bytes of its TFLite files, by variant.

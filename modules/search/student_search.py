@@ -18,6 +18,7 @@ from modules.distill.held_out import HeldOutAnswers
 from modules.distill.hyperparameters import describe
 from modules.distill.saved_states import mark_exported
 from modules.distill.trainer_task import TrainerTask
+from modules.distill.training import FEWEST_VALIDATION, can_choose
 from modules.errors import ModelError
 from modules.measure.registry import metrics_of
 from modules.models import zoo
@@ -32,6 +33,7 @@ from modules.settings import DistillSettings, GateSettings, ModelSettings
 
 _LOG = logging.getLogger("tfx_distill.search")
 _CONFIDENCE = 0.95  # of intervals that nobody looks at
+_TOO_FEW = f"fewer than {FEWEST_VALIDATION} validation examples"
 
 
 def tuner_fn(fn_args: Any) -> TunerFnResult:
@@ -59,6 +61,7 @@ class StudentSearch:
         # Those of the student that wins with the first one.
         self._objectives = [first, *others]
         self._teacher = _untrained_teacher(config.baseline) if config.baseline else None
+        self._can_choose = can_choose(task.held_out())
         self._untrained: list[Untrained] = []
         self._failed: dict[int, str] = {}
         self._trials: dict[int, Trial] = {}
@@ -86,10 +89,12 @@ class StudentSearch:
         self._teacher_score = None if teacher is None else self._score(teacher)
         trials = self._plan.budget.trials
         self._winner = self._best_student(numbers[:trials])
-        if len(self._objectives) > 1:
+        if len(self._objectives) > 1 and self._can_choose:
             # However many the students are, the second objective is tried: the labels alone.
             left = max(trials - len(numbers), 1)
             self._winner = self._best_objective(self._winner, self._objectives[1 : 1 + left])
+        elif len(self._objectives) > 1:
+            self._leave_objectives(self._winner)
         winner = self._candidates[self._winner]
         _LOG.info("chosen: %s", describe(winner.values))
         if winner.labels_alone:
@@ -129,6 +134,12 @@ class StudentSearch:
             return student
         self._require(found)
         return halving.choose(found, lambda at: (at in alone, at))
+
+    def _leave_objectives(self, student: int) -> None:
+        """A few examples would choose by chance, and seldom the teacher where it is needed most."""
+        chosen = self._candidates[student].student
+        self._candidates += [Candidate(chosen, each) for each in self._objectives[1:]]
+        _LOG.info("%s: the default objective is kept", _TOO_FEW)
 
     def _climb(
         self, numbers: list[int], costs: dict[int, float], always: list[int]
@@ -294,7 +305,7 @@ class StudentSearch:
         return SearchedStudent(
             name=describe(candidate.values),
             state=state,
-            reason=known.broken or failed,
+            reason=known.broken or failed or ("" if trial or self._can_choose else _TOO_FEW),
             labels_alone=candidate.labels_alone,
             parameters=known.parameters,
             sizes=dict(known.sizes),

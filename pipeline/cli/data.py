@@ -13,7 +13,13 @@ from modules.errors import ConfigError
 from modules.settings import Task
 from pipeline.cli.paths import LocalPath, PathOrUrl, make_output, write_new
 from pipeline.config import PRESETS_DIR, PipelineConfig, load_config
-from pipeline.proposal import Proposal, propose_data, propose_gate, propose_models
+from pipeline.proposal import (
+    Proposal,
+    propose_augmentation,
+    propose_data,
+    propose_gate,
+    propose_models,
+)
 from pipeline.terminal.exits import errors_explained
 from pipeline.terminal.nodes import code_of, run_nodes
 from pipeline.terminal.printable import echo
@@ -59,6 +65,7 @@ def init(
             proposal.name,
             proposal.data,
             propose_models(found.spec, found.dataset),
+            propose_augmentation(found.spec, found.dataset),
             propose_gate(found.spec, found.dataset),
             told,
         )

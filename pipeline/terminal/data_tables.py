@@ -27,6 +27,7 @@ def configuration(
     name: str,
     data: Mapping[str, Any],
     models: Mapping[str, Mapping[str, Any]],
+    augment: Mapping[str, Any],
     gate: Mapping[str, Any],
     found: tuple[Dataset, DataSpec, Mapping[str, FeatureStatistics]],
 ) -> str:
@@ -57,12 +58,19 @@ def configuration(
         ("student", "small and fast, taught by the teacher"),
     ):
         lines += [f"{role}:  # {why}", *_entries(models[role], 2)]
+    if augment:
+        lines += ["augment:  # random shifts of training images", *_entries(augment, 2)]
     lines += [
         "distill:",
         "  # Weight of the hard labels. Validation data choose it, with 1, the labels alone, among",
         "  # the candidates; docs/search.md.",
         "  alpha: auto",
         "  temperature: 4.0",
+        *(
+            ["  # How many shifts of an image the teacher answers.", "  views: 4"]
+            if augment
+            else []
+        ),
         "gate:",
         f"  # Limits that {count.get('eval', 0):,} eval examples can decide; tighten them as your "
         "data grow.",

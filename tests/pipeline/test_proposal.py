@@ -12,7 +12,12 @@ from modules.data.spec import Dataset, DataSpec, InputSpec, OutputSpec
 from modules.errors import ConfigError, DataError
 from modules.models.zoo import check_model
 from modules.settings import ModelSettings
-from pipeline.proposal import propose_data, propose_gate, propose_models
+from pipeline.proposal import (
+    propose_augmentation,
+    propose_data,
+    propose_gate,
+    propose_models,
+)
 
 
 def csv(path: Path, header: str) -> Path:
@@ -147,6 +152,23 @@ def test_the_last_stage_of_an_image_student_sees_it_all(side: int) -> None:
     assert 2 <= side / 2**halvings <= 6
 
 
+@pytest.mark.parametrize(
+    ("kinds", "side", "count", "augment"),
+    [
+        (["image"], 28, 74, {"pad_crop": 3}),
+        (["image", "numeric"], 8, 74, {"pad_crop": 1}),
+        (["image"], 28, 2000, {}),
+        (["numeric"], 28, 74, {}),
+    ],
+)
+def test_a_few_images_are_shifted(
+    kinds: list[str], side: int, count: int, augment: dict[str, int]
+) -> None:
+    found = spec(*kinds, shape=(side, side + 4, 1))
+    dataset = Dataset(output=found.output, examples={"train": count})
+    assert propose_augmentation(found, dataset) == augment
+
+
 def test_limits_can_be_decided_by_the_examples() -> None:
     def drop(count: int, task: str = "classification") -> Any:
         found = spec("numeric", task=task)
@@ -161,6 +183,25 @@ def test_limits_can_be_decided_by_the_examples() -> None:
     )
     assert drops[-1] <= 0.015
     assert "max_rmse_increase" in drop(100, "regression")
+
+
+@pytest.mark.parametrize(
+    ("counts", "limit"),
+    [
+        ({"a": 6, "b": 16, "c": 14}, 0.45),
+        ({"a": 50, "b": 50}, 0.5),
+        # Here a good model of the rare class may have no higher accuracy.
+        ({"a": 51, "b": 49}, None),
+        ({}, None),
+    ],
+)
+def test_a_student_must_be_better_than_always_the_same_answer(
+    counts: dict[str, int], limit: float | None
+) -> None:
+    found = spec("numeric")
+    examples = {"eval": max(sum(counts.values()), 1)}
+    dataset = Dataset(output=found.output, examples=examples, class_counts={"eval": counts})
+    assert propose_gate(found, dataset).get("min_accuracy") == limit
 
 
 @pytest.mark.parametrize(

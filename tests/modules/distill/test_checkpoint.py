@@ -375,7 +375,7 @@ def test_a_metric_decides(trained, tmp_path, values, best):
         state.on_epoch_end(epoch, {**_logs(loss), "val_skill": skill})
     skill, loss = values[best - 1]
     assert (state.best_epoch, state.best_metric, state.best_loss) == (best, skill, loss)
-    assert state.best_values == f"val_skill {skill:.4f}, val_hard_loss {loss:.4f}"
+    assert state.kept == f"best epoch {best} (val_skill {skill:.4f}, val_hard_loss {loss:.4f})"
     restored = _state(tmp_path, metric="skill")
     assert restored.restore(trained)
     assert (restored.best_epoch, restored.best_metric) == (best, skill)

@@ -67,13 +67,12 @@ def train(digits, digit_pixels, digit_labels, held_out, tmp_path_factory):
     With `wrong=1` every training label is one too high: the more it learns, the worse it gets.
     """
 
-    def run(settings, seed=0, model=None, teacher=None, wrong=0, **plan):
+    def run(settings, seed=0, model=None, teacher=None, wrong=0, chosen=None, **plan):
         model = model or _model(seed)
         distiller = Distiller(teacher, model) if teacher else Distiller(None, model, methods=())
         log_dir = tmp_path_factory.mktemp("logs")
-        training.fit(
-            distiller, digits(wrong=wrong), training.Plan(settings, seed, str(log_dir), **plan)
-        )
+        data = digits(chosen, wrong)
+        training.fit(distiller, data, training.Plan(settings, seed, str(log_dir), **plan))
         log_probabilities = log_softmax(
             model.predict(digit_pixels[:600][held_out], verbose=0).astype(np.float64), axis=1
         )
@@ -161,6 +160,23 @@ def test_it_ends_with_the_weights_of_the_best_epoch(train, trained, patience, ep
     assert len(losses) == epochs
     assert losses[-1] > losses[0] + 0.1 and np.argmin(losses) == 0
     assert result.final_loss == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(("examples", "epochs"), [(19, 5), (20, 2)])
+def test_few_validation_examples_choose_no_epoch(
+    train, trained, held_out, caplog, examples, epochs
+):
+    """Nor do they end a training; here it gets worse from the first epoch on."""
+    model = _model()
+    model.set_weights(trained.weights)
+    chosen = ~held_out
+    chosen[np.flatnonzero(held_out)[:examples]] = True
+    settings = TrainSettings(epochs=5, learning_rate=0.01, patience=1, average=0.0)
+    with caplog.at_level(logging.INFO, "tfx_distill.training"):
+        losses = train(settings, model=model, wrong=1, chosen=chosen).history["val_loss"]
+    assert len(losses) == epochs and losses[1] > losses[0]
+    kept = "last epoch 5, too few" if examples < 20 else "best epoch 1"
+    assert kept in caplog.text
 
 
 def test_averaged_weights_are_validated_and_shipped(train):

@@ -179,6 +179,19 @@ def test_all_objectives_of_a_student_are_compared_on_what_is_held_out(fn_args, t
     assert describe(best.values) == results.chosen.name
 
 
+def test_few_validation_examples_choose_no_objective(fn_args, trained, monkeypatch, caplog):
+    """One more than there are is asked for."""
+    held_out = sum(len(y["label"]) for _, y in trainer_task.TrainerTask(fn_args).held_out())
+    monkeypatch.setattr(trainer_task.training, "FEWEST_VALIDATION", held_out + 1)
+    caplog.set_level(logging.INFO, "tfx_distill.search")
+    found = search(fn_args)
+    assert not trained and states(found) == ["chosen", "untried", "untried", "untried"]
+    results = found.results()
+    assert results.examples == 0 and "validation examples" in results.students[1].reason
+    assert results.chosen.name.endswith("alpha 0.1, temperature 4, soft_target")
+    assert "the default objective is kept" in caplog.text
+
+
 def test_what_breaks_a_limit_is_never_trained(fn_args, trained):
     found = search(
         fn_args,
