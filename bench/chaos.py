@@ -266,7 +266,8 @@ def kill(campaign: Campaign, number: signal.Signals, node: str, after_s: float) 
         campaign.check_progress(run, trained)
         return  # It was faster.
     run.send(number)
-    campaign.check("a signal ends a run", run.wait(), run.shown[-300:])
+    campaign.check("a signal ends a run within a minute", run.wait(60), (number, node))
+    run.wait()
     code = run.process.returncode
     if code in (0, 3):
         return  # It had ended already.
