@@ -289,7 +289,7 @@ def kill_matrix(campaign: Campaign, took: Mapping[str, float], dice: random.Rand
         for number in SIGNALS:
             # Early, or a node that is fast today has ended.
             kill(campaign, number, node, dice.uniform(0, seconds / 3))
-    campaign.succeed("kills in every node")
+    campaign.succeed("kills node by node")
 
 
 def kills(campaign: Campaign, count: int, moment: Callable[[], float], most: int) -> None:
