@@ -300,6 +300,22 @@ def test_as_many_labels_as_there_are_are_used(tmp_path: Path, generate: Any) -> 
     assert json.loads(artifact.split_names) == ["train", "eval"]
 
 
+def test_unlabeled_images_beside_the_classes(
+    tmp_path: Path, generate: Any, read_examples: Any
+) -> None:
+    data, hidden = tmp_path / "data", [png() for _ in range(3)]
+    folder(data, a=[png() for _ in range(10)], b=[png() for _ in range(10)])
+    (data / "unlabeled").mkdir()
+    for number, image in enumerate(hidden):
+        (data / "unlabeled" / f"{number}.png").write_bytes(image)
+    settings = DataSettings(source="image_folder", path=str(data))
+    artifact = generate(settings, tmp_path / "examples")
+    assert json.loads(artifact.split_names) == ["train", "eval", "unlabeled"]
+    found = read_examples(f"{artifact.uri}/Split-unlabeled")
+    images = [each.features.feature["image"].bytes_list.value[0] for each in found]
+    assert sorted(images) == sorted(hidden)
+
+
 def test_folders_of_splits_are_kept(tmp_path: Path, generate: Any, read_examples: Any) -> None:
     images = {split: [png() for _ in range(4)] for split in ("train", "val")}
     for split, each in images.items():

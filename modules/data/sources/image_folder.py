@@ -28,9 +28,9 @@ _RESERVED = ("image", "label", "class_name", "example_id", "example_weight")
 class ImageFolder:
     """`path/<class name>/<image>`, or `path/<split>/<class name>/<image>`.
 
-    Splits are folders `train` and `val`, `valid`, `validation`, `test` or `eval`, perhaps
-    `unlabeled`. A file `path/metadata.csv` gives every image more features, as text: its column
-    `file_name` has paths relative to `path`, every other column is a feature.
+    Splits are folders `train` and `val`, `valid`, `validation`, `test` or `eval`. Images below
+    `path/unlabeled` have no class. A file `path/metadata.csv` gives every image more features, as
+    text: its column `file_name` has paths relative to `path`, every other column is a feature.
     """
 
     content: ClassVar[str | None] = "image"
@@ -51,6 +51,12 @@ class ImageFolder:
                     f"data.{key} must not contain any of *?[]{{}}, got {path!r}; rename the "
                     "directory"
                 )
+        pool = settings.unlabeled or ""
+        if pool.startswith(f"{settings.path.rstrip('/')}/"):
+            raise ConfigError(
+                f"data.unlabeled must not lie within data.path, where folders are classes, got "
+                f"{pool!r}; move it, or call it unlabeled and remove the key"
+            )
         for name in ("splits", "label", "rename"):
             if value := getattr(settings, name):
                 raise ConfigError(

@@ -66,6 +66,8 @@ class Listing:
     def of(cls, path: str) -> Listing:
         """List a folder of class folders, or of splits with class folders in them.
 
+        Images in a folder `unlabeled` beside either have no class.
+
         Raises:
           ConfigError: There is no such folder.
           DataError: Too few classes, an empty class, or something that is no regular file.
@@ -77,8 +79,9 @@ class Listing:
             )
         listing = cls(path)
         splits = {name: _SPLITS.get(name.lower(), "") for name in _folders(path)}
+        pool = [name for name, split in splits.items() if split == UNLABELED]
         if not {TRAIN, EVAL} <= set(splits.values()) or "" in splits.values():
-            splits = {"": ""}
+            splits = {"": ""} | dict.fromkeys(pool, UNLABELED)
         classes: dict[str, list[tuple[str, int]]] = {}
         for folder, split in splits.items():
             if split == UNLABELED:
@@ -86,6 +89,8 @@ class Listing:
             else:
                 below = _join(path, folder) if folder else path
                 for name in _folders(below):
+                    if not folder and name in pool:
+                        continue
                     place = f"{folder}/{name}" if folder else name
                     found = list(_images(path, place, _class_name(name), split))
                     classes.setdefault(_class_name(name), []).append((place, len(found)))

@@ -1,6 +1,7 @@
 """Folders of real PNG and JPEG files."""
 
 import os
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -122,6 +123,19 @@ def test_folders_of_splits(tmp_path, other):
             ("unlabeled/1.png", "", "unlabeled"),
         ]
     )
+
+
+def test_a_folder_of_unlabeled_images_beside_the_classes(tmp_path):
+    path = _folder(tmp_path, {"a": {"1.png": _png()}, "b": {"1.png": _png(1)}})
+    _folder(tmp_path, {"Unlabeled": {"1.png": _png(2)}, "Unlabeled/deep": {"2.png": _png(3)}})
+    listing = Listing.of(path)
+    assert listing.class_names == ["a", "b"]
+    assert sorted(names(listing)) == [
+        ("Unlabeled/1.png", "", "unlabeled"),
+        ("Unlabeled/deep/2.png", "", "unlabeled"),
+        ("a/1.png", "a", ""),
+        ("b/1.png", "b", ""),
+    ]
 
 
 @pytest.mark.parametrize("classes", [("train", "test", "plane"), ("train", "plane")])
@@ -318,3 +332,10 @@ def test_linked_folders_are_read_but_no_circles(tmp_path):
     names = {image.name for image in Listing.of(path).images}
     assert {"a/1.png", "a/linked/2.png", "a/other/1.png", "b/back/1.png"} <= names
     assert len(names) == 6
+
+
+@pytest.mark.parametrize(("pool", "refused"), [("/d/a/pool", True), ("/d/pool", False)])
+def test_unlabeled_images_must_not_lie_where_folders_are_classes(pool, refused):
+    settings = DataSettings(source="image_folder", path="/d/a/", unlabeled=pool)
+    with pytest.raises(ConfigError, match="unlabeled and remove") if refused else nullcontext():
+        ImageFolder.check(settings)
