@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ _HANDLED = {signal.SIGINT, signal.SIGTERM}
 _NODE = re.compile(rb"Component (\S+) is (running|finished)\.")
 _LOG_TAIL_BYTES = 1 << 20
 _LITTLE_BYTES = 1_000_000
+_SOON_S = 0.05
 _received: list[KeyboardInterrupt] = []
 
 
@@ -76,6 +78,7 @@ def _work(work: Callable[[], int], supervisor: int, temporary: str) -> NoReturn:
     try:
         die_with_parent(supervisor)
         handle_signals()
+        sys.unraisablehook = _send_again
         os.environ["TMPDIR"] = tempfile.tempdir = temporary
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
         code = work()
@@ -111,6 +114,19 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
     _received.append(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
     raise _received[-1]
+
+
+def _send_again(ignored: Any) -> None:
+    """Python ignores what is raised in a finalizer; a signal that came just then would be lost."""
+    if not any(ignored.exc_value is each for each in _received):
+        sys.__unraisablehook__(ignored)
+        return
+    number = signal.SIGTERM if isinstance(ignored.exc_value, Terminated) else signal.SIGINT
+    signal.signal(number, _interrupt)
+    # Not at once, since what is raised in here is ignored, too.
+    again = threading.Timer(_SOON_S, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def _wait(child: int, log_file: Path | None, logged: int) -> int:

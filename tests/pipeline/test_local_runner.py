@@ -379,7 +379,7 @@ def flip(whole: bytes) -> bytes:
         ),
         (
             "TeacherTrainer.model",
-            "Format-Serving/*/*.weights.h5",
+            "Format-Keras/*.weights.h5",
             flip,
             "export.calibration_examples=500",
             "Exporter",

@@ -37,6 +37,8 @@ log = Path(sys.argv[1], "run.log")
 log.touch()
 sys.exit(supervised(work, log))
 """
+# Longer than any test waits for; in steps, as a signal is noticed between two of Python's.
+WAIT = "[time.sleep(0.05) for _ in range(400)]"
 LOG = 'Path(sys.argv[1], "run.log").write_text("Component {} is {}.")'
 
 
@@ -119,6 +121,17 @@ def test_the_work_may_end_by_itself_when_it_is_asked_to(tmp_path: Path, number: 
     work = begun(process)
     # The terminal sends Ctrl-C to all, anyone else SIGTERM to the command.
     os.kill(work if number == signal.SIGINT else process.pid, number)
+    assert ended(process, tmp_path) == (128 + number, "error: stopped\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_not_lost_in_a_finalizer(tmp_path: Path, number: int) -> None:
+    """Python ignores what a finalizer raises, and what a callback of the garbage collector does."""
+    finalizer = f"def __del__(self): signal.raise_signal({int(number)}); time.sleep(0)"
+    process = start(
+        tmp_path, f'exec("""class Last:\\n  {finalizer}""", globals()); Last(); ' + WAIT
+    )
+    begun(process)
     assert ended(process, tmp_path) == (128 + number, "error: stopped\n")
 
 
