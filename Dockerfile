@@ -37,7 +37,10 @@ RUN python runtime_lock.py requirements.in requirements.lock > runtime.lock \
     esac \
     && python -m venv /opt/venv \
     && uv pip sync --python /opt/venv/bin/python --require-hashes --compile-bytecode \
-        --build-constraints requirements.lock runtime.lock
+        --build-constraints requirements.lock runtime.lock \
+    # Headers for C++ and a parser of it, which nothing here imports: half a gigabyte.
+    && rm -r /opt/venv/lib/python*/site-packages/tensorflow/include \
+        /opt/venv/lib/python*/site-packages/clang/native
 
 FROM packages AS wheel
 COPY setup.py LICENSE ./

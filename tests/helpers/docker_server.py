@@ -79,6 +79,8 @@ def _make_bases(address: str, directory: Path) -> None:
     (debian / "usr/lib" / python / "EXTERNALLY-MANAGED").unlink()
     (debian / "usr/bin/python").symlink_to(python)
     shutil.copyfile(f"/{_CERTIFICATES}", debian / _CERTIFICATES)
+    for downloads in ("var/cache/apt/archives", "var/lib/apt/lists"):
+        shutil.rmtree(debian / downloads)
     tar = subprocess.Popen(["tar", "-C", str(debian), "-c", "."], stdout=subprocess.PIPE)
     command = [DOCKER, "import", "-", names["RUNTIME_IMAGE"]]
     subprocess.run(command, stdin=tar.stdout, env=_environment(address), check=True)

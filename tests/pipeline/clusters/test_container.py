@@ -29,7 +29,7 @@ def artifacts(**uris: Any) -> dict[str, Any]:
     [
         pytest.param(None, id="KFP's driver, nothing"),
         pytest.param({"instanceSchema": ""}, id="KFP's driver, an empty one"),
-        pytest.param({"schemaTitle": "system.Artifact"}, id="kfp.local"),
+        pytest.param({"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}, id="kfp.local"),
         pytest.param({"schemaTitle": EXAMPLES["instanceSchema"]}, id="KFP without MLMD"),
         pytest.param(EXAMPLES, id="Vertex AI"),
     ],
