@@ -29,7 +29,7 @@ _LOG = logging.getLogger("tfx_distill.training")
 # In the directory of the logs: how many examples a training learns from.
 COUNTS_FILE = "examples.json"
 # Of 74 examples, 3 were held out: they took the first of 300 epochs for the best one.
-FEWEST_VALIDATION = 20
+FEWEST_VALIDATION = 10
 _SECONDS_BETWEEN_LINES = 2.0
 # Steps run in one call of the compiled function. Small models gain; the progress is per epoch.
 _STEPS_PER_EXECUTION = 16

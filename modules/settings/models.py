@@ -16,7 +16,7 @@ from modules.settings.base import USERS_FUNCTION, PathOrUrl, Settings, of_patter
 class TrainSettings(Settings):
     """How a model is trained: with AdamW, keeping the weights of the best epoch.
 
-    Fewer than 20 validation examples choose none: then the last epoch is kept.
+    Fewer than 10 validation examples choose none: then the last epoch is kept.
     """
 
     epochs: int = Field(

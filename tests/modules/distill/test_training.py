@@ -162,7 +162,7 @@ def test_it_ends_with_the_weights_of_the_best_epoch(train, trained, patience, ep
     assert result.final_loss == pytest.approx(losses[0], rel=1e-4)
 
 
-@pytest.mark.parametrize(("examples", "epochs"), [(19, 5), (20, 2)])
+@pytest.mark.parametrize(("examples", "epochs"), [(9, 5), (10, 2)])
 def test_few_validation_examples_choose_no_epoch(
     train, trained, held_out, caplog, examples, epochs
 ):
@@ -175,7 +175,7 @@ def test_few_validation_examples_choose_no_epoch(
     with caplog.at_level(logging.INFO, "tfx_distill.training"):
         losses = train(settings, model=model, wrong=1, chosen=chosen).history["val_loss"]
     assert len(losses) == epochs and losses[1] > losses[0]
-    kept = "last epoch 5, too few" if examples < 20 else "best epoch 1"
+    kept = "last epoch 5, too few" if examples < 10 else "best epoch 1"
     assert kept in caplog.text
 
 
