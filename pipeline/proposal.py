@@ -86,7 +86,10 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
     if kinds == {"image"} and len(spec.inputs) == 1:
         teacher, student = _image_models(spec.inputs[0].shape)
     elif kinds == {"text"} and len(spec.inputs) == 1:
-        teacher = {"model": "text_transformer"}
+        teacher = {
+            "model": "text_cnn",
+            "parameters": {"width": 64, "filters": 128, "kernels": [1, 2, 3], "dropout": 0.5},
+        }
         student = {
             "model": "text_cnn",
             "parameters": {"width": 8, "filters": 16, "kernels": [1, 2]},

@@ -120,8 +120,8 @@ class StudentSearch:
     def _best_objective(self, student: int, others: list[DistillSettings]) -> int:
         """The objective that teaches a student best; of those as good as the best the first.
 
-        The labels alone have to be clearly better than a teacher. The student stays as it is where
-        the time is up.
+        The labels alone have to be clearly better than a teacher, or, where they are as good, than
+        what the teacher itself answers. The student stays as it is where the time is up.
         """
         chosen = self._candidates[student].student
         numbers = [student]
@@ -133,7 +133,14 @@ class StudentSearch:
         if not found and self._trials:
             return student
         self._require(found)
-        return halving.choose(found, lambda at: (at in alone, at))
+        beaten = any(self._beats_teacher(found[at]) for at in alone if at in found)
+        return halving.choose(found, lambda at: ((at in alone) != beaten, at))
+
+    def _beats_teacher(self, trial: Trial) -> bool:
+        if self._teacher_score is None:
+            return False
+        gain = trial.score - self._teacher_score
+        return gain < 0 if self._metrics.main == "rmse" else gain > 0
 
     def _leave_objectives(self, student: int) -> None:
         """A few examples would choose by chance, and seldom the teacher where it is needed most."""

@@ -307,9 +307,12 @@ def test_the_labels_alone_win_where_they_are_clearly_better(fn_args, monkeypatch
     assert search(fn_args).results().chosen.labels_alone
 
 
-def test_the_teacher_is_preferred_where_the_labels_alone_are_as_good(fn_args, monkeypatch):
-    answer(monkeypatch, lambda _, distill: 0.9)
-    assert not search(fn_args).results().chosen.labels_alone
+@pytest.mark.parametrize(("teacher", "alone"), [(0.92, False), (0.9, False), (0.88, True)])
+def test_where_the_labels_alone_are_as_good_the_teacher_itself_decides(
+    fn_args, monkeypatch, teacher, alone
+):
+    answer(monkeypatch, lambda *_: 0.9, teacher=teacher)
+    assert search(fn_args).results().chosen.labels_alone == alone
 
 
 @pytest.mark.slow
@@ -334,18 +337,22 @@ def test_the_labels_alone_are_trained_as_a_control_is(fn_args):
     assert len(answers.losses) > 0
 
 
-def answer(monkeypatch, accuracy, weights=None):
+def answer(monkeypatch, accuracy, weights=None, teacher=1.0):
     """Trainings that end at once, with a given share of right answers, the first examples'."""
 
-    def try_student(self, student, objective, epochs, objectives=()):
+    def answers(share):
         count = 50
-        right = np.arange(count) < round(count * accuracy(student, objective))
+        right = np.arange(count) < round(count * share)
         outputs = np.zeros((count, 10), np.float32)
         outputs[:, 1] = np.where(right, 3.0, -3.0)
         losses = np.where(right, 0.1, 3.0)
         return HeldOutAnswers(np.ones(count, np.int64), outputs, losses, weights)
 
+    def try_student(self, student, objective, epochs, objectives=()):
+        return answers(accuracy(student, objective))
+
     monkeypatch.setattr(trainer_task.TrainerTask, "try_student", try_student)
+    monkeypatch.setattr(trainer_task.TrainerTask, "teacher_answers", lambda self: answers(teacher))
 
 
 def test_examples_count_by_their_weight(fn_args, monkeypatch):
