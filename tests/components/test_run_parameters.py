@@ -60,7 +60,7 @@ def test_what_is_not_given_stays() -> None:
             "distill.alpha: must be less than or equal to 1, got 1.5",
         ),
         ({"temperature": 0}, "temperature is distill.temperature: must be greater than 0"),
-        ({"epochs": -1}, "epochs is student.train.epochs: Input should be greater than or equal"),
+        ({"epochs": -1}, "epochs is student.train.epochs: must be greater than or equal"),
         (
             {"data_path": "/x"},
             "data_path: data.path must not be set when data.source is digits, got '/x'; set",

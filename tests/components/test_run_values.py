@@ -66,7 +66,7 @@ def test_trainers_are_given_the_values() -> None:
 
 @pytest.mark.usefixtures("fn_args")
 def test_a_trainer_refuses_what_a_configuration_would() -> None:
-    with pytest.raises(ConfigError, match=r"alpha is distill\.alpha: Input should be less"):
+    with pytest.raises(ConfigError, match=r"alpha is distill\.alpha: must be less"):
         TrainerExecutor()._GetFnArgs({}, {}, {**PROPERTIES, "alpha": 2.0})
 
 

@@ -49,7 +49,7 @@ def test_memory_is_a_kubernetes_quantity(memory: str) -> None:
         ("runtime.resources.trainer.cpus=2", "no such key; did you mean 'cpu'?"),
         (
             "runtime.resources.trainer.memory=16GB",
-            "trainer.memory: must match",
+            "trainer.memory: must be a number of bytes",
         ),
         (
             "runtime.resources.trainer.cpu=0",
@@ -68,9 +68,12 @@ def test_memory_is_a_kubernetes_quantity(memory: str) -> None:
         ("runtime.beam.local.runer=flink", "no such key; did you mean 'runner'?"),
         ("runtime.beam.local.workers=2", "workers: must be 1 with the runner in_memory, got 2"),
         ("runtime.beam.local.runner=portable", "add --job_endpoint=HOST:PORT"),
-        ("runtime.beam.local.options=[x=1]", "runtime.beam.local.options.0: must match"),
+        (
+            "runtime.beam.local.options=[x=1]",
+            "runtime.beam.local.options.0: must be an option of Beam",
+        ),
         ("runtime.vertex.projekt=acme", "no such key; did you mean 'project'?"),
-        ("runtime.kubeflow.endpoint=''", "runtime.kubeflow.endpoint: must have at least"),
+        ("runtime.kubeflow.endpoint=''", "runtime.kubeflow.endpoint: must not be empty"),
     ],
 )
 def test_what_is_wrong_is_named(override: str, line: str) -> None:

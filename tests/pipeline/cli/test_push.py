@@ -34,6 +34,7 @@ def push_student(directory: Path, token: str, destination: str, **options: Any) 
     (directory / "preprocessing" / "preprocessing.json").write_text(json.dumps(preprocessing))
     report = {
         "student": {},
+        "saved_model": {"saved_model.pb": sha256},
         "variants": {"int8": {"sha256": sha256}},
         "comparison": {},
         "gate": {"blessed": True, "tflite": ["int8"]},
@@ -87,7 +88,7 @@ def test_a_directory_that_is_not_there(tmp_path: Path, command: list[str]) -> No
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         "error: DIR must be a run's output directory or a push destination, but "
-        f"{tmp_path / 'none'} does not exist; check the path\n"
+        f"{tmp_path / 'none'} is no directory; correct the path\n"
     )
 
 
