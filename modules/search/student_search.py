@@ -133,14 +133,10 @@ class StudentSearch:
         if not found and self._trials:
             return student
         self._require(found)
-        beaten = any(self._beats_teacher(found[at]) for at in alone if at in found)
+        lower = self._metrics.main == "rmse"
+        scores = [found[at].score for at in alone if at in found]
+        beaten = any(_is_beaten(self._teacher_score, score, lower) for score in scores)
         return halving.choose(found, lambda at: ((at in alone) != beaten, at))
-
-    def _beats_teacher(self, trial: Trial) -> bool:
-        if self._teacher_score is None:
-            return False
-        gain = trial.score - self._teacher_score
-        return gain < 0 if self._metrics.main == "rmse" else gain > 0
 
     def _leave_objectives(self, student: int) -> None:
         """A few examples would choose by chance, and seldom the teacher where it is needed most."""
@@ -328,6 +324,13 @@ def _untrained_teacher(known: KnownModel) -> ModelSettings | None:
     if not known.model:
         return None
     return ModelSettings(model=known.model, parameters=known.parameters)
+
+
+def _is_beaten(teacher: float | None, score: float, lower_is_better: bool) -> bool:
+    """Whether a student's accuracy or RMSE is better than its teacher's, if that is known."""
+    if teacher is None:
+        return False
+    return score < teacher if lower_is_better else score > teacher
 
 
 def _limit(gate: GateSettings, teacher: float | None, lower_is_better: bool) -> float | None:

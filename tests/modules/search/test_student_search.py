@@ -315,6 +315,22 @@ def test_where_the_labels_alone_are_as_good_the_teacher_itself_decides(
     assert search(fn_args).results().chosen.labels_alone == alone
 
 
+@pytest.mark.parametrize(
+    ("teacher", "lower_is_better", "beaten"),
+    [
+        (0.8, False, True),
+        (1.0, False, False),
+        (0.8, True, False),
+        (1.0, True, True),
+        (None, True, False),
+    ],
+)
+def test_a_teacher_is_beaten_by_a_lower_error_or_a_higher_accuracy(
+    teacher, lower_is_better, beaten
+):
+    assert student_search._is_beaten(teacher, 0.9, lower_is_better) == beaten
+
+
 @pytest.mark.slow
 def test_the_labels_alone_are_trained_as_a_control_is(fn_args):
     """From the same first weights, to the same weights as TeacherTrainer's own way."""
