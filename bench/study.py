@@ -11,7 +11,7 @@ times from the same first weights:
 - control: from the labels alone, in as many steps;
 - auto: what the project does by itself, its choices made on the validation part;
 - plain: soft targets at T = 4 with alpha = 0.1;
-- keras: `keras.distillation`, its documented way, in as many seconds as `auto` took.
+- keras: `keras.distillation`, its documented way, in as much processor time as `auto` took.
 
 One teacher of a data set, number of labels and seed teaches all its students. A seed is another
 split, other labels that are kept, other first weights and another order. The eval split is looked

@@ -109,6 +109,9 @@ def plain(cell: Cell) -> keras.Model:
 def keras_distillation(cell: Cell, seconds: float) -> keras.Model:
     """What `keras.distillation` makes of the student in as many seconds as `auto` took.
 
+    Both are seconds of processor time: on a machine that does something else meanwhile, those of a
+    clock would favour whichever runs later. A process of the study has one thread to compute with.
+
     It knows no unlabeled examples. Where there are some, its user could leave them out, or label
     them with the teacher's answers; both are done, each in all the seconds, and what is better on
     the validation part counts.
@@ -170,7 +173,7 @@ class Clock(keras.callbacks.Callback):
     @property
     def passed(self) -> float:
         """The share of the time that is over."""
-        return 0.0 if self._begin is None else (time.monotonic() - self._begin) / self._seconds
+        return 0.0 if self._begin is None else (time.process_time() - self._begin) / self._seconds
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         rate = self._rate * 0.5 * (1 + math.cos(math.pi * min(1.0, self.passed)))
@@ -178,7 +181,7 @@ class Clock(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self._begin is None:
-            self._begin = time.monotonic()
+            self._begin = time.process_time()
         elif self.passed >= 1:
             self.model.stop_training = True
 

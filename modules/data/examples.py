@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -18,6 +18,8 @@ from modules.data.spec import EXAMPLE_ID, EXAMPLE_WEIGHT, LABEL, DataSpec
 from modules.settings import AugmentSettings, DataSettings
 
 Inputs = dict[str, tf.Tensor]
+# Of some examples: parsed features by name, the teachers' answers, and which have a label.
+Rows = tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]
 
 # What is held while examples are put in order, and while their ids are read; whatever their size.
 _SHUFFLE_BYTES = 256 * 1024**2
@@ -25,7 +27,7 @@ _PARSE_BYTES = 4 * 1024**2
 _PARSE_BATCH = 1024
 # Id, label and what TensorFlow adds to a record in memory.
 _RECORD_OVERHEAD = 512
-# Below this many bytes the examples are kept in memory between epochs.
+# Below this many bytes the examples are held in memory, parsed.
 _CACHE_LIMIT = 512 * 1024**2
 _VALIDATION_BUCKETS = 1_000_000
 _ID = {EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string)}
@@ -120,7 +122,9 @@ class ExampleData:
     @cached_property
     def labeled_count(self) -> int:
         """How many labeled examples are learned from; the first call reads them all."""
-        return _count(self._labeled_records)
+        if self._are_small:
+            return int(np.count_nonzero(self._held[2]))
+        return _count(self._records(validation=False))
 
     @property
     def unlabeled_count(self) -> int:
@@ -133,7 +137,9 @@ class ExampleData:
 
     @cached_property
     def _all_unlabeled(self) -> int:
-        return _count(self._unlabeled_records) if self.unlabeled_files else 0
+        if self._has_marks and self._are_small:
+            return len(self._held[2]) - self.labeled_count
+        return _count(self._answered(self.unlabeled_files)) if self.unlabeled_files else 0
 
     def training(self, order: Order, view: View | None = None) -> tf.data.Dataset:
         """`(inputs, y)` batches of one epoch, another order in each; see `Distiller` for `y`.
@@ -141,7 +147,7 @@ class ExampleData:
         A third element, `[b]`, weights the examples, if the data are weighted or their classes. An
         unlabeled example has the weight 1.
         """
-        records, count = self._training_records(), self.training_count()
+        count, (elements, rows) = self.training_count(), self._training_rows()
         passes = 1 if self._has_marks else math.ceil(count / max(self.labeled_count, 1))
         held = max(_SHUFFLE_BYTES // self._record_bytes, order.batch_size)
 
@@ -149,7 +155,7 @@ class ExampleData:
             # Within a traced function this seeds the function alone; 0 would not be a seed.
             tf.random.set_seed(order.seed + 1)
             turn = order.epoch * passes + number
-            shuffled = records.shuffle(held, seed=turn, reshuffle_each_iteration=False)
+            shuffled = elements.shuffle(held, seed=turn, reshuffle_each_iteration=False)
             return tf.data.Dataset.zip((shuffled, tf.data.Dataset.from_tensors(turn).repeat()))
 
         batches = (
@@ -159,7 +165,7 @@ class ExampleData:
             .batch(order.batch_size)
             .apply(lambda batches: _without_small_batch(batches, count, order.batch_size))
             .map(
-                lambda record, turns: self._parse_training(record, turns, view),
+                lambda element, turns: self._training_batch(rows(element), turns, view),
                 num_parallel_calls=2,
                 deterministic=True,
             )
@@ -169,10 +175,9 @@ class ExampleData:
             tf.data.AUTOTUNE
         )
 
-    def _parse_training(self, record: Any, turns: tf.Tensor, view: View | None) -> Any:
+    def _training_batch(self, rows: Rows, turns: tf.Tensor, view: View | None) -> Any:
         """A batch; `turns` `[b]` count how often the examples have been shown before."""
-        serialized, answers, labeled = record
-        features = tf.io.parse_example(serialized, self._features)
+        features, answers, labeled = rows
         ids, label = features[EXAMPLE_ID], features[LABEL]
         inputs, y = model_inputs(features, self.spec), {"label": label}
         shown = tf.zeros_like(ids, tf.int64)
@@ -206,7 +211,9 @@ class ExampleData:
                 y["teacher_logits"] = self._cached_logits.logits(answers, ids, view)
             return self._weighted(features, model_inputs(features, self.spec), y)
 
-        batches = self._kept(records.batch(batch_size).map(parse))
+        batches = records.batch(batch_size).map(parse)
+        if self._are_small:
+            batches = batches.cache()
         count = int(batches.reduce(0, lambda count, _: count + 1))
         return batches.apply(tf.data.experimental.assert_cardinality(count))
 
@@ -290,39 +297,65 @@ class ExampleData:
             return inputs, y
         return inputs, y, tf.where(y["labeled"], weights, 1.0) if "labeled" in y else weights
 
-    def _training_records(self) -> tf.data.Dataset:
-        """`(serialized, answers, labeled)` of what is learned from.
+    def _training_rows(self) -> tuple[tf.data.Dataset, Callable[[Any], Rows]]:
+        """What stands for each example while they are put in order, and how a batch is read.
 
-        Unlabeled examples are spread evenly among the others: what is shuffled is a part of very
-        many examples, and has to hold both.
+        Either way the order is the same, and unlabeled examples are spread evenly among the
+        others: what is shuffled is a part of very many examples, and has to hold both.
         """
+        if self._are_small:
+            held = self._held
+            numbers = tf.data.Dataset.range(len(held[2]))
+            return numbers, lambda chosen: _gather(held, chosen)
 
         def marked(records: tf.data.Dataset, labeled: bool) -> tf.data.Dataset:
             marks = tf.data.Dataset.from_tensors(tf.constant(labeled)).repeat()
             return tf.data.Dataset.zip((records, marks)).map(lambda record, mark: (*record, mark))
 
-        labeled = marked(self._labeled_records, True)
+        def rows(record: Any) -> Rows:
+            serialized, answers, labeled = record
+            return tf.io.parse_example(serialized, self._features), answers, labeled
+
+        labeled = marked(self._records(validation=False), True)
+        if not self._has_marks:
+            return labeled, rows
+        unlabeled = marked(self._answered(self.unlabeled_files), False)
+        places = _spread(self.labeled_count, self.training_count())
+        return tf.data.Dataset.choose_from_datasets([unlabeled, labeled], places), rows
+
+    @cached_property
+    def _held(self) -> Rows:
+        """All that is learned from, in memory."""
+        labeled = self._hold(self._records(validation=False), labeled=True)
         if not self._has_marks:
             return labeled
-        unlabeled = marked(self._unlabeled_records, False)
-        places = _spread(self.labeled_count, self.training_count())
-        return tf.data.Dataset.choose_from_datasets([unlabeled, labeled], places)
+        both = _concatenated([labeled, self._hold(self._answered(self.unlabeled_files), False)])
+        known, total = len(labeled[2]), len(both[2])
+        marks = np.array(list(_spread(known, total).as_numpy_iterator()), bool)
+        # Where the labeled examples lie, and those of the others, which lie behind them.
+        return _gather(both, np.where(marks, marks.cumsum() - 1, known + (~marks).cumsum() - 1))
+
+    def _hold(self, records: tf.data.Dataset, labeled: bool) -> Rows:
+        """`(serialized, answers)` as rows in memory."""
+        parts = [
+            (
+                tf.io.parse_example(serialized, self._features),
+                answers,
+                tf.fill(tf.shape(answers), labeled),
+            )
+            for serialized, answers in records.batch(self._parse_batch())
+        ]
+        none = tf.constant([], tf.string)
+        empty = tf.io.parse_example(none, self._features), none, tf.constant([], tf.bool)
+        return _concatenated(parts or [empty])
 
     @cached_property
-    def _labeled_records(self) -> tf.data.Dataset:
-        return self._kept(self._records(validation=False))
-
-    @cached_property
-    def _unlabeled_records(self) -> tf.data.Dataset:
-        records = self._answered(self.unlabeled_files)
-        return self._kept(records) if self._has_marks else records
-
-    def _kept(self, part: tf.data.Dataset) -> tf.data.Dataset:
-        """Part of the examples, in memory between epochs if they are small enough."""
+    def _are_small(self) -> bool:
+        """Whether the examples are held in memory."""
         files = [*self.files, *self.unlabeled_files]
         compressed = sum(tf.io.gfile.stat(file).length for file in files)
         # Pixels seldom compress to less than a quarter.
-        return part.cache() if 4 * compressed <= _CACHE_LIMIT else part
+        return 4 * compressed <= _CACHE_LIMIT
 
     def _records(self, validation: bool) -> tf.data.Dataset:
         """`(serialized, answers)` of what is (or is not) held out, decided by a hash of the id."""
@@ -371,6 +404,14 @@ def _files(patterns: Sequence[str]) -> list[str]:
 
 def _count(records: tf.data.Dataset) -> int:
     return int(records.reduce(0, lambda count, *_: count + 1))
+
+
+def _gather(rows: Rows, numbers: Any) -> Rows:
+    return tf.nest.map_structure(lambda column: tf.gather(column, numbers), rows)
+
+
+def _concatenated(parts: Sequence[Rows]) -> Rows:
+    return tf.nest.map_structure(lambda *columns: tf.concat(columns, axis=0), *parts)
 
 
 def _spread(chosen: int, total: int) -> tf.data.Dataset:

@@ -219,7 +219,7 @@ def test_memory_of_an_epoch_is_bounded_in_bytes(tmp_path):
     assert added < 1.7 * data_module._SHUFFLE_BYTES < count * 224 * 224 * 3
 
 
-@pytest.mark.parametrize("limit", [2**40, 0], ids=["cached", "streamed"])
+@pytest.mark.parametrize("limit", [2**40, 0], ids=["in memory", "streamed"])
 def test_training_order_repeats_with_the_seed_and_changes_every_epoch(pattern, monkeypatch, limit):
     monkeypatch.setattr(data_module, "_CACHE_LIMIT", limit)
 

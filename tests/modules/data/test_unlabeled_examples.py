@@ -55,7 +55,7 @@ def _numbers(dataset):
     return [number for _, y in dataset for number in y["label"].numpy().tolist()]
 
 
-@pytest.mark.parametrize("limit", [2**40, 0], ids=["cached", "streamed"])
+@pytest.mark.parametrize("limit", [2**40, 0], ids=["in memory", "streamed"])
 def test_an_epoch_shows_every_example_once_and_marks_the_labeled(patterns, monkeypatch, limit):
     monkeypatch.setattr(data_module, "_CACHE_LIMIT", limit)
     data = _data(patterns)
@@ -74,6 +74,18 @@ def test_an_epoch_shows_every_example_once_and_marks_the_labeled(patterns, monke
     assert (data.labeled_count, data.unlabeled_count) == (LABELED - len(held_out), UNLABELED)
     assert data.training_count() == count
     assert int(training.cardinality()) == -(-count // 32)
+
+
+def test_examples_in_memory_come_in_the_order_of_streamed_ones(patterns, monkeypatch):
+    def shown(limit, **changes):
+        monkeypatch.setattr(data_module, "_CACHE_LIMIT", limit)
+        return [
+            {name: values.numpy().tolist() for name, values in (inputs | y).items()}
+            for inputs, y in _data(patterns, **changes).training(_order(seed=3))
+        ]
+
+    for changes in ({}, {"labels_only": True}):
+        assert shown(2**40, **changes) == shown(0, **changes)
 
 
 def test_validation_has_no_marks_and_is_that_of_the_labeled_alone(patterns):
