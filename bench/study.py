@@ -41,6 +41,7 @@ from typing import Any
 from bench.sections import replace_section
 from bench.study_cells import LABELS, ROOT, SIZES, Group, cell_names, study_digest
 from bench.study_report import draw, summarize, table
+from modules.processes import die_with_parent
 
 DOCUMENT = ROOT.parent / "docs" / "benchmarks.md"
 RESULTS = ROOT / "study.json"
@@ -180,6 +181,9 @@ def _in_process(
 
 
 def _run_group(group: Group, digest: str, sender: Any) -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None
+    die_with_parent(parent.pid)
     # Here alone: what the pipeline needs takes seconds to import.
     from bench import study_worker
 
