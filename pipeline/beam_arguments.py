@@ -19,6 +19,11 @@ IN_MEMORY = (
 )
 
 
+def beam_settings(runtime: RuntimeSettings, place: Place) -> BeamSettings:
+    """`runtime.beam` of a place, or the defaults."""
+    return runtime.beam.get(place, BeamSettings())
+
+
 def beam_arguments(runtime: RuntimeSettings, place: Place, pipeline_root: str) -> list[str]:
     """The arguments of every Beam node.
 
@@ -30,7 +35,7 @@ def beam_arguments(runtime: RuntimeSettings, place: Place, pipeline_root: str) -
     Raises:
       ConfigError: What the runner needs is not set.
     """
-    settings = runtime.beam.get(place, BeamSettings())
+    settings = beam_settings(runtime, place)
     build: dict[str, Callable[..., list[str]]] = {
         "in_memory": _in_one_process,
         "multi_processing": _in_processes,

@@ -57,12 +57,14 @@ class Places:
       push_destination: Of blessed students, unless `push.destination` names another.
       metadata: TFX's metadata connection; None where the orchestrator brings its own.
       beam_arguments: Which Beam runner there is.
+      beam_soft_targets: Whether the teachers answer on its workers.
     """
 
     pipeline_root: str
     push_destination: str
     metadata: Any = None
     beam_arguments: Sequence[str] = IN_MEMORY
+    beam_soft_targets: bool = False
 
 
 def create_pipeline(
@@ -79,7 +81,9 @@ def create_pipeline(
     digest, memory = code_digest(), Memory(places.pipeline_root)
     data = _data_nodes(config, places, digest, parameters)
     teachers = _teacher_nodes(config, data, memory, digest)
-    taught = _training_nodes(config, data["Transform"], teachers, (digest, memory), parameters)
+    taught = _training_nodes(
+        config, data["Transform"], teachers, places, (digest, memory), parameters
+    )
     taught = {node.id: node for node in teachers} | taught
     shipped = _shipping_nodes(config, data, taught, places, digest, parameters)
     return Pipeline(
@@ -198,6 +202,7 @@ def _training_nodes(
     config: PipelineConfig,
     transform: BaseNode,
     taught_by: Sequence[BaseComponent],
+    places: Places,
     digests: tuple[str, Memory],
     parameters: Parameters,
 ) -> dict[str, BaseComponent]:
@@ -211,7 +216,7 @@ def _training_nodes(
     teachers = [_answer_of(node) for node in taught_by]
     soft_targets = None
     if config.distill.soft_targets == "cached":
-        nodes.append(_soft_targets(config, channels, teachers, digest))
+        nodes.append(_soft_targets(config, channels, teachers, places, digest))
         soft_targets = nodes[-1].outputs["soft_targets"]
     student = _training_config(
         config,
@@ -248,6 +253,7 @@ def _soft_targets(
     config: PipelineConfig,
     channels: dict[str, BaseChannel],
     teachers: Sequence[BaseChannel],
+    places: Places,
     digest: str,
 ) -> SoftTargets:
     return SoftTargets(
@@ -259,6 +265,7 @@ def _soft_targets(
         data=config.data,
         seed=config.seed,
         code_digest=digest,
+        on_beam=places.beam_soft_targets,
     )
 
 

@@ -33,7 +33,7 @@ from modules.distill.saved_states import discard_exported
 from modules.input_digest import Memory
 from modules.report.files import REPORT_FILES
 from modules.settings import RuntimeSettings
-from pipeline.beam_arguments import beam_arguments
+from pipeline.beam_arguments import beam_arguments, beam_settings
 from pipeline.config import PipelineConfig, load_config
 from pipeline.graph import Places, create_pipeline, uncached_nodes
 from pipeline.preflight import check_places, check_semaphores, check_spec
@@ -133,11 +133,13 @@ class Outcome:
 def places(output: Path, runtime: RuntimeSettings | None = None) -> Places:
     """The layout below a run's output directory."""
     root, pipeline_root = output.absolute(), _pipeline_root(output)
+    runtime = runtime or RuntimeSettings()
     return Places(
         pipeline_root=pipeline_root,
         push_destination=str(root / "pushed"),
         metadata=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
-        beam_arguments=beam_arguments(runtime or RuntimeSettings(), "local", pipeline_root),
+        beam_arguments=beam_arguments(runtime, "local", pipeline_root),
+        beam_soft_targets=beam_settings(runtime, "local").soft_targets,
     )
 
 

@@ -10,6 +10,7 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.artifacts import TeacherLogits
+from components.soft_targets.beam_executor import BeamExecutor
 from components.soft_targets.executor import MODELS, REQUEST, Executor
 from components.teachers import ANSWER_INPUTS, TEACHER_INPUTS, teacher_channels
 from modules.models.known import KnownModel
@@ -51,6 +52,7 @@ class SoftTargets(base_component.BaseComponent):
       data: Settings of the examples.
       seed: Of the views.
       code_digest: Of this project's code, for the cache.
+      on_beam: Whether Beam's workers ask the teachers, instead of the node's own process.
     """
 
     SPEC_CLASS = SoftTargetsSpec
@@ -68,6 +70,7 @@ class SoftTargets(base_component.BaseComponent):
         data: DataSettings,
         seed: int,
         code_digest: str,
+        on_beam: bool = False,
     ):
         request = Request(
             views=distill.views if augment.active else 0,
@@ -85,5 +88,6 @@ class SoftTargets(base_component.BaseComponent):
                 data=data.model_dump_json(),
                 code_digest=code_digest,
                 soft_targets=types.Channel(type=TeacherLogits),
-            )
+            ),
+            custom_executor_spec=executor_spec.BeamExecutorSpec(BeamExecutor) if on_beam else None,
         )

@@ -74,6 +74,11 @@ class BeamSettings(Settings):
         validate_default=True,
         description="further options of Beam, for example `--machine_type=n1-standard-4`",
     )
+    soft_targets: bool = Field(
+        False,
+        description="whether the teachers answer on Beam's workers; otherwise in the node "
+        "SoftTargets, on its accelerator",
+    )
 
     @field_validator("workers")
     @classmethod

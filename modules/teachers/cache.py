@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +26,9 @@ ID_MISMATCH = "the soft targets have other ids than the examples"
 _MANIFEST = "manifest.json"
 _ID_BYTES = 64
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+# Of one file: name, source, number of examples, bytes.
+FileEntry: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,52 +62,61 @@ class Layout:
         return _ID_BYTES + (self.views + 1) * self.teachers * self.row_bytes
 
 
-class Writer:
-    """Writes an artifact: `add` for each file of examples in turn, then `close`."""
+def write_file(
+    directory: str,
+    layout: Layout,
+    source: str,
+    batches: Iterator[tuple[np.ndarray, np.ndarray]],
+    suffix: str = "",
+) -> FileEntry:
+    """Writes the answers to one file of examples.
 
-    def __init__(self, directory: str, layout: Layout):
-        self._directory = directory
-        self._layout = layout
-        self._files: list[dict[str, Any]] = []
-        tf.io.gfile.makedirs(directory)
+    Args:
+      directory: Of the artifact; it exists.
+      layout: What a record holds.
+      source: The path of the file of examples.
+      batches: Ids `[b]` and logits `[b, views + 1, teachers, classes]`.
+      suffix: Of the name while the file is being written, where several may write the same one.
 
-    def add(self, source: str, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Writes the answers to one file of examples.
+    Returns:
+      The file's entry in the manifest.
 
-        Args:
-          source: The file's path.
-          batches: Ids `[b]` and logits `[b, views + 1, teachers, classes]`.
+    Raises:
+      DataError: A logit is not finite.
+    """
+    name = f"{_name(source)}.answers"
+    path, count = os.path.join(directory, name), 0
+    with tf.io.TFRecordWriter(path + suffix) as writer:
+        for ids, logits in batches:
+            if not np.isfinite(logits).all():
+                raise DataError(
+                    f"a teacher answers values that are not finite to an example of {source}; "
+                    "train it with a lower learning rate"
+                )
+            for identity, row in zip(ids, pack(logits, layout), strict=True):
+                writer.write(identity + row)
+            count += len(ids)
+    if suffix:
+        tf.io.gfile.rename(path + suffix, path, overwrite=True)
+    size = tf.io.gfile.stat(path).length
+    return {"name": name, "source": source, "examples": count, "bytes": size}
 
-        Raises:
-          DataError: A logit is not finite.
-        """
-        name = f"{_name(source)}.answers"
-        path, count = os.path.join(self._directory, name), 0
-        with tf.io.TFRecordWriter(path) as writer:
-            for ids, logits in batches:
-                if not np.isfinite(logits).all():
-                    raise DataError(
-                        f"a teacher answers values that are not finite to an example of {source}; "
-                        "train it with a lower learning rate"
-                    )
-                for identity, row in zip(ids, pack(logits, self._layout), strict=True):
-                    writer.write(identity + row)
-                count += len(ids)
-        size = tf.io.gfile.stat(path).length
-        self._files.append({"name": name, "source": source, "examples": count, "bytes": size})
 
-    def close(self) -> None:
-        """Writes the manifest; without it the artifact holds no soft targets."""
-        content = {"layout": asdict(self._layout), "files": self._files}
-        with tf.io.gfile.GFile(os.path.join(self._directory, _MANIFEST), "w") as file:
-            file.write(json.dumps(content, indent=2))
+def write_manifest(directory: str, layout: Layout, files: Sequence[FileEntry]) -> None:
+    """Writes the manifest, without which the artifact holds no soft targets.
+
+    The entries are in the order of the files of examples.
+    """
+    content = {"layout": asdict(layout), "files": list(files)}
+    with tf.io.gfile.GFile(os.path.join(directory, _MANIFEST), "w") as file:
+        file.write(json.dumps(content, indent=2))
 
 
 class SoftTargetCache:
     """Reads an artifact.
 
     Args:
-      directory: As `Writer` left it.
+      directory: As `write_file` and `write_manifest` left it.
 
     Raises:
       DataError: Files are missing or do not have the size they were written with.

@@ -18,13 +18,15 @@ from modules.data.spec import DataSpec, OutputSpec
 from modules.errors import ConfigError
 from modules.settings import AugmentSettings
 from modules.teachers.answer_store import AnswerStore
-from modules.teachers.cache import Layout, Writer
+from modules.teachers.cache import FileEntry, Layout, write_file, write_manifest
 
 _LOG = logging.getLogger("tfx_distill.soft_targets")
 _BATCH = 256
 
 # A Keras model, or what another kind of teacher has answered.
 Teacher: TypeAlias = Any
+# Ids `[b]` and logits `[b, views + 1, teachers, classes]`.
+Batch: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -56,36 +58,62 @@ def compute(
       ConfigError: `top_k` is not below the number of classes, or there are none.
       DataError: A teacher's answer is not finite.
     """
-    output = data.spec.output
+    layout = layout_of(request, data.spec.output, len(teachers))
+    answers, started = Answers(teachers, data, request), time.monotonic()
+    tf.io.gfile.makedirs(directory)
+    entries = [
+        write_file(directory, layout, file, answers.to_file(file))
+        for file in (*data.files, *data.unlabeled_files)
+    ]
+    finish(directory, layout, entries, time.monotonic() - started)
+    return layout
+
+
+def layout_of(request: Request, output: OutputSpec, teachers: int) -> Layout:
+    """What a record of the answers holds.
+
+    Raises:
+      ConfigError: `top_k` is not below the number of classes, or there are none.
+    """
     check_top_k(request.top_k, output)
     # Values have a unit, in which float16 may be too coarse or too small.
     values = "float32" if output.task == "regression" else "float16"
-    layout = Layout(output.size, len(teachers), request.views, request.top_k, values)
-    models = [each for each in teachers if not isinstance(each, AnswerStore)]
-    # What was answered before knows no views.
-    assert len(models) == len(teachers) or not request.views
-    answer = _answering(models, request, data.spec)
-    writer = Writer(directory, layout)
-    started, examples = time.monotonic(), 0
+    return Layout(output.size, teachers, request.views, request.top_k, values)
 
-    def batches(file: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        nonlocal examples
-        for inputs, _, ids in data.of_files([file], _BATCH):
-            examples += len(ids)
-            answered = answer(inputs, ids).numpy() if models else None
-            yield ids.numpy(), _with_stored(teachers, answered, ids.numpy())
 
-    for file in (*data.files, *data.unlabeled_files):
-        writer.add(file, batches(file))
-    writer.close()
+def finish(directory: str, layout: Layout, entries: Sequence[FileEntry], seconds: float) -> None:
+    """Write the manifest, and one line to the log."""
+    write_manifest(directory, layout, entries)
     _LOG.info(
         "%s examples, %d augmented view(s), %d teacher(s), %.1f s",
-        f"{examples:,}",
-        request.views,
-        len(teachers),
-        time.monotonic() - started,
+        f"{sum(each['examples'] for each in entries):,}",
+        layout.views,
+        layout.teachers,
+        seconds,
     )
-    return layout
+
+
+class Answers:
+    """What the teachers answer to files of examples.
+
+    Args:
+      teachers: Models, and answers that are known.
+      data: Describes the examples; which files it has does not matter.
+      request: What is asked.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher], data: ExampleData, request: Request):
+        models = [each for each in teachers if not isinstance(each, AnswerStore)]
+        # What was answered before knows no views.
+        assert len(models) == len(teachers) or not request.views
+        self._teachers, self._data = teachers, data
+        self._answer = _answering(models, request, data.spec) if models else None
+
+    def to_file(self, file: str) -> Iterator[Batch]:
+        """Ids `[b]` and logits `[b, views + 1, teachers, classes]`, in the order of the file."""
+        for inputs, _, ids in self._data.of_files([file], _BATCH):
+            answered = self._answer(inputs, ids).numpy() if self._answer else None
+            yield ids.numpy(), _with_stored(self._teachers, answered, ids.numpy())
 
 
 def _with_stored(

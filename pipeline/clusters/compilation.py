@@ -28,7 +28,7 @@ from tfx.utils import name_utils
 from components.run_parameters import RUN_PARAMETERS
 from modules.data.sources.registry import files_base
 from modules.settings import RuntimeSettings
-from pipeline.beam_arguments import beam_arguments
+from pipeline.beam_arguments import beam_arguments, beam_settings
 from pipeline.clusters import custom_job, resources
 from pipeline.clusters.engines import Engine, check_engine, is_custom_job
 from pipeline.config import PipelineConfig
@@ -125,6 +125,7 @@ def _places(config: PipelineConfig, engine: Engine) -> Places:
         pipeline_root=root,
         push_destination=f"{root.rstrip('/')}/pushed",
         beam_arguments=beam_arguments(config.runtime, engine, root),
+        beam_soft_targets=beam_settings(config.runtime, engine).soft_targets,
     )
 
 

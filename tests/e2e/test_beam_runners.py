@@ -1,10 +1,10 @@
 """The Beam nodes compute the same wherever their workers are.
 
-ExampleGen, StatisticsGen, Transform and the Evaluator's TFMA are run as Beam's runners run them:
-in this process (the reference), by the multi-processing runner, and by the portable runner, which
-hands the job to a job service in a process of its own. In the last two cases the workers are
-processes that know nothing but what Beam sends them, as on Dataflow, Flink and Spark. SoftTargets
-is no Beam node.
+ExampleGen, StatisticsGen, Transform, SoftTargets and the Evaluator's TFMA are run as Beam's runners
+run them: in this process (the reference, in which SoftTargets does without Beam), by the
+multi-processing runner, and by the portable runner, which hands the job to a job service in a
+process of its own. In the last two cases the workers are processes that know nothing but what Beam
+sends them, as on Dataflow, Flink and Spark.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WORKER = """#!/bin/sh
 case "$*" in *{module}*) echo $$ >> {log} ;; esac
 exec {python} "$@"
 """
-STAGES = ("ExampleGen", "StatisticsGen", "Transform", "Evaluator")
+STAGES = ("ExampleGen", "StatisticsGen", "Transform", "SoftTargets", "Evaluator")
 
 
 @dataclass
@@ -95,7 +95,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
     }
     return load_config(
         "digits",
-        [f"data={json.dumps(data)}", "evaluate={slices: [class_name, camera], top_k: [2]}"],
+        [
+            f"data={json.dumps(data)}",
+            "evaluate={slices: [class_name, camera], top_k: [2]}",
+            "teacher={model: separable_cnn, parameters: {filters: [8]}}",
+        ],
     )
 
 
@@ -110,7 +114,8 @@ def nodes(config: Any) -> dict[str, Any]:
     from pipeline.graph import Places, create_pipeline
 
     found = {}
-    for component in create_pipeline(config, Places("/artifacts", "/pushed")).components:
+    places = Places("/artifacts", "/pushed", beam_soft_targets=True)
+    for component in create_pipeline(config, places).components:
         found[component.id] = SimpleNamespace(
             executor_class=component.executor_spec.executor_class,
             properties=dict(component.spec.exec_properties),
@@ -128,10 +133,16 @@ def reference(
     config: Any, nodes: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
     """Everything computed in this process, and the untrained models that are judged."""
+    from components.soft_targets.executor import Executor
     from pipeline.beam_arguments import beam_arguments
 
     directory = tmp_path_factory.mktemp("in_memory")
-    run = Run(directory, nodes, beam_arguments(config.runtime, "local", str(directory)))
+    alone = SimpleNamespace(executor_class=Executor, properties=nodes["SoftTargets"].properties)
+    run = Run(
+        directory,
+        nodes | {"SoftTargets": alone},
+        beam_arguments(config.runtime, "local", str(directory)),
+    )
     made = run_stages(run, None, lambda examples, graph: export_models(directory, graph.uri))
     return SimpleNamespace(run=run, **made)
 
@@ -139,6 +150,8 @@ def reference(
 def run_stages(run: Run, given: Any, models: Callable[..., Any]) -> dict[str, Any]:
     """All Beam nodes of a run, each on the reference's inputs (`given`) or on the run's own."""
     from tfx.types import standard_artifacts as artifacts
+
+    from components.artifacts import TeacherLogits
 
     examples = run.execute("ExampleGen", {}, {"examples": artifacts.Examples})["examples"]
     source = given.examples if given else examples
@@ -161,6 +174,17 @@ def run_stages(run: Run, given: Any, models: Callable[..., Any]) -> dict[str, An
         },
     )
     student, teacher = models(source, transformed["transform_graph"])
+    # Its files mirror those of the examples, of which every runner makes its own number.
+    answered = given.__dict__ if given else transformed
+    soft_targets = run.execute(
+        "SoftTargets",
+        {
+            "examples": answered["transformed_examples"],
+            "transform_graph": answered["transform_graph"],
+            "teachers": teacher,
+        },
+        {"soft_targets": TeacherLogits},
+    )["soft_targets"]
     evaluation = run.execute(
         "Evaluator",
         {"examples": source, "model": student, "baseline_model": teacher},
@@ -171,6 +195,7 @@ def run_stages(run: Run, given: Any, models: Callable[..., Any]) -> dict[str, An
         "statistics": statistics,
         "schema": schema,
         "models": (student, teacher),
+        "soft_targets": soft_targets,
         "evaluation": evaluation,
         **transformed,
     }

@@ -13,11 +13,12 @@ LOSS = "sparse_categorical_crossentropy"
 
 
 def assert_the_same(made: Any, reference: Any) -> None:
-    """Examples and transformed examples, statistics, data_spec.json, and TFMA's metrics."""
+    """Examples, statistics, data_spec.json, soft targets to the byte, and TFMA's metrics."""
     for artifact in ("examples", "transformed_examples"):
         assert records(getattr(made, artifact).uri) == records(getattr(reference, artifact).uri)
     assert statistics(made.statistics.uri) == statistics(reference.statistics.uri)
     assert read_spec(made.transform_graph.uri) == read_spec(reference.transform_graph.uri)
+    assert files(made.soft_targets.uri) == files(reference.soft_targets.uri)
     found, expected = (
         {model: metrics(each.evaluation.uri, model) for model in ("student", "teacher")}
         for each in (made, reference)
@@ -38,6 +39,13 @@ def assert_the_same(made: Any, reference: Any) -> None:
             losses = [each.pop(LOSS) for each in (found[model][part], numbers)]
             assert losses[0] == pytest.approx(losses[1], rel=2e-6), (model, part)
             assert found[model][part] == numbers, (model, part)
+
+
+def files(directory: str) -> dict[str, bytes]:
+    """What the files of a directory hold, by name."""
+    found = {path.name: path.read_bytes() for path in Path(directory).iterdir()}
+    assert found
+    return found
 
 
 def records(directory: str) -> dict[str, list[bytes]]:

@@ -1,6 +1,7 @@
 """Tests of modules.teachers.cache: round trips, sizes, what is damaged, and memory."""
 
 import json
+import os
 import tracemalloc
 
 import keras
@@ -18,7 +19,14 @@ from modules.distill.distiller import Distiller
 from modules.distill.targets import TEACHER_LOGITS
 from modules.errors import DataError
 from modules.settings import AugmentSettings, DataSettings, TrainSettings
-from modules.teachers.cache import Layout, SoftTargetCache, Writer, pack, unpack
+from modules.teachers.cache import (
+    Layout,
+    SoftTargetCache,
+    pack,
+    unpack,
+    write_file,
+    write_manifest,
+)
 
 COUNT = 120
 DATA = DataSettings(validation_fraction=0.25)
@@ -73,9 +81,8 @@ def test_packing_is_undone_to_the_precision_of_float16(layout):
 )
 def test_size_of_a_record(layout, size, tmp_path):
     assert layout.record_bytes == size
-    writer = Writer(str(tmp_path), layout)
-    writer.add("part", iter([([_id(0)], _answers([0], layout))]))
-    writer.close()
+    entry = write_file(str(tmp_path), layout, "part", iter([([_id(0)], _answers([0], layout))]))
+    write_manifest(str(tmp_path), layout, [entry])
     (record,) = SoftTargetCache(str(tmp_path)).records().as_numpy_iterator()
     assert len(record) == size and record[:64] == _id(0)
 
@@ -133,7 +140,7 @@ def test_what_is_not_finite_is_refused(tmp_path, value):
     logits = _answers([0, 1], layout)
     logits[1, 0, 0, 2] = value
     with pytest.raises(DataError, match="not finite to an example of here/part; ") as caught:
-        Writer(str(tmp_path), layout).add("here/part", iter([([_id(0), _id(1)], logits)]))
+        write_file(str(tmp_path), layout, "here/part", iter([([_id(0), _id(1)], logits)]))
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="no readable description"):
         SoftTargetCache(str(tmp_path))
@@ -146,14 +153,15 @@ LAYOUT = Layout(5, 2, 3, None)
 
 def _artifact(directory, files, layout=LAYOUT, batch=50, shift=0):
     """Soft targets of files that hold the examples 0 … COUNT - 1 between them."""
-    writer = Writer(str(directory), layout)
+    os.makedirs(directory, exist_ok=True)
+    entries = []
     for file, part in zip(files, np.array_split(np.arange(COUNT), len(files)), strict=True):
         batches = np.array_split(part, max(len(part) // batch, 1))
-        writer.add(
-            file,
-            (([_id(n + shift) for n in numbers], _answers(numbers, layout)) for numbers in batches),
+        answered = (
+            ([_id(n + shift) for n in numbers], _answers(numbers, layout)) for numbers in batches
         )
-    writer.close()
+        entries.append(write_file(str(directory), layout, file, answered))
+    write_manifest(str(directory), layout, entries)
     return SoftTargetCache(str(directory))
 
 
@@ -325,9 +333,9 @@ def test_writing_and_reading_stream(tmp_path):
         directory = str(tmp_path / str(batches))
         tracemalloc.start()
         try:
-            writer = Writer(directory, layout)
-            writer.add("part", ((list(ids), logits.copy()) for _ in range(batches)))
-            writer.close()
+            os.makedirs(directory)
+            answered = ((list(ids), logits.copy()) for _ in range(batches))
+            write_manifest(directory, layout, [write_file(directory, layout, "part", answered)])
             written = tracemalloc.get_traced_memory()[1]
             tracemalloc.reset_peak()
             count = sum(1 for _ in SoftTargetCache(directory).records().as_numpy_iterator())
