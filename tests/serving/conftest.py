@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from modules.predict.pushed_models import PushedModel
+    from modules.push.manifest import TFLiteFile
 
 VARIANTS = ("float32", "dynamic_range", "float16", "int8")
 
@@ -42,6 +43,14 @@ class Pushed:
 
         (found,) = find_models(str(self.destination), kind, variant)
         return found
+
+    def described(self, variant: str) -> TFLiteFile:
+        """What the manifest says of a TFLite file."""
+        from modules.push.manifest import Manifest
+
+        directory = Path(self.model("tflite").path).parent
+        manifest = Manifest.model_validate_json((directory / "manifest.json").read_text())
+        return next(each for each in manifest.tflite if each.variant == variant)
 
     @property
     def classes(self) -> list[str]:
@@ -77,27 +86,46 @@ class Pushed:
         path = self.model("saved_model").path
         return runtimes.load(runtimes.SAVED_MODEL, path).answer(self.serialized)
 
-    def assert_as_reported(self, logits: NDArray[np.float32], role: str) -> None:
-        """Logits reach the accuracy that the report says of the student or a variant."""
+    def assert_as_reported(self, logits: NDArray[Any], role: str, others: int = 0) -> None:
+        """Logits reach the accuracy that the report says of the student or a variant.
+
+        Args:
+          logits: `[n, classes]`.
+          role: `student` or the variant.
+          others: Examples that may be answered otherwise.
+        """
         if self.labels is not None:
-            accuracy = np.mean(np.argmax(logits, axis=1) == self.labels)
-            assert accuracy == pytest.approx(self.accuracies[role], abs=1e-9)
+            right = np.sum(np.argmax(logits, axis=1) == self.labels)
+            expected = self.accuracies[role] * len(self.labels)
+            assert right == pytest.approx(expected, abs=others + 1e-6)
 
 
 @pytest.fixture(scope="session")
-def digits(miniature_run: Any, read_examples: Any) -> Pushed:
-    """What a run pushed, and the eval split."""
-    examples = read_examples(f"{miniature_run.uris['ExampleGen.examples']}/Split-eval")
-    report = Path(miniature_run.uris["Evaluator.evaluation"], "report.json")
-    content = json.loads(report.read_text())
+def digits(
+    miniature_run: Any, read_examples: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Pushed:
+    """What a run made, every file of it pushed, and the eval split."""
+    from pushes import push_exported
+    from tfx.utils import path_utils
+
+    uris = miniature_run.uris
+    destination = tmp_path_factory.mktemp("digits")
+    push_exported(
+        path_utils.serving_model_path(uris["Distiller.model"]),
+        Path(uris["Exporter.tflite"]),
+        list(VARIANTS),
+        str(destination),
+    )
+    report = json.loads(Path(uris["Evaluator.evaluation"], "report.json").read_text())
+    examples = read_examples(f"{uris['ExampleGen.examples']}/Split-eval")
     return Pushed(
-        miniature_run.output / "pushed",
-        miniature_run.uris["Transform.transform_graph"],
+        destination,
+        uris["Transform.transform_graph"],
         [each.SerializeToString() for each in examples],
         np.array([each.features.feature["label"].int64_list.value[0] for each in examples]),
         {
-            "student": content["student"]["accuracy"],
-            **{name: each["accuracy"] for name, each in content["variants"].items()},
+            "student": report["student"]["accuracy"],
+            **{name: report["variants"][name]["accuracy"] for name in VARIANTS},
         },
     )
 

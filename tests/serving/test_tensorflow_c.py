@@ -1,7 +1,8 @@
 """A C program answers with a pushed SavedModel, through TensorFlow's C library alone.
 
 TensorFlow Serving's loader does the same: it loads the tag `serve`, and runs a signature on the
-tensors of a request. Python, Keras, TFX and this project are not in the process.
+tensors of a request. Python, Keras, TFX and this project are not in the process. What it loads is
+`miniature_run`'s, and a model of features of every kind.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 from checkout import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.thorough, pytest.mark.slow]
 
 SOURCE = ROOT / "tests" / "serving" / "replay.c"
 SIGNATURES = ("serving_default", "serving_raw")
