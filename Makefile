@@ -30,7 +30,7 @@ test-rest: $(READY) ## what `make test` leaves out: other engines, simulations, 
 	@$(PYTEST) -m thorough $(ARGS)
 
 # One worker: it builds the image and runs containers, which take all cores.
-test-real: $(READY) ## the image in real containers; as root on Debian, which gets docker.io
+test-real: $(READY) ## real containers, gs://, OpenVINO, a browser; as root on Debian, which gets docker.io
 	@$(BIN)/pytest -m real $(ARGS)
 
 test-all: test test-rest test-real ## every test
@@ -72,13 +72,17 @@ image: ## the container image; IMAGE=registry/project/name VARIANT=cuda ARGS='--
 	@tools/image.sh '$(IMAGE)' '$(VARIANT)' $(ARGS)
 
 # The locks there are keep their versions; LOCK_FLAGS=--upgrade takes the newest ones.
-lock: $(READY) ## requirements.lock from requirements.in and overrides.txt, then the one for CUDA
+lock: $(READY) ## requirements.lock from requirements.in and overrides.txt, then those that it constrains
 	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal \
 	    --python-version 3.11 --override overrides.txt --generate-hashes --no-emit-index-url \
 	    $(LOCK_FLAGS) --output-file requirements.lock requirements.in
 	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal \
 	    --python-version 3.11 --constraint requirements.lock --generate-hashes \
 	    --no-emit-index-url $(LOCK_FLAGS) --output-file requirements-cuda.lock requirements-cuda.in
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal \
+	    --python-version 3.11 --constraint requirements.lock --no-emit-package numpy \
+	    --generate-hashes --no-emit-index-url $(LOCK_FLAGS) \
+	    --output-file tests/serving/requirements.lock tests/serving/requirements.in
 
 clean: ## caches and build output; runs/ and .venv stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -85,7 +85,7 @@ def test_beam_settings_are_valid(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["your-data", "teachers", "models", "methods", "judgment", "pushing"]
+    "name", ["your-data", "teachers", "models", "methods", "judgment", "pushing", "serving"]
 )
 def test_configurations_of_the_guides_are_valid(name, tmp_path):
     excerpts = blocks(ROOT / "docs" / f"{name}.md", "yaml")
