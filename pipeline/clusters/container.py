@@ -39,7 +39,7 @@ def attempt(argv: Sequence[str]) -> int:
     try:
         main(argv)
     # A user's code may even call sys.exit.
-    except BaseException as raised:  # noqa: BLE001
+    except BaseException as raised:
         # Beam makes a RuntimeError of an interrupt.
         error = interruption() or raised
         logging.getLogger("pipeline").error("the node ends with an error", exc_info=raised)

@@ -161,9 +161,7 @@ def test_a_signal_to_a_container_is_one_line(tmp_path: Path, number: int, said: 
         ("import os; os.abort()", 134, "the process was ended by SIGABRT (Aborted), a fault in"),
     ],
 )
-def test_what_ends_an_executor_is_one_line(
-    tmp_path: Path, body: str, code: int, said: str
-) -> None:
+def test_what_ends_an_executor_is_one_line(tmp_path: Path, body: str, code: int, said: str) -> None:
     found, lines = ended(started(tmp_path, body), tmp_path)
     assert found == code and len(lines) == 1 and said in lines[0]
 
