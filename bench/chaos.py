@@ -41,6 +41,7 @@ MARK = "TFX_DISTILL_CHAOS"  # environment variable by which the processes of a r
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 PARTS = ("clock", "disks", "nodes", "moments")
+CONTAINERS = "containers"
 _RUNNING = 2  # the state of an execution in ML Metadata
 _GRACE_S = 20.0
 _LONGEST_S = 900.0
@@ -182,12 +183,13 @@ class Campaign:
                 run.process.terminate()
                 run.wait()
 
-    def check(self, what: str, holds: bool, detail: object = "") -> None:
-        """Count one thing that was asked."""
+    def check(self, what: str, holds: bool, detail: object = "") -> bool:
+        """Count one thing that was asked; returns whether it holds."""
         self.tried[what] += 1
         self.held[what] += holds
         if not holds:
             print(f"    FAILED {what}: {detail}", flush=True)
+        return holds
 
     def check_nobody_is_left(self, after: str) -> None:
         """All processes of the run end soon after it."""
@@ -443,6 +445,12 @@ def broken_disks(campaign: Campaign, dice: random.Random) -> None:
 def all_of_it(campaign: Campaign, arguments: argparse.Namespace) -> None:
     """The whole campaign, or parts of it; the first run says how long a node takes."""
     dice = random.Random(arguments.seed)
+    if CONTAINERS in arguments.parts:
+        from bench.chaos_containers import kill_containers
+
+        kill_containers(campaign, arguments.image, SETTINGS, SIGNALS)
+    if not set(PARTS) & set(arguments.parts):
+        return
     first, seconds = two_at_once(campaign)
     if "clock" in arguments.parts:
         clock_back(campaign)
@@ -463,12 +471,16 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=12, help="at random moments")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--chain", type=int, default=5, help="kills before a run is left alone")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=(*PARTS, CONTAINERS), default=PARTS)
+    parser.add_argument("--image", help="that Docker has, for the part containers")
     parser.add_argument("--nodes", nargs="+", help="kill in these; by default in each")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
     arguments = parser.parse_args()
+    if CONTAINERS in arguments.parts and not arguments.image:
+        parser.error("--parts containers needs --image")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     base = Path(tempfile.mkdtemp(prefix="chaos-"))
+    base.chmod(0o755)
     campaign = Campaign(base)
     try:
         all_of_it(campaign, arguments)

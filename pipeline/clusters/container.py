@@ -45,8 +45,20 @@ def attempt(argv: Sequence[str]) -> int:
         logging.getLogger("pipeline").error("the node ends with an error", exc_info=raised)
         if isinstance(error, KeyboardInterrupt):
             return explain(f"{ending(error)}; {_GOES_ON}", exit_code(error))
-        return explain(str(error) if isinstance(error, UserError) else reason_of(error))
+        return explain(_said_of(error))
     return 0
+
+
+def _said_of(error: BaseException) -> str:
+    if not isinstance(error, UserError):
+        return reason_of(error)
+    if error.damaged:
+        # The engines look neither at files nor at the state of what they serve from their caches.
+        return (
+            f"{error.args[0]}; the engine's cache would serve it again: give runtime.image another "
+            "tag, and all nodes are run anew"
+        )
+    return str(error)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -158,6 +158,11 @@ def test_a_signal_to_a_container_is_one_line(tmp_path: Path, number: int, said: 
     ("body", "code", "said"),
     [
         ("sys.exit(0)", 1, "error: SystemExit: 0"),
+        (
+            "from modules.errors import DataError; raise DataError('7 is cut', damaged='/root/7')",
+            1,
+            "error: 7 is cut; the engine's cache would serve it again: give runtime.image another",
+        ),
         ("import os; os.abort()", 134, "the process was ended by SIGABRT (Aborted), a fault in"),
     ],
 )
