@@ -56,6 +56,23 @@ def test_what_has_finished_must_not_run_again(campaign: Any, run: Any) -> None:
     assert (campaign.tried[what], campaign.held[what]) == (1, 0)
 
 
+def test_a_directory_is_put_back_as_it_was(campaign: Any) -> None:
+    def attempt(name: str, back: bool) -> None:
+        with campaign.kept() as restore:
+            campaign.output.mkdir(exist_ok=True)
+            (campaign.output / name).touch()
+            campaign._finished.add(name)
+            if back:
+                restore()
+
+    attempt("missed", back=True)
+    assert not campaign.output.exists()
+    attempt("hit", back=False)
+    attempt("missed", back=True)
+    assert [path.name for path in campaign.output.iterdir()] == ["hit"]
+    assert campaign._finished == {"hit"} and not (campaign.base / "kept").exists()
+
+
 def test_the_table_is_written_where_the_page_has_its_marks(
     campaign: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
