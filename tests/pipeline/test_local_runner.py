@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from checkout import ROOT
 from click.testing import CliRunner, Result
 from ml_metadata.proto import metadata_store_pb2
 from small_models import load_saved
@@ -604,6 +605,23 @@ def folder_config(root: Path, classes: dict[str, list[str]]) -> PipelineConfig:
             + ", features: {image: {kind: image, size: 8}}}"
         ],
     )
+
+
+@pytest.mark.slow
+def test_the_runner_file_of_the_tfx_command_does_not_share_it_either(tmp_path: Path) -> None:
+    output = tmp_path / "runs" / "digits"
+    output.mkdir(parents=True)
+    with exclusive(output):
+        done = subprocess.run(
+            [sys.executable, ROOT / "pipeline" / "local_runner.py"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1 and "must not be in use" in done.stderr.splitlines()[-1]
+    assert not (output / "metadata.sqlite").exists()
 
 
 def test_preflight_accepts_what_can_be_run(tmp_path: Path) -> None:
