@@ -171,6 +171,10 @@ class Campaign:
         self._runs.append(Run(self.output, shown, given | environment, *changes))
         return self._runs[-1]
 
+    def forget(self) -> None:
+        """What has finished may be done again."""
+        self._finished.clear()
+
     def end(self) -> None:
         """Leave no run behind when the campaign is interrupted."""
         for run in self._runs:
@@ -381,6 +385,19 @@ def _versions(output: Path) -> list[int]:
     return [int(each.name) for each in output.glob("pushed/saved_model/*")]
 
 
+def damaged_metadata(campaign: Campaign) -> None:
+    """The database is overwritten: one line, after which the same command begins anew."""
+    with (campaign.output / "metadata.sqlite").open("r+b") as database:
+        database.seek(8192)
+        database.write(b"?" * 4096)
+    run = campaign.start()
+    run.wait()
+    said = run.process.returncode == 1 and len(run.errors) == 1 and "damaged" in run.errors[0]
+    campaign.check("a damaged `metadata.sqlite` is one line", said, run.shown[-400:])
+    campaign.forget()
+    campaign.succeed("a damaged `metadata.sqlite`")
+
+
 def unwritable(campaign: Campaign) -> None:
     """An output directory below /proc, as a directory that root may write to is none."""
     campaign.output = Path("/proc/tfx-distill")
@@ -484,6 +501,7 @@ def all_of_it(campaign: Campaign, arguments: argparse.Namespace) -> None:
     if "clock" in arguments.parts:
         clock_back(campaign)
     if "disks" in arguments.parts:
+        damaged_metadata(campaign)
         broken_disks(campaign, dice)
     campaign.next_chain()
     if "slow" in arguments.parts:
