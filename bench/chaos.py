@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -41,13 +41,20 @@ SETTINGS = (
 MARK = "TFX_DISTILL_CHAOS"  # environment variable by which the processes of a run are found
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
-PARTS = ("clock", "disks", "slow", "nodes", "moments")
+PARTS = ("clock", "disks", "slow", "user", "nodes", "moments")
 CONTAINERS = "containers"
 _RUNNING = 2  # the state of an execution in ML Metadata
 _GRACE_S = 20.0
 _LONGEST_S = 900.0
 _SHORT_S = 1.5
 _TRIES = 4
+_NOBODY = 65534
+# Runs what follows as that user, without HOME, with few open files, and new files for him alone.
+_AS_NOBODY = (
+    *("env", "-u", "HOME", "prlimit", "--nofile=64"),
+    *("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"),
+    *("sh", "-c", 'umask 077; exec "$@"', "sh"),
+)
 BEFORE = "before the first node"
 _NODE = re.compile(r"^([A-Z]\w+(?:-\d+)?)\s", re.MULTILINE)
 _TOOK = re.compile(r"^([A-Z]\w+(?:-\d+)?) +([\d.]+) s$", re.MULTILINE)
@@ -58,12 +65,19 @@ _NEVER_CACHED = {"Pusher"}
 class Run:
     """The command, in a session of its own; what it shows can be read while it goes on."""
 
-    def __init__(self, output: Path, shown: Path, environment: Mapping[str, str], *changes: str):
+    def __init__(
+        self,
+        output: Path,
+        shown: Path,
+        environment: Mapping[str, str],
+        *changes: str,
+        prefix: Sequence[str] = (),
+    ):
         self._shown = shown
         settings = [part for each in (*SETTINGS, *changes) for part in ("--set", each)]
         with shown.open("w") as stderr:
             self.process = subprocess.Popen(
-                [COMMAND, "run", "digits", *settings, "--output", str(output)],
+                [*prefix, COMMAND, "run", "digits", *settings, "--output", str(output)],
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 env=os.environ | dict(environment),
@@ -124,6 +138,7 @@ class Campaign:
 
     Attributes:
       base: Where all of it lies.
+      prefix: What starts the command, in this chain.
       tried: How often, by what was asked of the product.
       held: The same, of what it has kept.
       kills: How often each signal has ended a run, by the node that was running.
@@ -145,6 +160,7 @@ class Campaign:
         self.temporary.mkdir()
         self._runs: list[Run] = []
         self._finished: set[str] = set()
+        self.prefix: Sequence[str] = ()
 
     @contextmanager
     def kept(self) -> Iterator[Callable[[], None]]:
@@ -168,7 +184,8 @@ class Campaign:
         """The command, once more."""
         given = {MARK: str(self.base), "TMPDIR": str(self.temporary), "PYTHONPATH": str(ROOT)}
         shown = self.base / f"stderr{self._chains}.{len(self._runs)}"
-        self._runs.append(Run(self.output, shown, given | environment, *changes))
+        run = Run(self.output, shown, given | environment, *changes, prefix=self.prefix)
+        self._runs.append(run)
         return self._runs[-1]
 
     def forget(self) -> None:
@@ -360,6 +377,18 @@ def slow_files(campaign: Campaign) -> None:
     campaign.succeed("kills on a slow file system", **slow)
 
 
+def another_user(campaign: Campaign) -> None:
+    """A run as a user who can write to nothing but its own directories, the checkout included."""
+    if os.geteuid():
+        print("  only root can be another user: not tried", flush=True)
+        return
+    campaign.output.mkdir()
+    for directory in (campaign.output, campaign.temporary):
+        os.chown(directory, _NOBODY, _NOBODY)
+    campaign.prefix = _AS_NOBODY
+    campaign.succeed("a start as another user, umask 077, 64 open files, no HOME,")
+
+
 def clock_back(campaign: Campaign) -> None:
     """The clock jumps back by two days in the middle of a run, in a directory that has been run."""
     jump, library = campaign.base / "jump", preloaded(campaign, "clock_back")
@@ -506,6 +535,9 @@ def all_of_it(campaign: Campaign, arguments: argparse.Namespace) -> None:
     campaign.next_chain()
     if "slow" in arguments.parts:
         slow_files(campaign)
+        campaign.next_chain()
+    if "user" in arguments.parts:
+        another_user(campaign)
         campaign.next_chain()
     if "nodes" in arguments.parts:
         nodes = arguments.nodes or [*first.took]
