@@ -523,7 +523,7 @@ def all_of_it(campaign: Campaign, arguments: argparse.Namespace) -> None:
     if CONTAINERS in arguments.parts:
         from bench.chaos_containers import kill_containers
 
-        kill_containers(campaign, arguments.image, SETTINGS, SIGNALS)
+        kill_containers(campaign, arguments.image, SETTINGS, SIGNALS, arguments.nodes or ())
     if not set(PARTS) & set(arguments.parts):
         return
     first, seconds = two_at_once(campaign)

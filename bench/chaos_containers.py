@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ _TAKEN_UP = "taken up again"
 _CODES = {signal.SIGKILL: 137, signal.SIGTERM: 143, signal.SIGINT: 130}
 _LONGEST_S = 300.0
 _SAVED_S = 30.0
+# Their executors take less than a signal takes to come, so they are killed while they load.
+_SHORT = ("SchemaGen", "ExampleValidator")
 _MODEL = re.compile(r"Trainer|Distiller|Control")
 _STEP_S = 0.01
 
@@ -139,7 +141,8 @@ class Killer(threading.Thread):
         return False
 
     def _says(self, log: Path) -> bool:
-        return _AT_WORK in log.read_text(errors="replace")
+        shown = log.read_text(errors="replace")
+        return _AT_WORK in shown or (self._node in _SHORT and bool(shown))
 
     def _newer_state(self, container: Path) -> bool:
         began = container.stat().st_mtime
@@ -147,7 +150,11 @@ class Killer(threading.Thread):
 
 
 def kill_containers(
-    campaign: Any, image: str, settings: Sequence[str], signals: Sequence[signal.Signals]
+    campaign: Any,
+    image: str,
+    settings: Sequence[str],
+    signals: Sequence[signal.Signals],
+    nodes: Collection[str] = (),
 ) -> None:
     """Every signal in every node's container, then the node is left alone.
 
@@ -156,6 +163,7 @@ def kill_containers(
       image: Of the containers; Docker has it.
       settings: Of the preset `digits`.
       signals: One after another.
+      nodes: To kill; all without any.
     """
     tries = len(signals) + 1
     alone = Cluster(campaign.base / "alone", image, settings, tries)
@@ -166,7 +174,7 @@ def kill_containers(
     killers: dict[tuple[str, int], Killer] = {}
 
     def before(node: str, attempt: int) -> None:
-        if attempt <= len(signals):
+        if attempt <= len(signals) and (not nodes or node in nodes):
             killer = Killer(cluster, node, attempt, signals[attempt - 1])
             killers[node, attempt] = killer
             killer.start()

@@ -36,6 +36,8 @@ _GOES_ON = "the next try of the node goes on from what is saved"
 
 def attempt(argv: Sequence[str]) -> int:
     """Run one executor; returns the exit code, and says in one line what has gone wrong."""
+    logging.basicConfig()
+    logging.getLogger("tfx_distill").setLevel(logging.INFO)  # the progress of trainings
     try:
         main(argv)
     # A user's code may even call sys.exit.

@@ -154,6 +154,15 @@ def test_a_signal_to_a_container_is_one_line(tmp_path: Path, number: int, said: 
 
 
 @pytest.mark.slow
+def test_the_log_of_a_container_has_the_progress_of_a_training(tmp_path: Path) -> None:
+    said = (
+        'import logging; logging.getLogger("tfx_distill.training").info("epoch 1/2"); sys.exit(1)'
+    )
+    _, shown = started(tmp_path, said).communicate(timeout=60)
+    assert "INFO:tfx_distill.training:epoch 1/2" in shown.splitlines()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "code", "said"),
     [
