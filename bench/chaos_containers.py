@@ -233,8 +233,7 @@ def _verdict(run: Run) -> dict[str, Any]:
 
 
 def _files(home: Path) -> set[str]:
-    """Names of all artifacts' files; what differs from run to run is left out."""
+    """Names of all artifacts' files; what differs from try to try is left out."""
     names = (str(path.relative_to(home)) for path in (home / "root").rglob("*"))
-    return {
-        re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{9,}", "*", each) for each in names
-    }
+    differs = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=tfevents\.).*")
+    return {differs.sub("*", each) for each in names}
