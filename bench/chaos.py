@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +60,7 @@ _NODE = re.compile(r"^([A-Z]\w+(?:-\d+)?)\s", re.MULTILINE)
 _TOOK = re.compile(r"^([A-Z]\w+(?:-\d+)?) +([\d.]+) s$", re.MULTILINE)
 _TAKEN_UP = "taken up again"
 _NEVER_CACHED = {"Pusher"}
+_TRAINED = {"TeacherTrainer", "Distiller", "Control"}
 
 
 class Run:
@@ -235,6 +236,13 @@ class Campaign:
             each.parents[3].name for each in states if not (each.parents[1] / "exported").exists()
         }
 
+    def saved_since(self, node: str, moment: float) -> bool:
+        """Whether the state of a node's training was saved after a time of the clock."""
+        with suppress(FileNotFoundError):
+            states = self.output.glob(f"pipeline_root/{node}/resume/*/*/state.npz")
+            return any(each.stat().st_mtime > moment for each in states)
+        return False
+
     def check_progress(self, run: Run, trained: set[str]) -> None:
         """What was done before this run is not done again, but for the nodes of `_NEVER_CACHED`."""
         again = self._finished & set(run.took) - _NEVER_CACHED
@@ -277,11 +285,13 @@ def kill(
     campaign: Campaign, number: signal.Signals, node: str, after_s: float, **environment: str
 ) -> None:
     """Send a signal to a run some time after a node has begun; after the start if it is ""."""
-    trained = campaign.trained()
+    began, trained = time.time(), campaign.trained()
     run = campaign.start(**environment)
     if node and not run.reaches(node):
         campaign.check(f"a run reaches the node {node}", run.process.returncode == 0, run.errors)
         return
+    while node in _TRAINED and not campaign.saved_since(node, began) and not run.wait(0.02):
+        pass  # so that the next one has something to go on from
     if run.wait(after_s):
         campaign.check_progress(run, trained)
         return  # It was faster.
@@ -311,7 +321,10 @@ def kill_matrix(campaign: Campaign, took: Mapping[str, float], dice: random.Rand
     # Python has begun after two seconds, but nothing is imported yet.
     delays = {"": (2.0, 4.0)}
     # Early, or a node that is fast today has ended.
-    delays |= {node: (0, 0 if each < _SHORT_S else each / 3) for node, each in took.items()}
+    delays |= {
+        node: (0, 0 if each < _SHORT_S or node in _TRAINED else each / 3)
+        for node, each in took.items()
+    }
     for node, delay in delays.items():
         for number in SIGNALS:
             for _ in range(_TRIES):

@@ -48,6 +48,16 @@ def test_a_training_that_was_saved_has_to_be_taken_up(campaign: Any, run: Any) -
     assert (campaign.tried[what], campaign.held[what]) == (2, 1)
 
 
+def test_a_training_is_killed_behind_a_state_of_its_own(campaign: Any) -> None:
+    state = campaign.output / "pipeline_root" / "Distiller" / "resume" / "a" / "b" / "state.npz"
+    assert not campaign.saved_since("Distiller", 0)
+    state.parent.mkdir(parents=True)
+    state.touch()
+    saved = state.stat().st_mtime
+    assert campaign.saved_since("Distiller", saved - 1) and not campaign.saved_since("Control", 0)
+    assert not campaign.saved_since("Distiller", saved + 1)
+
+
 def test_what_has_finished_must_not_run_again(campaign: Any, run: Any) -> None:
     campaign.check_progress(run, set())
     assert campaign.tried == {}
