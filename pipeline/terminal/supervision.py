@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -29,10 +30,10 @@ _NODE = re.compile(rb"Component (\S+) is (running|finished)\.")
 _LOG_TAIL_BYTES = 1 << 20
 _LITTLE_BYTES = 1_000_000
 _SOON_S = 0.05
-_TWICE_S = 0.5
+_TWICE_S = 2.0
 _GOES_ON = "the same command goes on from what is done"
 _received: list[KeyboardInterrupt] = []
-_last_interrupt = [-_TWICE_S]
+_last_interrupt = [-math.inf]
 
 
 class Terminated(KeyboardInterrupt):
@@ -138,12 +139,16 @@ def _send_again(ignored: Any) -> None:
         sys.__unraisablehook__(ignored)
         return
     number = signal.SIGTERM if isinstance(ignored.exc_value, Terminated) else signal.SIGINT
-    signal.signal(number, _interrupt)
-    _last_interrupt[0] = -_TWICE_S
     # Not at once, since what is raised in here is ignored, too.
-    again = threading.Timer(_SOON_S, os.kill, (os.getpid(), number))
+    again = threading.Timer(_SOON_S, _send, (number,))
     again.daemon = True
     again.start()
+    signal.signal(number, _interrupt)
+
+
+def _send(number: int) -> None:
+    _last_interrupt[0] = -math.inf
+    os.kill(os.getpid(), number)
 
 
 def _wait(child: int, log_file: Path | None, logged: int, remedy: str) -> int:
