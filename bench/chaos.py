@@ -395,6 +395,9 @@ def another_user(campaign: Campaign) -> None:
     if os.geteuid():
         print("  only root can be another user: not tried", flush=True)
         return
+    if subprocess.run([*_AS_NOBODY, COMMAND, "presets"], capture_output=True).returncode:
+        print("  another user cannot start this Python: not tried", flush=True)
+        return
     campaign.output.mkdir()
     for directory in (campaign.output, campaign.temporary):
         os.chown(directory, _NOBODY, _NOBODY)
