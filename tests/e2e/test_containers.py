@@ -63,9 +63,14 @@ def root(tmp_path: Path) -> Path:
 
 
 def in_container(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command as the image's own user, with nothing mounted but the root."""
+    """Runs a command as the image's own user, who may write to the mounted root alone.
+
+    New files are for him alone, he has no HOME, and 64 files may be open.
+    """
+    bare = ("sh", "-c", 'umask 077; unset HOME; exec "$@"', "sh")
+    options = ("--rm", "--network=none", "--ulimit=nofile=64:64", f"--volume={root}:{root}")
     return subprocess.run(
-        [DOCKER, "run", "--rm", "--network=none", f"--volume={root}:{root}", IMAGE, *command],
+        [DOCKER, "run", *options, IMAGE, *bare, *command],
         capture_output=True,
         text=True,
         check=False,
