@@ -62,7 +62,7 @@ latency: $(READY) ## whether two runs agree on a speed-up, one core busy: bench/
 	$(BIN)/python bench/latency.py $(ARGS)
 
 chaos: $(READY) ## kills runs at random moments, fills disks: ARGS='--kills 30 --write', docs/reliability.md
-	$(BIN)/python bench/chaos.py $(ARGS)
+	$(BIN)/python -m bench.chaos $(ARGS)
 
 study: $(READY) ## whether distillation pays, in 36 cells: bench/study.json; ARGS='--cells digits' or --quick
 	$(BIN)/python -m bench.study $(ARGS)

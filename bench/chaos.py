@@ -3,7 +3,8 @@
     make chaos ARGS='--kills 30 --seed 1'
 
 A chain is one output directory: the same command is killed again and again, and then has to
-succeed. The first chain is killed in every node by every signal, the others at random moments.
+succeed. One chain is killed in every node by every signal, others at random moments. With
+--parts containers --image NAME the containers of the compiled pipeline are killed, too.
 With --write the table in docs/reliability.md is written anew, by an interrupted campaign, too.
 """
 
@@ -21,8 +22,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -40,52 +41,44 @@ SETTINGS = (
 MARK = "TFX_DISTILL_CHAOS"  # environment variable by which the processes of a run are found
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
-PARTS = ("clock", "disks", "nodes", "moments")
+PARTS = ("clock", "disks", "slow", "user", "nodes", "moments")
+CONTAINERS = "containers"
 _RUNNING = 2  # the state of an execution in ML Metadata
 _GRACE_S = 20.0
 _LONGEST_S = 900.0
+_SHORT_S = 1.5
+_TRIES = 4
+_NOBODY = 65534
+# Runs what follows as that user, without HOME, with few open files, and new files for him alone.
+_AS_NOBODY = (
+    *("env", "-u", "HOME", "prlimit", "--nofile=64"),
+    *("setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"),
+    *("sh", "-c", 'umask 077; exec "$@"', "sh"),
+)
+BEFORE = "before the first node"
 _NODE = re.compile(r"^([A-Z]\w+(?:-\d+)?)\s", re.MULTILINE)
 _TOOK = re.compile(r"^([A-Z]\w+(?:-\d+)?) +([\d.]+) s$", re.MULTILINE)
 _TAKEN_UP = "taken up again"
 _NEVER_CACHED = {"Pusher"}
-# Takes two days off the time of day once a file is there; what only measures time goes on.
-_CLOCK = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdlib.h>
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
-int clock_gettime(clockid_t id, struct timespec *now) {
-  static int (*real)(clockid_t, struct timespec *);
-  static const char *jump;
-  if (!real) {
-    jump = getenv("CHAOS_CLOCK");
-    real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-  }
-  int code = real(id, now);
-  if (id == CLOCK_REALTIME && jump && !access(jump, F_OK)) now->tv_sec -= 2 * 86400;
-  return code;
-}
-int gettimeofday(struct timeval *now, void *zone) {
-  struct timespec precise;
-  int code = clock_gettime(CLOCK_REALTIME, &precise);
-  now->tv_sec = precise.tv_sec;
-  now->tv_usec = precise.tv_nsec / 1000;
-  return code;
-}
-"""
+_TRAINED = {"TeacherTrainer", "Distiller", "Control"}
 
 
 class Run:
     """The command, in a session of its own; what it shows can be read while it goes on."""
 
-    def __init__(self, output: Path, shown: Path, environment: Mapping[str, str], *changes: str):
+    def __init__(
+        self,
+        output: Path,
+        shown: Path,
+        environment: Mapping[str, str],
+        *changes: str,
+        prefix: Sequence[str] = (),
+    ):
         self._shown = shown
         settings = [part for each in (*SETTINGS, *changes) for part in ("--set", each)]
         with shown.open("w") as stderr:
             self.process = subprocess.Popen(
-                [COMMAND, "run", "digits", *settings, "--output", str(output)],
+                [*prefix, COMMAND, "run", "digits", *settings, "--output", str(output)],
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 env=os.environ | dict(environment),
@@ -129,7 +122,7 @@ class Run:
         """Wait for a node to begin; whether it has, before the command ended."""
         deadline = time.monotonic() + _LONGEST_S
         while node not in self.sections and time.monotonic() < deadline:
-            if self.wait(0.1):
+            if self.wait(0.01):
                 return False
         return node in self.sections
 
@@ -146,6 +139,7 @@ class Campaign:
 
     Attributes:
       base: Where all of it lies.
+      prefix: What starts the command, in this chain.
       tried: How often, by what was asked of the product.
       held: The same, of what it has kept.
       kills: How often each signal has ended a run, by the node that was running.
@@ -167,13 +161,37 @@ class Campaign:
         self.temporary.mkdir()
         self._runs: list[Run] = []
         self._finished: set[str] = set()
+        self.prefix: Sequence[str] = ()
+
+    @contextmanager
+    def kept(self) -> Iterator[Callable[[], None]]:
+        """Keep a copy of the output directory; yields what puts it back."""
+        copy, finished = self.base / "kept", set(self._finished)
+        if self.output.exists():
+            shutil.copytree(self.output, copy, symlinks=True)
+
+        def restore() -> None:
+            shutil.rmtree(self.output, ignore_errors=True)
+            if copy.exists():
+                copy.rename(self.output)
+            self._finished = finished
+
+        try:
+            yield restore
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
 
     def start(self, *changes: str, **environment: str) -> Run:
         """The command, once more."""
         given = {MARK: str(self.base), "TMPDIR": str(self.temporary), "PYTHONPATH": str(ROOT)}
         shown = self.base / f"stderr{self._chains}.{len(self._runs)}"
-        self._runs.append(Run(self.output, shown, given | environment, *changes))
+        run = Run(self.output, shown, given | environment, *changes, prefix=self.prefix)
+        self._runs.append(run)
         return self._runs[-1]
+
+    def forget(self) -> None:
+        """What has finished may be done again."""
+        self._finished.clear()
 
     def end(self) -> None:
         """Leave no run behind when the campaign is interrupted."""
@@ -182,12 +200,13 @@ class Campaign:
                 run.process.terminate()
                 run.wait()
 
-    def check(self, what: str, holds: bool, detail: object = "") -> None:
-        """Count one thing that was asked."""
+    def check(self, what: str, holds: bool, detail: object = "") -> bool:
+        """Count one thing that was asked; returns whether it holds."""
         self.tried[what] += 1
         self.held[what] += holds
         if not holds:
             print(f"    FAILED {what}: {detail}", flush=True)
+        return holds
 
     def check_nobody_is_left(self, after: str) -> None:
         """All processes of the run end soon after it."""
@@ -216,6 +235,13 @@ class Campaign:
         return {
             each.parents[3].name for each in states if not (each.parents[1] / "exported").exists()
         }
+
+    def saved_since(self, node: str, moment: float) -> bool:
+        """Whether the state of a node's training was saved after a time of the clock."""
+        with suppress(FileNotFoundError):
+            states = self.output.glob(f"pipeline_root/{node}/resume/*/*/state.npz")
+            return any(each.stat().st_mtime > moment for each in states)
+        return False
 
     def check_progress(self, run: Run, trained: set[str]) -> None:
         """What was done before this run is not done again, but for the nodes of `_NEVER_CACHED`."""
@@ -255,13 +281,17 @@ class Campaign:
             return -1
 
 
-def kill(campaign: Campaign, number: signal.Signals, node: str, after_s: float) -> None:
-    """Send a signal to a run some time after a node has begun; before the first one if it is ""."""
-    trained = campaign.trained()
-    run = campaign.start()
+def kill(
+    campaign: Campaign, number: signal.Signals, node: str, after_s: float, **environment: str
+) -> None:
+    """Send a signal to a run some time after a node has begun; after the start if it is ""."""
+    began, trained = time.time(), campaign.trained()
+    run = campaign.start(**environment)
     if node and not run.reaches(node):
         campaign.check(f"a run reaches the node {node}", run.process.returncode == 0, run.errors)
         return
+    while node in _TRAINED and not campaign.saved_since(node, began) and not run.wait(0.02):
+        pass  # so that the next one has something to go on from
     if run.wait(after_s):
         campaign.check_progress(run, trained)
         return  # It was faster.
@@ -271,7 +301,7 @@ def kill(campaign: Campaign, number: signal.Signals, node: str, after_s: float) 
     code = run.process.returncode
     if code in (0, 3):
         return  # It had ended already.
-    during = [*run.sections][-1:] or ["before the first node"]
+    during = [*run.sections][-1:] or [BEFORE]
     print(f"  {number.name} in {during[0]}: {code}", flush=True)
     campaign.kills[during[0], number.name] += 1
     if number != signal.SIGKILL:
@@ -284,11 +314,26 @@ def kill(campaign: Campaign, number: signal.Signals, node: str, after_s: float) 
 
 
 def kill_matrix(campaign: Campaign, took: Mapping[str, float], dice: random.Random) -> None:
-    """Every signal in every node, all in one directory; then the same command has to succeed."""
-    for node, seconds in took.items():
+    """Every signal before the first and in every node, then the same command has to succeed.
+
+    A node that was faster than the signal is tried again, from how things were before.
+    """
+    # Python has begun after two seconds, but nothing is imported yet.
+    delays = {"": (2.0, 4.0)}
+    # Early, or a node that is fast today has ended.
+    delays |= {
+        node: (0, 0 if each < _SHORT_S or node in _TRAINED else each / 3)
+        for node, each in took.items()
+    }
+    for node, delay in delays.items():
         for number in SIGNALS:
-            # Early, or a node that is fast today has ended.
-            kill(campaign, number, node, dice.uniform(0, seconds / 3))
+            for _ in range(_TRIES):
+                before = campaign.kills[node or BEFORE, number.name]
+                with campaign.kept() as restore:
+                    kill(campaign, number, node, dice.uniform(*delay))
+                    if campaign.kills[node or BEFORE, number.name] > before:
+                        break
+                    restore()
     campaign.succeed("kills node by node")
 
 
@@ -321,18 +366,53 @@ def two_at_once(campaign: Campaign) -> tuple[Run, float]:
     return first, seconds
 
 
+def preloaded(campaign: Campaign, name: str) -> str | None:
+    """Compile a library that changes how a process sees the machine; None without a compiler."""
+    library = campaign.base / f"{name}.so"
+    source = Path(__file__).with_name(f"{name}.c")
+    command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
+    try:
+        subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        print(f"  there is no C compiler: {name} is not tried", flush=True)
+        return None
+    return str(library)
+
+
+def slow_files(campaign: Campaign) -> None:
+    """A run on a slow file system: the lock holds, and it goes on after kills, to the end."""
+    library = preloaded(campaign, "slow_files")
+    if library is None:
+        return
+    slow = {"LD_PRELOAD": library, "SLOW_FILES": str(campaign.output)}
+    for node, number in zip(("Transform", "Distiller", "Exporter"), SIGNALS, strict=True):
+        kill(campaign, number, node, 1, **slow)
+    campaign.succeed("kills on a slow file system", **slow)
+
+
+def another_user(campaign: Campaign) -> None:
+    """A run as a user who can write to nothing but its own directories, the checkout included."""
+    if os.geteuid():
+        print("  only root can be another user: not tried", flush=True)
+        return
+    if subprocess.run([*_AS_NOBODY, COMMAND, "presets"], capture_output=True).returncode:
+        print("  another user cannot start this Python: not tried", flush=True)
+        return
+    campaign.output.mkdir()
+    for directory in (campaign.output, campaign.temporary):
+        os.chown(directory, _NOBODY, _NOBODY)
+    campaign.prefix = _AS_NOBODY
+    campaign.succeed("a start as another user, umask 077, 64 open files, no HOME,")
+
+
 def clock_back(campaign: Campaign) -> None:
     """The clock jumps back by two days in the middle of a run, in a directory that has been run."""
-    jump, library = campaign.base / "jump", campaign.base / "clock.so"
-    compiler = ["cc", "-shared", "-fPIC", "-x", "c", "-o", str(library), "-", "-ldl"]
-    try:
-        subprocess.run(compiler, input=_CLOCK, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        print("  there is no C compiler: clocks are not tried", flush=True)
+    jump, library = campaign.base / "jump", preloaded(campaign, "clock_back")
+    if library is None:
         return
     before = _versions(campaign.output)
     change = "student.train.epochs=5"
-    run = campaign.start(change, LD_PRELOAD=str(library), CHAOS_CLOCK=str(jump))
+    run = campaign.start(change, LD_PRELOAD=library, CHAOS_CLOCK=str(jump))
     run.reaches("Distiller")
     jump.touch()
     run.wait()
@@ -348,6 +428,19 @@ def clock_back(campaign: Campaign) -> None:
 
 def _versions(output: Path) -> list[int]:
     return [int(each.name) for each in output.glob("pushed/saved_model/*")]
+
+
+def damaged_metadata(campaign: Campaign) -> None:
+    """The database is overwritten: one line, after which the same command begins anew."""
+    with (campaign.output / "metadata.sqlite").open("r+b") as database:
+        database.seek(8192)
+        database.write(b"?" * 4096)
+    run = campaign.start()
+    run.wait()
+    said = run.process.returncode == 1 and len(run.errors) == 1 and "damaged" in run.errors[0]
+    campaign.check("a damaged `metadata.sqlite` is one line", said, run.shown[-400:])
+    campaign.forget()
+    campaign.succeed("a damaged `metadata.sqlite`")
 
 
 def unwritable(campaign: Campaign) -> None:
@@ -443,12 +536,25 @@ def broken_disks(campaign: Campaign, dice: random.Random) -> None:
 def all_of_it(campaign: Campaign, arguments: argparse.Namespace) -> None:
     """The whole campaign, or parts of it; the first run says how long a node takes."""
     dice = random.Random(arguments.seed)
+    if CONTAINERS in arguments.parts:
+        from bench.chaos_containers import kill_containers
+
+        kill_containers(campaign, arguments.image, SETTINGS, SIGNALS, arguments.nodes or ())
+    if not set(PARTS) & set(arguments.parts):
+        return
     first, seconds = two_at_once(campaign)
     if "clock" in arguments.parts:
         clock_back(campaign)
     if "disks" in arguments.parts:
+        damaged_metadata(campaign)
         broken_disks(campaign, dice)
     campaign.next_chain()
+    if "slow" in arguments.parts:
+        slow_files(campaign)
+        campaign.next_chain()
+    if "user" in arguments.parts:
+        another_user(campaign)
+        campaign.next_chain()
     if "nodes" in arguments.parts:
         nodes = arguments.nodes or [*first.took]
         kill_matrix(campaign, {node: first.took[node] for node in nodes}, dice)
@@ -463,12 +569,16 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=12, help="at random moments")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--chain", type=int, default=5, help="kills before a run is left alone")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=(*PARTS, CONTAINERS), default=PARTS)
+    parser.add_argument("--image", help="that Docker has, for the part containers")
     parser.add_argument("--nodes", nargs="+", help="kill in these; by default in each")
     parser.add_argument("--write", action="store_true", help="write docs/reliability.md")
     arguments = parser.parse_args()
+    if CONTAINERS in arguments.parts and not arguments.image:
+        parser.error("--parts containers needs --image")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     base = Path(tempfile.mkdtemp(prefix="chaos-"))
+    base.chmod(0o755)
     campaign = Campaign(base)
     try:
         all_of_it(campaign, arguments)

@@ -39,7 +39,12 @@ from pipeline.graph import Places, create_pipeline, uncached_nodes
 from pipeline.preflight import check_places, check_semaphores, check_spec
 from pipeline.run_directory.lock import exclusive
 from pipeline.run_directory.refused_student import forget_refused, keep_refused
-from pipeline.run_metadata import close_interrupted, damage_mended, latest_output
+from pipeline.run_metadata import (
+    close_interrupted,
+    damage_mended,
+    latest_output,
+    set_aside_damaged,
+)
 from pipeline.terminal.console import run_console
 
 _LOG = logging.getLogger("tfx_distill.run")
@@ -215,6 +220,7 @@ def _prepared(output: Path, where: Places) -> Iterator[None]:
     check_semaphores()
     os.makedirs(where.pipeline_root, exist_ok=True)
     with exclusive(output):
+        set_aside_damaged(where)
         close_interrupted(where)
         yield
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import logging
+import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
@@ -18,7 +23,60 @@ _RECORDS = (
     ("Transform", "transformed_examples"),
     ("SoftTargets", "soft_targets"),
 )
+_LOG = logging.getLogger("tfx_distill.run")
 _FINISHED = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
+
+
+def set_aside_damaged(where: Places) -> None:
+    """Move a damaged database out of the way, with the artifacts that nothing else describes.
+
+    A new database numbers executions from 1 again, and TFX would write into the directories of old
+    ones. So artifacts whose database is gone are moved, too. The caller has the lock.
+
+    Raises:
+      DataError: The database was damaged. The next run begins anew.
+    """
+    file = Path(where.metadata.sqlite.filename_uri)
+    aside = f"damaged-{datetime.datetime.now():%Y%m%dT%H%M%S}"
+    if problem := _damage(file):
+        moved = [file.rename(f"{file}.{aside}")]
+        for suffix in ("-journal", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.rename(f"{file}{suffix}", f"{file}.{aside}{suffix}")
+        moved += _artifacts_moved(where, aside)
+        raise DataError(
+            f"{file} must be the metadata of the runs here, but is damaged ({problem}); moved to "
+            f"{' and '.join(map(str, moved))}; run again to begin anew (what was pushed stays), or "
+            "put back copies from before"
+        )
+    if not file.exists() or (file.is_file() and not file.stat().st_size):
+        for directory in _artifacts_moved(where, aside):
+            _LOG.warning("%s is gone: the artifacts that it described are in %s", file, directory)
+
+
+def _damage(file: Path) -> str:
+    """What SQLite finds wrong with a database; "" if nothing, or if it cannot even open it."""
+    if not file.is_file():
+        return ""
+    try:
+        # It may have to be written to: what a killed run has left half done is undone.
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True)) as store:
+            problem = store.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except sqlite3.OperationalError:
+        return ""
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return "" if problem == "ok" else " ".join(problem.split())[:200]
+
+
+def _artifacts_moved(where: Places, aside: str) -> list[Path]:
+    """Move the pipeline root if executions have written to it; returns where it is now."""
+    root = Path(where.pipeline_root)
+    if not any(path.name.isdecimal() for path in root.glob("*/*/*")):
+        return []
+    moved = root.rename(f"{root}.{aside}")
+    root.mkdir()
+    return [moved]
 
 
 def close_interrupted(where: Places) -> None:
@@ -57,11 +115,13 @@ def damage_mended(pipeline_name: str, where: Places) -> Iterator[None]:
     """Turn an error that a damaged artifact has caused into one that names it.
 
     The executions that offer the artifact to the cache are marked as failed, so that the next run
-    makes it anew. Its files stay where they are.
+    makes it anew. Its files stay where they are. If the metadata are damaged, see
+    `set_aside_damaged`.
     """
     try:
         yield
     except Exception as error:
+        set_aside_damaged(where)
         damaged, problem = getattr(error, "damaged", ""), str(next(iter(error.args), ""))
         with metadata.Metadata(where.metadata) as handle:
             if not damaged and speaks_of_damage(error):

@@ -6,12 +6,16 @@ TFX's takes for granted what Vertex AI does. Two things are different on Kubeflo
   the wrong place. The component's definition has them.
 - Artifacts at minio:// and s3:// URLs, which TFX cannot read, are copied into and out of local
   directories by the launcher that wraps this command. TFX is given those directories.
+
+Linux lets the first process of a container ignore SIGTERM, unless it has a handler. So it waits for
+another one that does the work, as on a user's machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -19,10 +23,44 @@ from collections.abc import Iterable, Sequence
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from modules.errors import UserError, reason_of
+from pipeline.terminal.exits import explain
+from pipeline.terminal.supervision import ending, exit_code, interruption, supervised
+
 # Where the launcher keeps the content of URLs, by their scheme; the variable names other places.
 DIRECTORIES_VARIABLE = "TFX_DISTILL_ARTIFACT_DIRECTORIES"
 _DIRECTORIES = "minio://=/minio/,s3://=/s3/"
 _REMOTE_OUTPUT = "executor_output.json"
+_GOES_ON = "the next try of the node goes on from what is saved"
+
+
+def attempt(argv: Sequence[str]) -> int:
+    """Run one executor; returns the exit code, and says in one line what has gone wrong."""
+    logging.basicConfig()
+    logging.getLogger("tfx_distill").setLevel(logging.INFO)  # the progress of trainings
+    try:
+        main(argv)
+    # A user's code may even call sys.exit.
+    except BaseException as raised:
+        # Beam makes a RuntimeError of an interrupt.
+        error = interruption() or raised
+        logging.getLogger("pipeline").error("the node ends with an error", exc_info=raised)
+        if isinstance(error, KeyboardInterrupt):
+            return explain(f"{ending(error)}; {_GOES_ON}", exit_code(error))
+        return explain(_said_of(error))
+    return 0
+
+
+def _said_of(error: BaseException) -> str:
+    if not isinstance(error, UserError):
+        return reason_of(error)
+    if error.damaged:
+        # The engines look neither at files nor at the state of what they serve from their caches.
+        return (
+            f"{error.args[0]}; the engine's cache would serve it again: give runtime.image another "
+            "tag, and all nodes are run anew"
+        )
+    return str(error)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -130,4 +168,4 @@ def _replaced(text: str, prefixes: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(supervised(lambda: attempt(sys.argv[1:]), remedy=_GOES_ON))

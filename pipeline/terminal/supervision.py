@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -28,14 +30,21 @@ _NODE = re.compile(rb"Component (\S+) is (running|finished)\.")
 _LOG_TAIL_BYTES = 1 << 20
 _LITTLE_BYTES = 1_000_000
 _SOON_S = 0.05
+_TWICE_S = 2.0
+_GOES_ON = "the same command goes on from what is done"
 _received: list[KeyboardInterrupt] = []
+_last_interrupt = [-math.inf]
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, handled as Ctrl-C is."""
 
 
-def supervised(work: Callable[[], int], log_file: Path | None = None) -> int:
+def supervised(
+    work: Callable[[], int],
+    log_file: Path | None = None,
+    remedy: str = f"--debug shows messages, and {_GOES_ON}",
+) -> int:
     """Run in a forked process with a temporary directory of its own, and wait for it.
 
     Native code may kill its process, and an exhausted machine may too; then this one is still
@@ -45,6 +54,7 @@ def supervised(work: Callable[[], int], log_file: Path | None = None) -> int:
       work: Returns the exit code. It loads all that is heavy; a process that has loaded it already
         cannot be forked safely, and does the work itself.
       log_file: Where the run writes its messages; None if nobody will find it.
+      remedy: What to say after a signal that has ended the work, if there is no log file.
 
     Returns:
       The exit code of the work, or 128 and the signal's number if a signal has ended it.
@@ -54,13 +64,15 @@ def supervised(work: Callable[[], int], log_file: Path | None = None) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     supervisor, logged = os.getpid(), log_file.stat().st_size if log_file else 0
+    if log_file:
+        remedy = f"the last messages are in {log_file}, and {_GOES_ON}"
     with private_directory() as temporary:
         # A signal waits until both processes know what to do with it.
         signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         child = os.fork()
         if child == 0:
             _work(work, supervisor, temporary)
-        return _wait(child, log_file, logged)
+        return _wait(child, log_file, logged, remedy)
 
 
 def ending(error: KeyboardInterrupt) -> str:
@@ -109,9 +121,14 @@ def interruption() -> KeyboardInterrupt | None:
     return _received[-1] if _received else None
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGTERM:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+    else:
+        # A terminal sends Ctrl-C to both processes, and the other one hands it on.
+        before, _last_interrupt[0] = _last_interrupt[0], time.monotonic()
+        if _last_interrupt[0] - before < _TWICE_S:
+            return
     _received.append(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
     raise _received[-1]
 
@@ -122,25 +139,27 @@ def _send_again(ignored: Any) -> None:
         sys.__unraisablehook__(ignored)
         return
     number = signal.SIGTERM if isinstance(ignored.exc_value, Terminated) else signal.SIGINT
-    signal.signal(number, _interrupt)
     # Not at once, since what is raised in here is ignored, too.
-    again = threading.Timer(_SOON_S, os.kill, (os.getpid(), number))
+    again = threading.Timer(_SOON_S, _send, (number,))
     again.daemon = True
     again.start()
+    signal.signal(number, _interrupt)
 
 
-def _wait(child: int, log_file: Path | None, logged: int) -> int:
-    """Wait for the child, and hand on SIGTERM; the terminal sends Ctrl-C to both."""
+def _send(number: int) -> None:
+    _last_interrupt[0] = -math.inf
+    os.kill(os.getpid(), number)
+
+
+def _wait(child: int, log_file: Path | None, logged: int, remedy: str) -> int:
+    """Wait for the child, and hand on signals: the child may know nothing of them."""
 
     def hand_on(number: int, frame: FrameType | None) -> None:
         # It may have got the signal itself, and be gone.
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
-    before: dict[int, Any] = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, hand_on),
-    }
+    before: dict[int, Any] = {number: signal.signal(number, hand_on) for number in _HANDLED}
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
     try:
         _, status = os.waitpid(child, 0)
@@ -151,11 +170,9 @@ def _wait(child: int, log_file: Path | None, logged: int) -> int:
         return os.waitstatus_to_exitcode(status)
     number = os.WTERMSIG(status)
     node = running_node(log_file, logged) if log_file else ""
-    messages = f"; the last messages are in {log_file}" if log_file else "; --debug shows messages"
     return explain(
         f"{f'{node}: ' if node else ''}the process was ended by {signal.Signals(number).name} "
-        f"({signal.strsignal(number)}){_advice(number)}{_full(log_file)}{messages}, and "
-        "the same command goes on from what is done",
+        f"({signal.strsignal(number)}){_advice(number)}{_full(log_file)}; {remedy}",
         _SIGNALED + number,
     )
 

@@ -48,12 +48,39 @@ def test_a_training_that_was_saved_has_to_be_taken_up(campaign: Any, run: Any) -
     assert (campaign.tried[what], campaign.held[what]) == (2, 1)
 
 
+def test_a_training_is_killed_behind_a_state_of_its_own(campaign: Any) -> None:
+    state = campaign.output / "pipeline_root" / "Distiller" / "resume" / "a" / "b" / "state.npz"
+    assert not campaign.saved_since("Distiller", 0)
+    state.parent.mkdir(parents=True)
+    state.touch()
+    saved = state.stat().st_mtime
+    assert campaign.saved_since("Distiller", saved - 1) and not campaign.saved_since("Control", 0)
+    assert not campaign.saved_since("Distiller", saved + 1)
+
+
 def test_what_has_finished_must_not_run_again(campaign: Any, run: Any) -> None:
     campaign.check_progress(run, set())
     assert campaign.tried == {}
     campaign.check_progress(run, set())
     what = "a node that has finished is not run again"
     assert (campaign.tried[what], campaign.held[what]) == (1, 0)
+
+
+def test_a_directory_is_put_back_as_it_was(campaign: Any) -> None:
+    def attempt(name: str, back: bool) -> None:
+        with campaign.kept() as restore:
+            campaign.output.mkdir(exist_ok=True)
+            (campaign.output / name).touch()
+            campaign._finished.add(name)
+            if back:
+                restore()
+
+    attempt("missed", back=True)
+    assert not campaign.output.exists()
+    attempt("hit", back=False)
+    attempt("missed", back=True)
+    assert [path.name for path in campaign.output.iterdir()] == ["hit"]
+    assert campaign._finished == {"hit"} and not (campaign.base / "kept").exists()
 
 
 def test_the_table_is_written_where_the_page_has_its_marks(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,15 @@ from report_figures import figures
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 USER = 10001
+# Waits as a training would.
+EXECUTOR = """
+import time
+from tfx.dsl.components.base import base_executor
+class Executor(base_executor.BaseExecutor):
+    def Do(self, input_dict, output_dict, exec_properties):
+        print("at work", flush=True)
+        time.sleep(300)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +63,14 @@ def root(tmp_path: Path) -> Path:
 
 
 def in_container(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command as the image's own user, with nothing mounted but the root."""
+    """Runs a command as the image's own user, who may write to the mounted root alone.
+
+    New files are for him alone, he has no HOME, and 64 files may be open.
+    """
+    bare = ("sh", "-c", 'umask 077; unset HOME; exec "$@"', "sh")
+    options = ("--rm", "--network=none", "--ulimit=nofile=64:64", f"--volume={root}:{root}")
     return subprocess.run(
-        [DOCKER, "run", "--rm", "--network=none", f"--volume={root}:{root}", IMAGE, *command],
+        [DOCKER, "run", *options, IMAGE, *bare, *command],
         capture_output=True,
         text=True,
         check=False,
@@ -94,6 +109,33 @@ def test_kfps_own_local_engine_comes_to_what_the_local_run_comes_to(
     (report,) = root.glob("*/*/evaluation/report.json")
     assert figures(json.loads(report.read_text())) == local_figures
     assert {path.name for path in (root / "pushed").iterdir()} >= {"saved_model", "tflite"}
+
+
+@pytest.mark.usefixtures("docker")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_node_although_it_is_the_first_process(root: Path, number: int) -> None:
+    """Which Linux lets ignore signals that it has no handler for."""
+    (root / "executors.py").write_text(EXECUTOR)
+    command = [
+        *(DOCKER, "run", "--rm", "--network=none", f"--volume={root}:{root}"),
+        *(f"--cidfile={root / 'id'}", f"--env=PYTHONPATH={root}", IMAGE),
+        *("python", "-m", "pipeline.clusters.container"),
+        *("--executor_class_path", "executors.Executor"),
+        *("--json_serialized_inputs_spec_args", "{}"),
+        "--json_serialized_invocation_args",
+        json.dumps({"outputs": {"outputFile": str(root / "output.json")}}),
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as node:
+        assert node.stdout is not None and node.stdout.readline() == "at work\n"
+        container = (root / "id").read_text()
+        kill = [DOCKER, "kill", f"--signal={int(number)}", container]
+        subprocess.run(kill, check=True, capture_output=True)
+        _, shown = node.communicate(timeout=60)
+    lines = [line for line in shown.splitlines() if line.startswith("error: ")]
+    assert node.returncode == 128 + number
+    assert len(lines) == 1 and lines[0].endswith("goes on from what is saved")
 
 
 @pytest.mark.usefixtures("docker")

@@ -32,6 +32,15 @@ def test_digest_of_what_transform_reads_follows_its_files(tmp_path: Path) -> Non
     assert not data_digest(DataSettings())
 
 
+def test_answers_from_a_file_count(tmp_path: Path) -> None:
+    file = tmp_path / "answers.csv"
+    file.write_text("id,logit_a\n1,0.5\n")
+    settings = TeacherSettings(answers=str(file))
+    before = teacher_digest(settings)
+    file.write_text("id,logit_a\n1,0.6\n")
+    assert teacher_digest(settings) != before
+
+
 def test_every_file_of_a_teacher_counts(tmp_path: Path) -> None:
     directory = tmp_path / "saved"
     (directory / "variables").mkdir(parents=True)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from checkout import ROOT
 from click.testing import CliRunner, Result
 from ml_metadata.proto import metadata_store_pb2
 from small_models import load_saved
@@ -44,7 +45,7 @@ from pipeline.local_runner import (
 )
 from pipeline.preflight import check_places
 from pipeline.run_directory.lock import exclusive
-from pipeline.run_metadata import close_interrupted, damage_mended
+from pipeline.run_metadata import close_interrupted, damage_mended, set_aside_damaged
 
 COMMAND = Path(sys.executable).with_name("tfx-distill")
 
@@ -507,16 +508,77 @@ def test_a_machine_without_shared_memory_is_one_clear_line(
     assert not (tmp_path / "run" / "pipeline_root").exists()
 
 
-@pytest.mark.parametrize("damage", ["other file", "cut off", "directory"])
-def test_damaged_metadata_are_one_clear_line(tmp_path: Path, damage: str) -> None:
+def damaged(whole: bytes, damage: str) -> bytes:
+    if damage == "overwritten":
+        return whole[:8192] + b"?" * 4096 + whole[12288:]
+    return b"no database" * 500 if damage == "other file" else whole[:8192]
+
+
+@pytest.mark.parametrize("damage", ["other file", "cut off", "overwritten"])
+def test_damaged_metadata_are_moved_aside_with_all_artifacts(tmp_path: Path, damage: str) -> None:
     where, file = places(tmp_path), tmp_path / "metadata.sqlite"
     close_interrupted(where)
-    whole = file.read_bytes()
-    file.unlink()
-    if damage == "directory":
-        file.mkdir()
-    else:
-        file.write_bytes(b"no database" * 500 if damage == "other file" else whole[:8192])
+    content = damaged(file.read_bytes(), damage)
+    file.write_bytes(content)
+    artifact = tmp_path / "pipeline_root" / "Transform" / "transform_graph" / "5"
+    artifact.mkdir(parents=True)
+    with pytest.raises(DataError) as caught:
+        set_aside_damaged(where)
+    line = str(caught.value)
+    assert line.startswith(f"{file} must be the metadata of the runs here, but is damaged (")
+    assert "run again to begin anew (what was pushed stays)" in line and "\n" not in line
+    (database,) = tmp_path.glob("metadata.sqlite.damaged-*")
+    (root,) = tmp_path.glob("pipeline_root.damaged-*")
+    assert database.read_bytes() == content and str(database) in line and str(root) in line
+    assert (root / artifact.relative_to(where.pipeline_root)).is_dir()
+    # The next run does not stumble over it.
+    set_aside_damaged(where)
+    close_interrupted(where)
+    assert [*Path(where.pipeline_root).iterdir()] == []
+
+
+def test_metadata_that_are_damaged_during_a_run_are_moved_aside(tmp_path: Path) -> None:
+    where, file = places(tmp_path), tmp_path / "metadata.sqlite"
+    close_interrupted(where)
+
+    def fail() -> None:
+        file.write_bytes(damaged(file.read_bytes(), "overwritten"))
+        raise RuntimeError("database disk image is malformed")
+
+    with pytest.raises(DataError, match=f"^{file} must be"), damage_mended("digits", where):
+        fail()
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_artifacts_whose_metadata_are_gone_are_not_written_into(
+    tmp_path: Path, left: bytes | None
+) -> None:
+    """The new database would number its executions as the old one did."""
+    where = places(tmp_path)
+    if left is not None:
+        (tmp_path / "metadata.sqlite").write_bytes(left)
+    stale = tmp_path / "pipeline_root" / "ExampleGen" / "examples" / "1"
+    stale.mkdir(parents=True)
+    set_aside_damaged(where)
+    assert not stale.exists() and [*tmp_path.glob("pipeline_root.damaged-*/ExampleGen/*/1")]
+
+
+def test_whole_metadata_and_what_is_no_artifact_stay(tmp_path: Path) -> None:
+    where = places(tmp_path)
+    (tmp_path / "pipeline_root").mkdir()
+    (tmp_path / "pipeline_root" / "preflight.json").touch()
+    set_aside_damaged(where)
+    close_interrupted(where)
+    (tmp_path / "pipeline_root" / "ExampleGen" / "examples" / "1").mkdir(parents=True)
+    set_aside_damaged(where)
+    assert not [*tmp_path.glob("*.damaged-*")]
+
+
+def test_metadata_that_cannot_be_opened_are_one_clear_line(tmp_path: Path) -> None:
+    where, file = places(tmp_path), tmp_path / "metadata.sqlite"
+    file.mkdir()
+    set_aside_damaged(where)
     with pytest.raises(DataError) as caught:
         close_interrupted(where)
     line = str(caught.value)
@@ -543,6 +605,23 @@ def folder_config(root: Path, classes: dict[str, list[str]]) -> PipelineConfig:
             + ", features: {image: {kind: image, size: 8}}}"
         ],
     )
+
+
+@pytest.mark.slow
+def test_the_runner_file_of_the_tfx_command_does_not_share_it_either(tmp_path: Path) -> None:
+    output = tmp_path / "runs" / "digits"
+    output.mkdir(parents=True)
+    with exclusive(output):
+        done = subprocess.run(
+            [sys.executable, ROOT / "pipeline" / "local_runner.py"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1 and "must not be in use" in done.stderr.splitlines()[-1]
+    assert not (output / "metadata.sqlite").exists()
 
 
 def test_preflight_accepts_what_can_be_run(tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ that stands for nothing fails the task.
 
 Not the backend's way:
   containers    the image is this Python; a clean environment, empty working directory and home,
-                but not a file system of its own, no limits of memory or time, nobody else's user
+                but not a file system of its own, no limits of memory or time, nobody else's user.
+                `Image(name=…, volume=…)` has Docker run real ones
   storage       buckets are directories, `Backend.path` says where; what would be /gcs, /s3 and
                 /minio in a container is below its own disk. A URI may also be a local path, which
                 is then its own `.path`

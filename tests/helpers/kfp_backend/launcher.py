@@ -32,12 +32,25 @@ class Image:
     Attributes:
       path: PATH inside it; `python` is looked up there.
       environment: The variables that it sets; `{disk}` in a value is the container's own disk.
+      name: Of an image that Docker has, to run real containers of it instead of processes here.
+      volume: The directory that those have in common with this machine, and all that they have.
     """
 
     path: str = os.pathsep.join(
         [os.path.dirname(sys.executable), "/usr/local/bin", "/usr/bin", "/bin"]
     )
     environment: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    volume: Path = Path()
+
+    def docker(self, command: list[str], environment: Mapping[str, str], disk: Path) -> list[str]:
+        """What runs a command in a container, whose id is in the file `id` of its disk."""
+        variables = [f"--env={name}={value}" for name, value in environment.items()]
+        return [
+            *("docker", "run", "--rm", "--network=none", f"--cidfile={disk / 'id'}"),
+            *(f"--volume={self.volume}:{self.volume}", f"--workdir={disk / 'work'}"),
+            *(*variables, f"--entrypoint={command[0]}", self.name, *command[1:]),
+        ]
 
 
 @dataclass(frozen=True)
@@ -116,9 +129,7 @@ class Launcher:
             )
             begin = time.monotonic()
             try:
-                attempt.returncode = _execute(
-                    attempt, self._environment(disk), disk / "work", deadline
-                )
+                attempt.returncode = self._execute(attempt, disk, deadline)
             finally:
                 attempt.seconds = time.monotonic() - begin
             if attempt.returncode:
@@ -146,10 +157,17 @@ class Launcher:
             local = Path(self._storage.local_path(artifacts.artifacts[0].uri, disk))
             local.parent.mkdir(parents=True, exist_ok=True)
 
+    def _execute(self, attempt: Attempt, disk: Path, deadline: float | None) -> int:
+        environment = self._environment(disk)
+        if not self._image.name:
+            environment["PATH"] = self._image.path
+            return _execute(attempt.command, attempt.log, environment, disk / "work", deadline)
+        command = self._image.docker(attempt.command, environment, disk)
+        return _execute(command, attempt.log, os.environ, disk / "work", deadline)
+
     def _environment(self, disk: Path) -> dict[str, str]:
         own = {each.name: each.value for each in self._container.env}
         return {
-            "PATH": self._image.path,
             "HOME": str(disk / "work"),
             "TMPDIR": str(disk / "tmp"),
             "LANG": "C.UTF-8",
@@ -210,11 +228,15 @@ def merge_output(given: pb.ExecutorInput, output: pb.ExecutorOutput) -> Outputs:
 
 
 def _execute(
-    attempt: Attempt, environment: dict[str, str], directory: Path, deadline: float | None
+    command: list[str],
+    log_file: Path,
+    environment: Mapping[str, str],
+    directory: Path,
+    deadline: float | None,
 ) -> int:
-    with open(attempt.log, "wb") as log:
+    with open(log_file, "wb") as log:
         process = subprocess.Popen(
-            attempt.command,
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from transform_graphs import FEATURES
 from transforming import serialize
 
 from modules.data.features.decode import model_inputs
+from modules.distill.saved_states import discard_exported
 from modules.export import runtimes, saved_model, warmup
 from modules.export.raw_features import RawFeature, raw_features
 
@@ -28,6 +30,37 @@ def exported(request, mixed_graph, tmp_path_factory):
     directory = str(tmp_path_factory.mktemp(request.param) / "Format-Serving")
     saved_model.write_saved_model(model, spec, mixed_graph.directory, directory)
     return spec, model, directory
+
+
+@pytest.mark.parametrize("how", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_the_state_of_a_training_outlives_a_model_that_could_not_be_written(
+    tmp_path, monkeypatch, how
+):
+    """It goes when the model is written and published, and not before."""
+    state = tmp_path / "node" / "resume" / "key" / "generation_1" / "state.npz"
+    state.parent.mkdir(parents=True)
+    state.touch()
+    trained = SimpleNamespace(
+        chief=True,
+        model=None,
+        settings=None,
+        transform_graph="",
+        state_dir=str(state.parents[1]),
+    )
+
+    def fail(*arguments):
+        raise how
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saved_model, "export", fail)
+        with pytest.raises(type(how)):
+            saved_model.export_trained(trained, str(tmp_path))
+    discard_exported(str(tmp_path / "node"))
+    assert state.exists()
+    monkeypatch.setattr(saved_model, "export", lambda *arguments: None)
+    saved_model.export_trained(trained, str(tmp_path))
+    discard_exported(str(tmp_path / "node"))
+    assert not state.exists()
 
 
 @pytest.fixture(scope="module")

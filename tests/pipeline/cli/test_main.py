@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import portalocker
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from small_report import changed, content
 
@@ -219,6 +220,22 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "runs").write_text("a file")
     result = invoke("run", "digits", "--output", "~/runs/one")
     assert f"got {tmp_path / 'runs' / 'one'}" in result.stderr
+
+
+def test_a_path_is_relative_to_where_the_command_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/configuration.md says, and not to where the file lies."""
+    (tmp_path / "settings").mkdir()
+    file = tmp_path / "settings" / "own.yaml"
+    settings = yaml.safe_load((PRESETS_DIR / "segments.yaml").read_text())
+    settings["data"] = {"source": "csv", "path": "data.csv", "label": "y"}
+    file.write_text(yaml.safe_dump(settings))
+    (tmp_path / "data.csv").write_text("x,y\n" + "1.5,a\n2.5,b\n" * 40)
+    monkeypatch.chdir(tmp_path / "settings")
+    assert "data.path" in invoke("validate", file).stderr
+    monkeypatch.chdir(tmp_path)
+    assert "data.path" not in invoke("validate", file).stderr
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tensorflow as tf
+from checkout import ROOT
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -86,6 +91,93 @@ def test_temporary_files_are_where_all_workers_see_them(
     given = executor_input(outputs=artifacts(model={"uri": uri}) | {"outputFile": output_file})
     container.use_remote_output(given)
     assert given.outputs.output_file == expected
+
+
+EXECUTOR = """
+import sys, tempfile, time
+from tfx.dsl.components.base import base_executor
+class Executor(base_executor.BaseExecutor):
+    def Do(self, input_dict, output_dict, exec_properties):
+        tempfile.mkdtemp()
+        print("at work", flush=True)
+        {body}
+"""
+
+
+def started(directory: Path, body: str) -> subprocess.Popen[str]:
+    """What the node of a compiled pipeline starts; it returns once this executor is at work."""
+    (directory / "executors.py").write_text(EXECUTOR.format(body=body))
+    (directory / "temporary").mkdir()
+    arguments = {
+        "executor_class_path": "executors.Executor",
+        "json_serialized_inputs_spec_args": "{}",
+        "json_serialized_invocation_args": json.dumps(
+            {"outputs": {"outputFile": str(directory / "output.json")}}
+        ),
+    }
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pipeline.clusters.container"),
+            *(word for name, value in arguments.items() for word in (f"--{name}", value)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ
+        | {"PYTHONPATH": f"{ROOT}:{directory}", "TMPDIR": str(directory / "temporary")},
+    )
+    assert process.stdout is not None
+    while (line := process.stdout.readline()) and line != "at work\n":
+        pass
+    return process
+
+
+def ended(process: subprocess.Popen[str], directory: Path) -> tuple[int, list[str]]:
+    """Exit code and what was said of it; nothing may be left in the temporary directory."""
+    _, shown = process.communicate(timeout=60)
+    assert list((directory / "temporary").iterdir()) == [], shown
+    return process.returncode, [line for line in shown.splitlines() if line.startswith("error: ")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGTERM, "terminated; the next try of the node goes on from what is saved"),
+        (signal.SIGINT, "interrupted; the next try of the node goes on from what is saved"),
+    ],
+)
+def test_a_signal_to_a_container_is_one_line(tmp_path: Path, number: int, said: str) -> None:
+    process = started(tmp_path, "time.sleep(60)")
+    process.send_signal(number)
+    assert ended(process, tmp_path) == (128 + number, [f"error: {said}"])
+
+
+@pytest.mark.slow
+def test_the_log_of_a_container_has_the_progress_of_a_training(tmp_path: Path) -> None:
+    said = (
+        'import logging; logging.getLogger("tfx_distill.training").info("epoch 1/2"); sys.exit(1)'
+    )
+    _, shown = started(tmp_path, said).communicate(timeout=60)
+    assert "INFO:tfx_distill.training:epoch 1/2" in shown.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ("sys.exit(0)", 1, "error: SystemExit: 0"),
+        (
+            "from modules.errors import DataError; raise DataError('7 is cut', damaged='/root/7')",
+            1,
+            "error: 7 is cut; the engine's cache would serve it again: give runtime.image another",
+        ),
+        ("import os; os.abort()", 134, "the process was ended by SIGABRT (Aborted), a fault in"),
+    ],
+)
+def test_what_ends_an_executor_is_one_line(tmp_path: Path, body: str, code: int, said: str) -> None:
+    found, lines = ended(started(tmp_path, body), tmp_path)
+    assert found == code and len(lines) == 1 and said in lines[0]
 
 
 @pytest.mark.slow

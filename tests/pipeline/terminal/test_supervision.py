@@ -118,10 +118,21 @@ def test_a_disk_that_was_full_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_work_may_end_by_itself_when_it_is_asked_to(tmp_path: Path, number: int) -> None:
     process = start(tmp_path, "time.sleep(60)")
-    work = begun(process)
-    # The terminal sends Ctrl-C to all, anyone else SIGTERM to the command.
-    os.kill(work if number == signal.SIGINT else process.pid, number)
+    begun(process)
+    os.kill(process.pid, number)
     assert ended(process, tmp_path) == (128 + number, "error: stopped\n")
+
+
+def test_ctrl_c_comes_once_although_the_terminal_sends_it_to_both(tmp_path: Path) -> None:
+    trying = "try: print('in it', os.getpid(), flush=True); time.sleep(60)"
+    once = "except KeyboardInterrupt: print('again', 0, flush=True); time.sleep(1)"
+    process = start(tmp_path, f'exec("""{trying}\\n{once}"""); return 7')
+    work = begun(process)
+    assert process.stdout is not None and process.stdout.readline().startswith("in it")
+    os.kill(work, signal.SIGINT)
+    assert process.stdout.readline() == "again 0\n"
+    os.kill(process.pid, signal.SIGINT)
+    assert ended(process, tmp_path) == (7, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
