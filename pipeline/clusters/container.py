@@ -1,11 +1,12 @@
 """What a node's container runs: TFX's own entry point, for Kubeflow Pipelines as for Vertex AI.
 
-TFX's takes for granted what Vertex AI does. Two things are different on Kubeflow Pipelines 2:
+TFX's takes for granted what Vertex AI does. Three things are different on Kubeflow Pipelines 2:
 
 - What its drivers tell as the types of input artifacts is nothing, `system.Artifact`, or a text in
   the wrong place. The component's definition has them.
 - Artifacts at minio:// and s3:// URLs, which TFX cannot read, are copied into and out of local
   directories by the launcher that wraps this command. TFX is given those directories.
+- The launcher adds an output of its own, the log, which it writes while this command runs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 DIRECTORIES_VARIABLE = "TFX_DISTILL_ARTIFACT_DIRECTORIES"
 _DIRECTORIES = "minio://=/minio/,s3://=/s3/"
 _REMOTE_OUTPUT = "executor_output.json"
+# A file, whose type TFX does not know.
+_LOG_OUTPUT = "executor-logs"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -40,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
     definition = pipeline_spec_pb2.ComponentInputsSpec()
     json_format.Parse(args.json_serialized_inputs_spec_args, definition)
     output_file = executor_input.outputs.output_file
+    executor_input.outputs.artifacts.pop(_LOG_OUTPUT, None)
     set_types(executor_input, definition)
     use_local_directories(executor_input)
     use_remote_output(executor_input)

@@ -20,7 +20,11 @@ Two backends are followed. Where they differ, `dialect` decides:
   metadata of artifacts     through ML Metadata's types, with   as written
                             display_name and
                             store_session_info added
-  executor's output file    on the container's own disk         beside the outputs
+  executor's output file    on the container's own disk,        beside the outputs
+                            beside the copies of the outputs
+  log                       a file among the outputs, of the    not among the outputs
+                            type system.Artifact, one for
+                            each attempt, kept in any case
   files of artifacts        inputs are copied to the            the bucket itself is mounted
                             container's disk; outputs from
                             it, if it succeeds

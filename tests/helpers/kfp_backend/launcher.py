@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
 from kfp_backend import values
-from kfp_backend.driver import DriverError, with_defaults
+from kfp_backend.driver import LOG_OUTPUT, DriverError, with_defaults
 from kfp_backend.placeholders import command_line
 from kfp_backend.spec import SpecError
 from kfp_backend.storage import Storage
@@ -97,9 +98,10 @@ class Launcher:
         arguments: Sequence[str],
         executor_input: pb.ExecutorInput,
         *,
+        retry: int = 0,
         deadline: float | None = None,
     ) -> tuple[Attempt, pb.ExecutorInput, pb.ExecutorOutput]:
-        """Run a command, at most for so many seconds.
+        """Run a command for the first or another time, at most for so many seconds.
 
         Returns:
           The attempt; what it was given, with the files of this attempt; what it has left.
@@ -111,6 +113,7 @@ class Launcher:
         attempt, output = Attempt(log=disk / "log.txt"), pb.ExecutorOutput()
         try:
             self._place_files(given, disk)
+            log = self._open_log(given, disk, retry)
             attempt.command = command_line(
                 arguments, given, lambda uri: self._storage.local_path(uri, disk)
             )
@@ -121,6 +124,7 @@ class Launcher:
                 )
             finally:
                 attempt.seconds = time.monotonic() - begin
+                self._publish_log(log, attempt, disk)
             if attempt.returncode:
                 attempt.problem = f"exit code {attempt.returncode}, see {attempt.log}"
             else:
@@ -136,7 +140,7 @@ class Launcher:
         for name, parameter in given.outputs.parameters.items():
             parameter.output_file = str(disk / "outputs" / name)
         if self._dialect == "kubeflow":
-            given.outputs.output_file = str(disk / "outputs" / "output_metadata.json")
+            given.outputs.output_file = self._output_file(given.outputs.output_file, disk)
         self._storage.attach(disk)
         for artifacts in given.inputs.artifacts.values():
             for artifact in artifacts.artifacts:
@@ -145,6 +149,27 @@ class Launcher:
             # The parent directory is there, the artifact itself is the container's to make.
             local = Path(self._storage.local_path(artifacts.artifacts[0].uri, disk))
             local.parent.mkdir(parents=True, exist_ok=True)
+
+    def _output_file(self, uri: str, disk: Path) -> str:
+        """Where the task's outputs are locally; on the container's own disk in any case."""
+        local = Path(self._storage.local_path(uri, disk))
+        folder = local.parent if disk in local.parents else disk / "outputs"
+        return str(folder / "output_metadata.json")
+
+    def _open_log(self, given: pb.ExecutorInput, disk: Path, retry: int) -> str:
+        """The URI of this attempt's log; the file is there before the command begins."""
+        if LOG_OUTPUT not in given.outputs.artifacts:
+            return ""
+        (log,) = given.outputs.artifacts[LOG_OUTPUT].artifacts
+        log.uri += f"-{retry}"
+        Path(self._storage.local_path(log.uri, disk)).touch()
+        return str(log.uri)
+
+    def _publish_log(self, uri: str, attempt: Attempt, disk: Path) -> None:
+        """The log is kept whether the command succeeds or not."""
+        if uri:
+            shutil.copyfile(attempt.log, self._storage.local_path(uri, disk))
+            self._storage.upload(uri, disk)
 
     def _environment(self, disk: Path) -> dict[str, str]:
         own = {each.name: each.value for each in self._container.env}
