@@ -107,7 +107,7 @@ class Launcher:
           The attempt; what it was given, with the files of this attempt; what it has left.
         """
         disk = self._home / name
-        for folder in ("work", "tmp", "outputs"):
+        for folder in ("work", "tmp/kfp/outputs"):
             (disk / folder).mkdir(parents=True)
         given = with_defaults(self._component, executor_input)
         attempt, output = Attempt(log=disk / "log.txt"), pb.ExecutorOutput()
@@ -138,7 +138,7 @@ class Launcher:
     def _place_files(self, given: pb.ExecutorInput, disk: Path) -> None:
         """Outputs that a container writes to its own disk; each attempt has a new one."""
         for name, parameter in given.outputs.parameters.items():
-            parameter.output_file = str(disk / "outputs" / name)
+            parameter.output_file = str(disk / "tmp" / "kfp" / "outputs" / name)
         if self._dialect == "kubeflow":
             given.outputs.output_file = self._output_file(given.outputs.output_file, disk)
         self._storage.attach(disk)
@@ -153,7 +153,7 @@ class Launcher:
     def _output_file(self, uri: str, disk: Path) -> str:
         """Where the task's outputs are locally; on the container's own disk in any case."""
         local = Path(self._storage.local_path(uri, disk))
-        folder = local.parent if disk in local.parents else disk / "outputs"
+        folder = local.parent if disk in local.parents else disk / "tmp" / "kfp_outputs"
         return str(folder / "output_metadata.json")
 
     def _open_log(self, given: pb.ExecutorInput, disk: Path, retry: int) -> str:

@@ -1,4 +1,4 @@
-"""What Argo Workflows does with a pipeline that KFP has compiled for it: driver, container, next."""
+"""What Argo Workflows does with the tasks of a pipeline: driver, container, the next one."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from typing import Any
 import s3fs
 from checkout import ROOT
 from google.protobuf import json_format
-from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 from kfp_backend.checks import component_of
 from kfp_backend.spec import Job
+from ml_metadata.metadata_store import metadata_store
+from ml_metadata.proto import metadata_store_pb2
 from s3_server import ACCESS_KEY, SECRET_KEY, s3_server
+from s3_server import environment as s3_environment
 
 from kfp_engine.grpc_servers import grpc_server
 from kfp_engine.kubernetes import kubernetes
 from kfp_engine.pods import DRIVER, Pods
 
-# The image's `python` is this; it also tells the test what the launcher has made of the command.
-_PYTHON = f"""#!/bin/sh
-printf '%s\\0' "$@" > /left/arguments
-exec {sys.executable} "$@"
+# What the image has under these names; it also tells the test what has come of the command.
+_COMMANDS = {"python": sys.executable, "sh": "/bin/sh"}
+_COMMAND = """#!/bin/sh
+[ -e /left/arguments ] || printf '%s\\0' "$@" > /left/arguments
+exec {program} "$@"
 """
 
 
@@ -44,13 +47,11 @@ class Task:
     Attributes:
       cached: Whether the driver found it in the cache, and nothing ran.
       arguments: Of the container's command, with the placeholders filled in.
-      component: As the driver hands it to the launcher.
       left: The directory in which the pod has left its log.
     """
 
     cached: bool
     arguments: list[str] = field(default_factory=list)
-    component: dict[str, Any] = field(default_factory=dict)
     left: Path = Path(os.devnull)
 
     @property
@@ -67,13 +68,13 @@ class Engine:
     Attributes:
       pods: Starts them.
       addresses: Arguments that name the servers to a driver.
-      database: Of ML Metadata (SQLite).
+      metadata: A client of ML Metadata.
       files: The object store.
     """
 
     pods: Pods
     addresses: list[str]
-    database: Path
+    metadata: metadata_store.MetadataStore
     files: s3fs.S3FileSystem
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -156,8 +157,7 @@ class Engine:
         # The index of the attempt is Argo's, for tasks that have retries.
         left = self._pod(name, command, {**said, **own, "KFP_RETRY_INDEX": "0"})
         arguments = (left / "arguments").read_text().split("\0")[:-1]
-        component = json.loads(command[command.index("--component_spec") + 1])
-        return Task(False, arguments, component, left)
+        return Task(False, arguments, left)
 
     def _pod(
         self, name: str, command: list[str], environment: dict[str, str] | None = None
@@ -184,15 +184,17 @@ def engine(programs: Path, scratch: Path) -> Iterator[Engine]:
     store, account, image = (scratch / name for name in ("store", "account", "image"))
     for directory in (store, account, image):
         directory.mkdir()
-    (image / "python").write_text(_PYTHON)
-    (image / "python").chmod(0o755)
-    database = scratch / "metadata.sqlite"
+    for name, program in _COMMANDS.items():
+        (image / name).write_text(_COMMAND.format(program=program))
+        (image / name).chmod(0o755)
     with ExitStack() as stack:
         endpoint = stack.enter_context(s3_server(store))
-        port = stack.enter_context(grpc_server(database))
+        port = stack.enter_context(grpc_server(scratch / "metadata.sqlite"))
         cluster = stack.enter_context(kubernetes(account, endpoint))
         environment = {
             **cluster,
+            # Nodes find the credentials of a push destination as s3fs does.
+            **s3_environment(endpoint),
             "PATH": f"/image:{Path(sys.executable).parent}:/usr/local/bin:/usr/sbin:/usr/bin:/bin",
             "PYTHONPATH": str(ROOT),
             "HOME": "/tmp",
@@ -206,4 +208,6 @@ def engine(programs: Path, scratch: Path) -> Iterator[Engine]:
         files = s3fs.S3FileSystem(
             key=ACCESS_KEY, secret=SECRET_KEY, endpoint_url=endpoint, skip_instance_cache=True
         )
-        yield Engine(Pods(programs, scratch, account, image, environment), servers, database, files)
+        client = metadata_store_pb2.MetadataStoreClientConfig(host="127.0.0.1", port=port)
+        metadata = metadata_store.MetadataStore(client)
+        yield Engine(Pods(programs, scratch, account, image, environment), servers, metadata, files)

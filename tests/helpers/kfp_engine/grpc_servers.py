@@ -81,12 +81,16 @@ class _Cache:
         pool = descriptor_pool.DescriptorPool()
         pool.Add(file)
         self._messages = {
-            each.name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"api.{each.name}"))
+            each.name: message_factory.GetMessageClass(
+                pool.FindMessageTypeByName(f"api.{each.name}")
+            )
             for each in file.message_type
         }
 
     def handler(self) -> grpc.GenericRpcHandler:
-        return _handler("api.TaskService", {"CreateTaskV1": self._create, "ListTasksV1": self._list})
+        return _handler(
+            "api.TaskService", {"CreateTaskV1": self._create, "ListTasksV1": self._list}
+        )
 
     def _create(self, request: bytes, _: grpc.ServicerContext) -> bytes:
         task = self._messages["CreateTaskRequest"].FromString(request).task
