@@ -107,7 +107,7 @@ class Launcher:
           The attempt; what it was given, with the files of this attempt; what it has left.
         """
         disk = self._home / name
-        for folder in ("work", "tmp/kfp/outputs"):
+        for folder in ("work", "tmp/kfp/outputs", "tmp/kfp_outputs"):
             (disk / folder).mkdir(parents=True)
         given = with_defaults(self._component, executor_input)
         attempt, output = Attempt(log=disk / "log.txt"), pb.ExecutorOutput()
