@@ -10,7 +10,7 @@ STATE := $(shell { pwd; cat requirements.in requirements.lock setup.py; } | cksu
 READY := .venv/.ready-$(STATE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-rest test-real test-all check lint bench bench-pipeline bench-data bench-unlabeled recipes chaos latency study image lock clean FORCE
+.PHONY: help setup run test test-rest test-real test-all check lint bench bench-pipeline bench-data bench-unlabeled bench-gpu recipes chaos latency study image lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ bench-data: $(READY) ## the data nodes beside TFX's own, a tenth and all: bench/
 
 bench-unlabeled: $(READY) ## what unlabeled examples bring: bench/unlabeled.json, docs/benchmarks.md
 	$(BIN)/python bench/unlabeled.py $(ARGS)
+
+bench-gpu: $(READY) ## how fast a GPU distills, in how much memory: bench/gpu.json, docs/benchmarks.md
+	$(BIN)/python bench/gpu.py $(ARGS)
 
 recipes: $(READY) ## which way of training wins on seven data sets: bench/recipes.json, docs/benchmarks.md
 	$(BIN)/python bench/recipes.py $(ARGS)

@@ -35,6 +35,7 @@ from sections import replace_section
 from tabulate import tabulate
 
 from modules.data.examples import ExampleData, Order
+from modules.data.spec import DataSpec
 from modules.distill import training
 from modules.distill.distiller import Distiller
 from modules.judge import evidence
@@ -95,11 +96,11 @@ def main() -> None:
         replace_section(ROOT.parent / "docs" / "benchmarks.md", "throughput", table(results))
 
 
-def random_records(count: int) -> Iterator[Record]:
+def random_records(count: int, shape: tuple[int, int, int] = SHAPE) -> Iterator[Record]:
     """Random images: the speed does not depend on what they show."""
     rng = np.random.default_rng(0)
     for index in range(count):
-        pixels = rng.bytes(int(np.prod(SHAPE)))
+        pixels = rng.bytes(int(np.prod(shape)))
         yield pixels, int(rng.integers(CLASSES)), f"{index:064d}".encode()
 
 
@@ -114,12 +115,16 @@ def measure(settings: ModelSettings, files: list[str], directory: Path, rounds: 
     )
     once = time.perf_counter() - started
     cached = ExampleData(files, SPEC, data_settings, cache.SoftTargetCache(str(directory)))
-    ways = {
-        "student_alone": student_alone(plain),
-        "cached": ours(cached, []),
-        "online": ours(plain, [teacher]),
-        "keras_distillation": keras_distillation(plain, teacher, {}),
-        "keras_distillation_tuned": keras_distillation(plain, teacher, BEST),
+    epochs = epochs_of(plain)
+    ways: dict[str, Way] = {
+        "student_alone": (student_alone(student()), labels_alone(epochs)),
+        "cached": (ours(student(), []), epochs_of(cached)),
+        "online": (ours(student(), [teacher]), epochs),
+        "keras_distillation": (keras_distillation(student(), teacher, {}), labels_alone(epochs)),
+        "keras_distillation_tuned": (
+            keras_distillation(student(), teacher, BEST),
+            labels_alone(epochs),
+        ),
     }
     for model, dataset in ways.values():
         model.fit(dataset, verbose=0)
@@ -157,41 +162,49 @@ def ratio(values: np.ndarray) -> dict[str, float]:
     return {"median": float(middle), "quartile_low": float(low), "quartile_high": float(high)}
 
 
-def student() -> keras.Model:
+def student(settings: ModelSettings = STUDENT, spec: DataSpec = SPEC) -> keras.Model:
     """The same first weights in every way."""
     keras.utils.set_random_seed(0)
-    return zoo.build_model(STUDENT, SPEC.by_name, SPEC.output)
+    return zoo.build_model(settings, spec.by_name, spec.output)
 
 
-def epochs_of(data: ExampleData) -> tf.data.Dataset:
+def epochs_of(data: ExampleData, batch: int = BATCH) -> tf.data.Dataset:
     """The input pipeline that all ways share."""
-    return data.training(Order(BATCH, 0, tf.Variable(0, dtype=tf.int64)))
+    return data.training(Order(batch, 0, tf.Variable(0, dtype=tf.int64)))
 
 
-def student_alone(data: ExampleData) -> Way:
+def labels_alone(epochs: tf.data.Dataset) -> tf.data.Dataset:
+    """What Keras takes."""
+    return epochs.map(lambda inputs, y: (inputs, y["label"]))
+
+
+def student_alone(model: keras.Model) -> keras.Model:
     """(a) Plain Keras."""
-    model = student()
     model.compile(
         optimizer=keras.optimizers.AdamW(1e-3),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         **BEST,
     )
-    return model, epochs_of(data).map(lambda inputs, y: (inputs, y["label"]))
+    return model
 
 
-def ours(data: ExampleData, teachers: list[keras.Model]) -> Way:
+def ours(
+    model: keras.Model, teachers: list[keras.Model], settings: TrainSettings | None = None
+) -> keras.Model:
     """(b) without and (c) with teachers."""
-    distiller = Distiller(teachers, student())
-    training.compile_distiller(distiller, TrainSettings())
-    return distiller, epochs_of(data)
+    distiller = Distiller(teachers, model)
+    training.compile_distiller(distiller, settings or TrainSettings())
+    return distiller
 
 
-def keras_distillation(data: ExampleData, teacher: keras.Model, options: dict[str, Any]) -> Way:
+def keras_distillation(
+    model: keras.Model, teacher: keras.Model, options: dict[str, Any]
+) -> keras.Model:
     """(d) The peer, with an instance of the loss: its default string skips the softmax."""
     distiller = keras.distillation.Distiller(
         teacher=teacher,
-        student=student(),
+        student=model,
         distillation_losses=keras.distillation.LogitsDistillation(
             temperature=4.0, loss=keras.losses.KLDivergence()
         ),
@@ -203,7 +216,7 @@ def keras_distillation(data: ExampleData, teacher: keras.Model, options: dict[st
         metrics=["accuracy"],
         **options,
     )
-    return distiller, epochs_of(data).map(lambda inputs, y: (inputs, y["label"]))
+    return distiller
 
 
 def table(results: dict[str, Any]) -> str:

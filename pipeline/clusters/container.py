@@ -1,11 +1,12 @@
 """What a node's container runs: TFX's own entry point, for Kubeflow Pipelines as for Vertex AI.
 
-TFX's takes for granted what Vertex AI does. Two things are different on Kubeflow Pipelines 2:
+TFX's takes for granted what Vertex AI does. Three things are different on Kubeflow Pipelines 2:
 
 - What its drivers tell as the types of input artifacts is nothing, `system.Artifact`, or a text in
   the wrong place. The component's definition has them.
 - Artifacts at minio:// and s3:// URLs, which TFX cannot read, are copied into and out of local
   directories by the launcher that wraps this command. TFX is given those directories.
+- The launcher adds an output of its own, the log, which it writes while this command runs.
 
 Linux lets the first process of a container ignore SIGTERM, unless it has a handler. So it waits for
 another one that does the work, as on a user's machine.
@@ -32,6 +33,8 @@ DIRECTORIES_VARIABLE = "TFX_DISTILL_ARTIFACT_DIRECTORIES"
 _DIRECTORIES = "minio://=/minio/,s3://=/s3/"
 _REMOTE_OUTPUT = "executor_output.json"
 _GOES_ON = "the next try of the node goes on from what is saved"
+# A file, whose type TFX does not know.
+_LOG_OUTPUT = "executor-logs"
 
 
 def attempt(argv: Sequence[str]) -> int:
@@ -78,6 +81,7 @@ def main(argv: Sequence[str]) -> None:
     definition = pipeline_spec_pb2.ComponentInputsSpec()
     json_format.Parse(args.json_serialized_inputs_spec_args, definition)
     output_file = executor_input.outputs.output_file
+    executor_input.outputs.artifacts.pop(_LOG_OUTPUT, None)
     set_types(executor_input, definition)
     use_local_directories(executor_input)
     use_remote_output(executor_input)

@@ -60,6 +60,35 @@ def test_artifacts_lie_in_a_bucket(tmp_path: Path, dialect: Any, files: int) -> 
     assert len(list(backend.path(uri).iterdir())) == files
 
 
+def test_the_open_backend_puts_a_log_of_each_attempt_among_the_outputs(tmp_path: Path) -> None:
+    @dsl.container_component
+    def look(tries: str, given: dsl.OutputPath(str)):
+        said = 'echo >> "$1"; echo "try $(wc -l < "$1")"; test "$(wc -l < "$1")" -gt 1'
+        return sh(
+            f'{said}; printf %s "$3" > "$2"',
+            *(tries, given, dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER),
+        )
+
+    @dsl.pipeline(name="logs")
+    def pipeline():
+        look(tries=str(tmp_path / "tries")).set_retry(1)
+
+    backend = Backend(tmp_path / "scratch", sleep=lambda seconds: None)
+    run = backend.run(compiled(pipeline, tmp_path), pipeline_root="s3://bucket/root")
+    assert run.state == "SUCCEEDED", run.problems()
+    outputs = run.tasks["look"].outputs
+    given = json.loads(outputs.parameters["given"].string_value)["outputs"]
+    (log,) = given["artifacts"]["executor-logs"]["artifacts"]
+    assert log["type"] == {"schemaTitle": "system.Artifact"}
+    assert log["uri"] == outputs.artifacts["executor-logs"].uri
+    assert log["uri"].endswith("/executor-logs-1")
+    assert backend.path(log["uri"]).read_text() == "try 2\n"
+    # The attempt that failed has left its own.
+    assert backend.path(log["uri"]).with_name("executor-logs-0").read_text() == "try 1\n"
+    local = log["uri"].replace("s3://", "/s3/").removesuffix("executor-logs-1")
+    assert given["outputFile"].endswith(f"{local}output_metadata.json")
+
+
 def test_a_pipeline_root_must_be_known(backend: Backend, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="'ftp://x' must begin with gs://, s3://, minio://"):
         backend.run(compiled(words, tmp_path), pipeline_root="ftp://x")

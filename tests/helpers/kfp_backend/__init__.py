@@ -20,7 +20,11 @@ Two backends are followed. Where they differ, `dialect` decides:
   metadata of artifacts     through ML Metadata's types, with   as written
                             display_name and
                             store_session_info added
-  executor's output file    on the container's own disk         beside the outputs
+  executor's output file    on the container's own disk,        beside the outputs
+                            beside the copies of the outputs
+  log                       a file among the outputs, of the    not among the outputs
+                            type system.Artifact, one for
+                            each attempt, kept in any case
   files of artifacts        inputs are copied to the            the bucket itself is mounted
                             container's disk; outputs from
                             it, if it succeeds
@@ -30,8 +34,9 @@ Two backends are followed. Where they differ, `dialect` decides:
   after a failed task       nothing more is started             what does not depend on it runs on
 
 "kubeflow" was written after the source of KFP's backend (compiler, driver, launcher) and of Argo
-Workflows, which runs its tasks, of August 2026. "vertex" is not open source; it follows the
-documentation and what TFX and the KFP SDK expect of it.
+Workflows, which runs its tasks, of August 2026; `kfp_engine` runs the driver and the launcher of
+release 2.16.1 themselves, and what they did is recorded and compared. "vertex" is not open source;
+it follows the documentation and what TFX and the KFP SDK expect of it.
 
 Faithful to the backend:
   order         a task starts once its dependentTasks have succeeded, `workers` containers at a

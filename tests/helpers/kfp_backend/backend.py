@@ -154,7 +154,8 @@ class _Execution:
             return TaskRecord(state, inputs=inputs, outputs=dag_outputs(inner))
         if self._job.executor(component).WhichOneof("spec") == "importer":
             return TaskRecord("SUCCEEDED", inputs=inputs, outputs=self._import(component, inputs))
-        outputs = provision_outputs(name, component, self._identity)
+        dialect = self._backend.platform.dialect
+        outputs = provision_outputs(name, component, self._identity, dialect)
         given = pb.ExecutorInput(inputs=inputs, outputs=outputs)
         return ContainerTask(self._backend, self._job, self._run, task, component).run(
             prefix + name, given

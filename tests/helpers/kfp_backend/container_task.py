@@ -97,7 +97,11 @@ class ContainerTask:
             with self._backend.slots:
                 self._backend.observer(name, number)
                 attempt, placed, output = launcher.run(
-                    f"attempt-{number}", arguments, given, deadline=retries.deadline
+                    f"attempt-{number}",
+                    arguments,
+                    given,
+                    retry=number - 1,
+                    deadline=retries.deadline,
                 )
             record.attempts.append(attempt)
             if not attempt.problem:

@@ -13,7 +13,10 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 from kfp_backend import values
 from kfp_backend.checks import output_key, selectors
 from kfp_backend.spec import Job, SpecError
-from kfp_backend.store import Outputs
+from kfp_backend.store import Dialect, Outputs
+
+# The key of the log among a task's outputs.
+LOG_OUTPUT = "executor-logs"
 
 
 class DriverError(RuntimeError):
@@ -157,11 +160,12 @@ def with_defaults(
 
 
 def provision_outputs(
-    task_name: str, component: pb.ComponentSpec, run: RunIdentity
+    task_name: str, component: pb.ComponentSpec, run: RunIdentity, dialect: Dialect
 ) -> pb.ExecutorInput.Outputs:
     """Where a task is to put its outputs: `<run's root>/<task>/<random>/<key>`.
 
-    The files of parameters and of the executor's own output are the launcher's business.
+    The open backend adds the log, unless an administrator has switched that off. The files of
+    parameters and of the executor's own output are the launcher's business.
     """
     outputs = pb.ExecutorInput.Outputs()
     base = f"{run.root}/{task_name}/{uuid.uuid4()}"
@@ -172,6 +176,10 @@ def provision_outputs(
         artifact.type.CopyFrom(spec.artifact_type)
         if spec.HasField("metadata"):
             artifact.metadata.CopyFrom(spec.metadata)
+    if dialect == "kubeflow":
+        log = outputs.artifacts[LOG_OUTPUT].artifacts.add(name=LOG_OUTPUT)
+        log.uri = f"{base}/{LOG_OUTPUT}"
+        log.type.schema_title = "system.Artifact"
     for name in component.output_definitions.parameters:
         outputs.parameters[name].output_file = ""
     outputs.output_file = f"{base}/executor_output.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as pb
 
 from kfp_backend import values
-from kfp_backend.driver import DriverError, with_defaults
+from kfp_backend.driver import LOG_OUTPUT, DriverError, with_defaults
 from kfp_backend.placeholders import command_line
 from kfp_backend.spec import SpecError
 from kfp_backend.storage import Storage
@@ -110,20 +111,22 @@ class Launcher:
         arguments: Sequence[str],
         executor_input: pb.ExecutorInput,
         *,
+        retry: int = 0,
         deadline: float | None = None,
     ) -> tuple[Attempt, pb.ExecutorInput, pb.ExecutorOutput]:
-        """Run a command, at most for so many seconds.
+        """Run a command for the first or another time, at most for so many seconds.
 
         Returns:
           The attempt; what it was given, with the files of this attempt; what it has left.
         """
         disk = self._home / name
-        for folder in ("work", "tmp", "outputs"):
+        for folder in ("work", "tmp/kfp/outputs", "tmp/kfp_outputs"):
             (disk / folder).mkdir(parents=True)
         given = with_defaults(self._component, executor_input)
         attempt, output = Attempt(log=disk / "log.txt"), pb.ExecutorOutput()
         try:
             self._place_files(given, disk)
+            log = self._open_log(given, disk, retry)
             attempt.command = command_line(
                 arguments, given, lambda uri: self._storage.local_path(uri, disk)
             )
@@ -132,6 +135,7 @@ class Launcher:
                 attempt.returncode = self._execute(attempt, disk, deadline)
             finally:
                 attempt.seconds = time.monotonic() - begin
+                self._publish_log(log, attempt, disk)
             if attempt.returncode:
                 attempt.problem = f"exit code {attempt.returncode}, see {attempt.log}"
             else:
@@ -145,9 +149,9 @@ class Launcher:
     def _place_files(self, given: pb.ExecutorInput, disk: Path) -> None:
         """Outputs that a container writes to its own disk; each attempt has a new one."""
         for name, parameter in given.outputs.parameters.items():
-            parameter.output_file = str(disk / "outputs" / name)
+            parameter.output_file = str(disk / "tmp" / "kfp" / "outputs" / name)
         if self._dialect == "kubeflow":
-            given.outputs.output_file = str(disk / "outputs" / "output_metadata.json")
+            given.outputs.output_file = self._output_file(given.outputs.output_file, disk)
         self._storage.attach(disk)
         for artifacts in given.inputs.artifacts.values():
             for artifact in artifacts.artifacts:
@@ -164,6 +168,27 @@ class Launcher:
             return _execute(attempt.command, attempt.log, environment, disk / "work", deadline)
         command = self._image.docker(attempt.command, environment, disk)
         return _execute(command, attempt.log, os.environ, disk / "work", deadline)
+
+    def _output_file(self, uri: str, disk: Path) -> str:
+        """Where the task's outputs are locally; on the container's own disk in any case."""
+        local = Path(self._storage.local_path(uri, disk))
+        folder = local.parent if disk in local.parents else disk / "tmp" / "kfp_outputs"
+        return str(folder / "output_metadata.json")
+
+    def _open_log(self, given: pb.ExecutorInput, disk: Path, retry: int) -> str:
+        """The URI of this attempt's log; the file is there before the command begins."""
+        if LOG_OUTPUT not in given.outputs.artifacts:
+            return ""
+        (log,) = given.outputs.artifacts[LOG_OUTPUT].artifacts
+        log.uri += f"-{retry}"
+        Path(self._storage.local_path(log.uri, disk)).touch()
+        return str(log.uri)
+
+    def _publish_log(self, uri: str, attempt: Attempt, disk: Path) -> None:
+        """The log is kept whether the command succeeds or not."""
+        if uri:
+            shutil.copyfile(attempt.log, self._storage.local_path(uri, disk))
+            self._storage.upload(uri, disk)
 
     def _environment(self, disk: Path) -> dict[str, str]:
         own = {each.name: each.value for each in self._container.env}

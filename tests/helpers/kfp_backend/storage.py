@@ -60,8 +60,9 @@ class Storage:
     def _copy(self, source: Path, target: Path) -> None:
         if self._mounted or source == target or not source.exists():
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
-        else:
-            shutil.copyfile(source, target)
+        # A store has objects and no directories, so that empty ones are lost.
+        for file in (source, *source.rglob("*")):
+            if file.is_file():
+                place = target / file.relative_to(source)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, place)

@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+import yaml
 from checkout import ROOT
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+from kfp_records import recorded
 
 from pipeline.clusters import container
 
+NODES = sorted(recorded("kfp_digits"))
 EXAMPLES = {"instanceSchema": "title: tfx.Examples\ntype: object\n"}
 
 
@@ -180,11 +183,67 @@ def test_what_ends_an_executor_is_one_line(tmp_path: Path, body: str, code: int,
     assert found == code and len(lines) == 1 and said in lines[0]
 
 
+@pytest.fixture
+def recorded_node(launcher: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A node's arguments by flag; its log is where the launcher writes it."""
+    words = recorded("kfp_digits")[request.param][2:]
+    arguments = dict(zip(words[:6:2], words[1:6:2], strict=True))
+    outputs = arguments["--json_serialized_invocation_args"]["outputs"]
+    outputs["outputFile"] = f"{launcher}{outputs['outputFile']}"
+    log = Path(outputs["outputFile"]).with_name("executor-logs-0")
+    log.parent.mkdir(parents=True)
+    log.write_text("a log")
+    return arguments
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recorded_node", NODES, indirect=True)
+def test_what_kfp_gives_a_node_reaches_its_executor(
+    recorded_node: dict[str, Any], launcher: Path
+) -> None:
+    """Recorded from KFP's own driver and launcher, in a run of the digits on s3://."""
+    from recording_executor import RecordingExecutor
+
+    arguments = recorded_node | {"--executor_class_path": "recording_executor.RecordingExecutor"}
+    container.main(
+        [
+            word if isinstance(word, str) else json.dumps(word)
+            for each in arguments.items()
+            for word in each
+        ]
+    )
+    invocation = arguments["--json_serialized_invocation_args"]
+    definition = arguments["--json_serialized_inputs_spec_args"]
+    inputs, outputs, properties = RecordingExecutor.given
+
+    def title(schema: dict[str, str]) -> str:
+        return yaml.safe_load(schema["instanceSchema"])["title"].removeprefix("tfx.")
+
+    named = {
+        key: title(each["artifactType"]) for key, each in definition.get("artifacts", {}).items()
+    }
+    assert {key: each.type_name for key, (each,) in inputs.items()} == {
+        key: named[key] for key in invocation["inputs"].get("artifacts", ())
+    }
+    own = {
+        key: each["artifacts"][0]
+        for key, each in invocation["outputs"]["artifacts"].items()
+        if key != "executor-logs"
+    }
+    assert {key: each.uri for key, (each,) in outputs.items()} == {
+        key: each["uri"].replace("s3://", f"{launcher}/s3/") for key, each in own.items()
+    }
+    assert all(Path(each.uri).is_dir() for (each,) in outputs.values())
+    assert properties == invocation["inputs"]["parameterValues"]
+    written = json.loads(Path(invocation["outputs"]["outputFile"]).read_text())["artifacts"]
+    assert {key: each["artifacts"][0]["uri"] for key, each in written.items()} == {
+        key: each["uri"] for key, each in own.items()
+    }
+
+
 @pytest.mark.slow
 def test_an_executor_runs_between_the_launchers_directories(launcher: Path) -> None:
     """The real ExampleGen, compiled, on a pipeline root that TFX cannot read."""
-    import yaml
-
     from pipeline.clusters.compilation import compile_pipeline
     from pipeline.config import load_config
 
