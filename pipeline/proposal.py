@@ -14,6 +14,7 @@ from modules.data.images import IMAGE_SUFFIXES
 from modules.data.sources.registry import SOURCES
 from modules.data.spec import Dataset, DataSpec
 from modules.errors import ConfigError, DataError, did_you_mean
+from modules.models.zoo import AT_ONCE
 from modules.settings import DataSettings
 
 # What people call the feature to predict, the most certain names first.
@@ -21,6 +22,8 @@ _LABELS = ("label", "labels", "target", "class", "class_name", "y", "outcome", "
 _SUFFIXES = {"csv": "*.csv", "parquet": "*.parquet", "tfrecord": "*tfrecord*"}
 # On so many examples a change of accuracy was uncertain by 0.017.
 _TABLE = {"numeric", "category", "tensor"}
+# Of so few rows a forest makes more than a network; see docs/decisions.md.
+_FEW_ROWS = 2_000
 # Fewer steps left students and teachers of a hundred labels far from what they can learn.
 _STEPS, _MOST_EPOCHS = 4_000, 300
 # Shifts by so large a part of the side brought a teacher of 100 labels from 54 to 85 %.
@@ -95,7 +98,7 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
             "parameters": {"width": 8, "filters": 16, "kernels": [1, 2]},
         }
     elif kinds <= _TABLE:
-        teacher = {"model": "resnet_tabular"}
+        teacher = {"model": "random_forest" if labeled < _FEW_ROWS else "resnet_tabular"}
         student = {"model": "mlp", "parameters": {"units": [32, 16]}}
     else:
         large: dict[str, Any] = {"table_units": [64], "units": [128]}
@@ -109,8 +112,10 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
         student = {"model": "mixture", "parameters": small}
     # A small network learns faster; what the presets were tuned to.
     rate = 0.003 if "text" in kinds else 0.01
+    if teacher["model"] not in AT_ONCE:
+        teacher["train"] = _training(labeled)
     return {
-        "teacher": {**teacher, "train": _training(labeled)},
+        "teacher": teacher,
         "student": {**student, "train": {**_training(shown), "learning_rate": rate}},
     }
 

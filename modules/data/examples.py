@@ -265,6 +265,28 @@ class ExampleData:
         features = tf.io.parse_example(chosen.in_turn(), self._features)
         return {name: values.numpy() for name, values in model_inputs(features, self.spec).items()}
 
+    def labeled(self, most: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
+        """The labeled examples that are learned from, in the order of the files.
+
+        Args:
+          most: Of more examples, so many are taken.
+
+        Returns:
+          Inputs `[n, ...]` by name, labels, and weights `[n]` as in `training`, or None.
+        """
+
+        def parse(serialized: tf.Tensor, _: tf.Tensor) -> Any:
+            features = tf.io.parse_example(serialized, self._features)
+            y = {"label": features[LABEL]}
+            return self._weighted(features, model_inputs(features, self.spec), y)
+
+        records = self._records(validation=False).take(most)
+        batches = list(records.batch(self._parse_batch()).map(parse).as_numpy_iterator())
+        inputs, labels, *weights = tf.nest.map_structure(
+            lambda *parts: np.concatenate(parts), *batches
+        )
+        return inputs, labels["label"], weights[0] if weights else None
+
     def _class_ids(self, labels: tf.Tensor) -> tf.Tensor:
         """A class for each label `[b]`: of many labels the first, of values the same for all."""
         if self.spec.output.task == "regression":

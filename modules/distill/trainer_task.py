@@ -105,8 +105,11 @@ class TrainerTask:
         with self._strategy.scope():
             model = self._build(self.config.model)
             _LOG.info("%s, %s parameters", self.config.model.model, f"{model.count_params():,}")
-            distiller = Distiller(None, model, methods=(), task=self._task)
-            training.fit(distiller, self._data(None, labels_only=True), self._plan("generation_1"))
+            data, plan = self._data(None, labels_only=True), self._plan("generation_1")
+            if fit_at_once := zoo.AT_ONCE.get(self.config.model.model):
+                training.fit_at_once(model, fit_at_once, data, plan, self._spec.output)
+            else:
+                training.fit(Distiller(None, model, methods=(), task=self._task), data, plan)
         return self._trained(model)
 
     def held_out(self) -> tf.data.Dataset:

@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from modules.data.examples import ExampleData, Order, View
+from modules.data.spec import OutputSpec
 from modules.distill.averaging import AveragedWeights
 from modules.distill.checkpoint import TrainingState
 from modules.distill.distiller import Distiller
@@ -22,6 +23,7 @@ from modules.distill.monitor import make_metric
 from modules.distill.quantization_aware import QuantizationAware, first_aware_epoch
 from modules.distill.recipe import learning_rate, make_optimizer, set_batch_norm_momentum
 from modules.errors import DataError, ModelError
+from modules.models.forest import Examples, FitAtOnce
 from modules.settings import TrainSettings
 from modules.teachers.cache import ID_MISMATCH
 
@@ -30,6 +32,8 @@ _LOG = logging.getLogger("tfx_distill.training")
 COUNTS_FILE = "examples.json"
 # Of 74 examples, 3 were held out: they took the first of 300 epochs for the best one.
 FEWEST_VALIDATION = 10
+# What is held in memory of a model that is not trained in steps.
+_MOST_AT_ONCE = 1_000_000
 _SECONDS_BETWEEN_LINES = 2.0
 # Steps run in one call of the compiled function. Small models gain; the progress is per epoch.
 _STEPS_PER_EXECUTION = 16
@@ -108,6 +112,23 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
         _fit(distiller, data.training(order, plan.view), validation, plan, [*first, state])
     else:
         state.set_best_weights(distiller)
+
+
+def fit_at_once(
+    model: keras.Model, fit: FitAtOnce, data: ExampleData, plan: Plan, output: OutputSpec
+) -> None:
+    """Train a model that takes no steps: all its labeled examples are given to it at once.
+
+    Neither epochs, views nor the validation part have a say.
+
+    Raises:
+      DataError: There is no labeled example, or the data are damaged.
+    """
+    _checked_validation(data, plan.settings.batch_size)
+    if plan.chief and plan.log_dir is not None:
+        _write_counts(data, plan.settings, plan.log_dir)
+    inputs, labels, weights = data.labeled(_MOST_AT_ONCE)
+    fit(model, Examples(inputs, labels, weights), output, plan.seed)
 
 
 def can_choose(validation: tf.data.Dataset) -> bool:

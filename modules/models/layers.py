@@ -5,6 +5,7 @@ Divisions and casts of integers to floats have no int8 form; constants are looke
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -142,6 +143,80 @@ class Attention(layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """As every layer's."""
         return {**super().get_config(), "heads": self.heads}
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class DecisionTrees(layers.Layer):
+    """The mean of what decision trees answer: `[b, n]` to float32 `[b, size]`.
+
+    All trees are walked at once, a level in each step. A leaf has itself as child, so that those
+    that are reached early are stayed at.
+
+    Args:
+      trees: Their number.
+      nodes: Of a tree, at most; the first one is the root.
+      depth: Steps from the root.
+      size: Numbers in an answer.
+      **kwargs: As of every layer.
+    """
+
+    def __init__(self, trees: int, nodes: int, depth: int, size: int, **kwargs: Any):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        self.trees, self.nodes, self.depth, self.size = trees, nodes, depth, size
+
+    def build(self, shape: Any) -> None:
+        """Column, threshold, children and answer of all nodes, tree behind tree."""
+        count = self.trees * self.nodes
+
+        def weight(name: str, dtype: str, shape: tuple[int, ...] = (count,)) -> Any:
+            return self.add_weight(
+                shape=shape, dtype=dtype, initializer="zeros", trainable=False, name=name
+            )
+
+        self.columns = weight("columns", "int32")
+        self.thresholds = weight("thresholds", "float32")
+        self.left, self.right = weight("left", "int32"), weight("right", "int32")
+        self.answers = weight("answers", "float32", (count, self.size))
+
+    def call(self, x: Any) -> Any:
+        """From the roots to the leaves."""
+        roots = ops.arange(self.trees, dtype="int32")[None] * self.nodes
+        at = ops.broadcast_to(roots, (ops.shape(x)[0], self.trees))
+        for _ in range(self.depth):
+            value = ops.take_along_axis(x, ops.take(self.columns, at), axis=1)
+            goes_left = value <= ops.take(self.thresholds, at)
+            at = ops.where(goes_left, ops.take(self.left, at), ops.take(self.right, at))
+        return ops.mean(ops.take(self.answers, at, axis=0), axis=1)
+
+    def set_trees(self, trees: Sequence[Any], answers: Sequence[np.ndarray]) -> None:
+        """Take over grown trees.
+
+        Args:
+          trees: `sklearn.tree.Tree`s, no more and no larger than the layer's.
+          answers: Of each tree's nodes, `[nodes, size]`.
+        """
+        columns, left, right = np.zeros((3, self.trees, self.nodes), np.int32)
+        thresholds = np.zeros((self.trees, self.nodes), np.float32)
+        found = np.zeros((self.trees, self.nodes, self.size), np.float32)
+        for at, (tree, answer) in enumerate(zip(trees, answers, strict=True)):
+            own, first = np.arange(tree.node_count), at * self.nodes
+            leaf = tree.children_left < 0
+            columns[at, own] = np.where(leaf, 0, tree.feature)
+            # Rounded down, so that a float32 is on the same side as it was of the float64.
+            nearest = tree.threshold.astype(np.float32)
+            lower = np.nextafter(nearest, np.float32(-np.inf))
+            thresholds[at, own] = np.where(nearest > tree.threshold, lower, nearest)
+            left[at, own] = first + np.where(leaf, own, tree.children_left)
+            right[at, own] = first + np.where(leaf, own, tree.children_right)
+            found[at, own] = answer
+        values = (columns, thresholds, left, right, found)
+        for variable, value in zip(self.weights, values, strict=True):
+            variable.assign(value.reshape(variable.shape))
+
+    def get_config(self) -> dict[str, Any]:
+        """As every layer's."""
+        own = {name: getattr(self, name) for name in ("trees", "nodes", "depth", "size")}
+        return {**super().get_config(), **own}
 
 
 def _look_up(rows: list[list[float]], indices: Any, dtype: str) -> Any:

@@ -27,6 +27,7 @@ from modules.errors import (
 )
 from modules.models.applications import keras_application, resnet50
 from modules.models.contract import conform
+from modules.models.forest import FitAtOnce, grow, random_forest
 from modules.models.hub import keras_hub_backbone
 from modules.models.image import cnn_tutorial, resnet_small, separable_cnn
 from modules.models.inputs import Inputs, describe
@@ -51,11 +52,29 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
         keras_hub_backbone,
         mlp,
         resnet_tabular,
+        random_forest,
         text_cnn,
         text_transformer,
         mixture,
     )
 }
+
+# Models that learn from all labeled examples at once, and how. They learn from labels alone.
+AT_ONCE: dict[str, FitAtOnce] = {random_forest.__name__: grow}
+
+
+def check_taught(settings: ModelSettings, argument: str) -> None:
+    """Check a model that a teacher is to teach, without loading Keras.
+
+    Raises:
+      ConfigError: See `check_model`; or it learns from labels alone.
+    """
+    check_model(settings, argument)
+    if settings.model in AT_ONCE:
+        raise ConfigError(
+            f"{argument}.model must be a network, which a teacher can teach, got "
+            f"{settings.model!r}; make it the teacher"
+        )
 
 
 def check_model(settings: ModelSettings, argument: str) -> None:

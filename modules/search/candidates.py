@@ -13,7 +13,7 @@ from typing import Any
 
 from modules.distill.methods import METHODS, check_methods
 from modules.errors import ConfigError, raise_problems
-from modules.models.zoo import BUILDERS, check_model
+from modules.models.zoo import BUILDERS, check_taught
 from modules.settings import (
     AugmentSettings,
     DistillSettings,
@@ -117,7 +117,7 @@ def _problems(
                 "after as many epochs; set student.train.epochs"
             )
         try:
-            check_model(each.settings(student), f"search.students.{at}")
+            check_taught(each.settings(student), f"search.students.{at}")
         except ConfigError as error:
             yield from str(error).splitlines()
 

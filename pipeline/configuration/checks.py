@@ -9,7 +9,7 @@ from modules.data.sources.registry import check_source
 from modules.distill.methods import check_methods
 from modules.errors import ConfigError, raise_problems
 from modules.judge.limits import check_limits
-from modules.models.zoo import check_model
+from modules.models.zoo import AT_ONCE, check_model, check_taught
 from modules.push.registry import check_push
 from modules.search.candidates import check_search
 from modules.settings import (
@@ -118,6 +118,11 @@ def _check_gate(
 def _check_teacher(teacher: TeacherSettings, key: str = "teacher") -> None:
     if teacher.kind == "model":
         check_model(teacher, key)
+        if teacher.model in AT_ONCE and "train" in teacher.model_fields_set:
+            raise ConfigError(
+                f"{key}.train must not be set with {teacher.model}, which takes no steps; remove "
+                f"{key}.train"
+            )
 
 
 def _check_more_teachers(teachers: Sequence[TeacherSettings]) -> None:
@@ -129,7 +134,7 @@ def _check_assistants(distill: DistillSettings) -> None:
     problems = []
     for index, assistant in enumerate(distill.assistants):
         try:
-            check_model(assistant, f"distill.assistants.{index}")
+            check_taught(assistant, f"distill.assistants.{index}")
         except ConfigError as error:
             problems.append(str(error))
     raise_problems(problems)
@@ -179,9 +184,9 @@ _CHECKS: tuple[tuple[Callable[..., None], tuple[str, ...]], ...] = (
             "task",
         ),
     ),
-    (_check_teacher, ("teacher.model", "teacher.parameters")),
+    (_check_teacher, ("teacher.model", "teacher.parameters", "teacher.train")),
     (_check_more_teachers, ("more_teachers",)),
-    (lambda model: check_model(model, "student"), ("student.model", "student.parameters")),
+    (lambda model: check_taught(model, "student"), ("student.model", "student.parameters")),
     (
         lambda distill, task: check_methods(distill, task=task),
         ("distill.methods", "distill.soft_targets", "task"),

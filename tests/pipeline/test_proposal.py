@@ -127,6 +127,21 @@ def test_the_proposed_models_can_be_built_and_the_student_is_smaller(kinds: list
     assert built["student"] < built["teacher"] / 1.5
 
 
+@pytest.mark.parametrize(
+    ("kinds", "count", "model"),
+    [
+        (["numeric", "category"], 1999, "random_forest"),
+        (["numeric", "category"], 2000, "resnet_tabular"),
+        (["numeric", "text"], 100, "mixture"),
+    ],
+)
+def test_few_rows_are_taught_by_a_forest(kinds: list[str], count: int, model: str) -> None:
+    found = spec(*kinds)
+    models = propose_models(found, Dataset(output=found.output, examples={"train": count}))
+    assert models["teacher"]["model"] == model
+    assert ("train" in models["teacher"]) == (model != "random_forest")
+
+
 def test_few_labels_make_many_epochs_of_the_teacher_alone() -> None:
     """Of a hundred labels an epoch has four steps; the unlabeled are shown to the student."""
     found = spec("image", shape=(28, 28, 1))
