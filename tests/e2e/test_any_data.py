@@ -37,6 +37,7 @@ class Case:
       write: Writes the data below a directory.
       data: The section, in which {root} is that directory.
       model: Of teacher and student.
+      forest: Whether the teacher is a forest instead.
       task: As the data suggest, or as it must be set.
       asked: An example in raw features, as `predict` and a server are asked.
       gate: A limit that every model keeps.
@@ -50,6 +51,7 @@ class Case:
     asked: dict[str, Any]
     gate: dict[str, Any] = field(default_factory=lambda: {"max_size_bytes": 10_000_000})
     sets_task: bool = False
+    forest: bool = False
 
 
 def rows() -> Iterator[dict[str, Any]]:
@@ -208,6 +210,7 @@ CASES = {
         "mlp",
         "binary",
         {"size": 0.5, "count": 3, "city": "Bern", "note": "a fine film", "weight": 1},
+        forest=True,
     ),
 }
 
@@ -246,7 +249,10 @@ def configuration(case: Case, root: Path) -> PipelineConfig:
             "name": "any",
             "task": case.task if case.sets_task else None,
             "data": data,
-            "teacher": {**model, "allow_weak": True},
+            "teacher": {
+                **({"model": "random_forest"} if case.forest else model),
+                "allow_weak": True,
+            },
             "student": model,
             "latency": {"processes": 3, "blocks": 2, "queries_per_block": 10},
             "gate": {**case.gate, "allow_below_control": True},

@@ -174,6 +174,20 @@ def test_an_unlabeled_example_weighs_one(tmp_path):
     assert seen == 30
 
 
+def test_what_is_learned_from_at_once_is_labeled_and_not_held_out(patterns, tmp_path):
+    data = _data(patterns)
+    inputs, labels, weights = data.labeled(10_000)
+    held_out = _numbers(data.validation(64))
+    assert sorted([*labels.tolist(), *held_out]) == list(range(LABELED)) and weights is None
+    np.testing.assert_array_equal(inputs["image"][:, 0, 0, 0], labels % 251)
+    _, first, _ = data.labeled(7)
+    assert first.tolist() == labels[:7].tolist()
+    spec = SPEC.model_copy(update={"class_weights": tuple(np.arange(2.0, 12.0))})
+    weighted = _write(tmp_path / "Split-train", np.arange(20), np.arange(20) % 10)
+    _, classes, weights = ExampleData([weighted], spec, SETTINGS).labeled(100)
+    assert weights.tolist() == (classes + 2).tolist()
+
+
 # -- Mixup --
 
 
