@@ -22,7 +22,7 @@ _LABELS = ("label", "labels", "target", "class", "class_name", "y", "outcome", "
 _SUFFIXES = {"csv": "*.csv", "parquet": "*.parquet", "tfrecord": "*tfrecord*"}
 # On so many examples a change of accuracy was uncertain by 0.017.
 _TABLE = {"numeric", "category", "tensor"}
-# Of so few rows a forest makes more than a network; see docs/decisions.md.
+# Of so few rows a forest makes more than a network, but not of values; see docs/decisions.md.
 _FEW_ROWS = 2_000
 # Fewer steps left students and teachers of a hundred labels far from what they can learn.
 _STEPS, _MOST_EPOCHS = 4_000, 300
@@ -98,7 +98,8 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
             "parameters": {"width": 8, "filters": 16, "kernels": [1, 2]},
         }
     elif kinds <= _TABLE:
-        teacher = {"model": "random_forest" if labeled < _FEW_ROWS else "resnet_tabular"}
+        few = labeled < _FEW_ROWS and spec.output.task != "regression"
+        teacher = {"model": "random_forest" if few else "resnet_tabular"}
         student = {"model": "mlp", "parameters": {"units": [32, 16]}}
     else:
         large: dict[str, Any] = {"table_units": [64], "units": [128]}

@@ -128,15 +128,18 @@ def test_the_proposed_models_can_be_built_and_the_student_is_smaller(kinds: list
 
 
 @pytest.mark.parametrize(
-    ("kinds", "count", "model"),
+    ("kinds", "task", "count", "model"),
     [
-        (["numeric", "category"], 1999, "random_forest"),
-        (["numeric", "category"], 2000, "resnet_tabular"),
-        (["numeric", "text"], 100, "mixture"),
+        (["numeric", "category"], "binary", 1999, "random_forest"),
+        (["numeric", "category"], "binary", 2000, "resnet_tabular"),
+        (["numeric", "category"], "regression", 100, "resnet_tabular"),
+        (["numeric", "text"], "classification", 100, "mixture"),
     ],
 )
-def test_few_rows_are_taught_by_a_forest(kinds: list[str], count: int, model: str) -> None:
-    found = spec(*kinds)
+def test_few_rows_are_taught_by_a_forest(
+    kinds: list[str], task: str, count: int, model: str
+) -> None:
+    found = spec(*kinds, task=task)
     models = propose_models(found, Dataset(output=found.output, examples={"train": count}))
     assert models["teacher"]["model"] == model
     assert ("train" in models["teacher"]) == (model != "random_forest")
