@@ -21,7 +21,7 @@ _PACKAGES = ("modules", "components")
 _SUFFIXES = (".py", ".j2", ".css")
 # Another release of these may compute something else.
 _RELEASES = (
-    *("ai-edge-litert", "keras", "tensorflow", "tensorflow-model-analysis"),
+    *("ai-edge-litert", "keras", "scikit-learn", "tensorflow", "tensorflow-model-analysis"),
     *("tensorflow-transform", "tfx"),
 )
 _INSTALLED = {

@@ -347,15 +347,17 @@ class ExampleData:
 
     @cached_property
     def _held(self) -> Rows:
-        """All that is learned from, in memory."""
-        labeled = self._hold(self._records(validation=False), labeled=True)
-        if not self._has_marks:
-            return labeled
-        both = _concatenated([labeled, self._hold(self._answered(self.unlabeled_files), False)])
-        known, total = len(labeled[2]), len(both[2])
-        marks = np.array(list(_spread(known, total).as_numpy_iterator()), bool)
-        # Where the labeled examples lie, and those of the others, which lie behind them.
-        return _gather(both, np.where(marks, marks.cumsum() - 1, known + (~marks).cumsum() - 1))
+        """All that is learned from, in this machine's memory: batches are made on its processor."""
+        with tf.device("CPU"):
+            labeled = self._hold(self._records(validation=False), labeled=True)
+            if not self._has_marks:
+                return labeled
+            both = _concatenated([labeled, self._hold(self._answered(self.unlabeled_files), False)])
+            known, total = len(labeled[2]), len(both[2])
+            marks = np.array(list(_spread(known, total).as_numpy_iterator()), bool)
+            # Where the labeled examples lie, and those of the others, which lie behind them.
+            places = np.where(marks, marks.cumsum() - 1, known + (~marks).cumsum() - 1)
+            return _gather(both, places)
 
     def _hold(self, records: tf.data.Dataset, labeled: bool) -> Rows:
         """`(serialized, answers)` as rows in memory."""

@@ -38,7 +38,8 @@ def random_forest(
 ) -> keras.Model:
     """Teacher for tables of few labels: the mean of decision trees (Breiman 2001).
 
-    Untrained it answers 0. It learns from labels alone, so it can be neither student nor assistant.
+    Untrained it answers everything alike. It learns from labels alone, so it can be neither student
+    nor assistant.
 
     Args:
       inputs: Numbers, categories and tensors.
@@ -59,7 +60,6 @@ def random_forest(
             f"{RANDOM_FOREST} must have 2 leaves or more and a depth of at most {_DEEPEST}, got "
             f"leaves: {leaves}, depth: {depth}; change the teacher's parameters"
         )
-
     require(inputs, TABLE, RANDOM_FOREST)
     tensors = keras_inputs(inputs)
     columns = [_columns(spec, tensors[name]) for name, spec in inputs.items()]

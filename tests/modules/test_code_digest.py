@@ -192,7 +192,8 @@ def test_what_is_installed_is_not_read(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 @pytest.mark.parametrize(
-    "package", ["keras", "tensorflow", "tfx", "ai-edge-litert", "tensorflow-transform"]
+    "package",
+    ["keras", "tensorflow", "tfx", "ai-edge-litert", "tensorflow-transform", "scikit-learn"],
 )
 def test_another_release_has_another_digest(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     before, version = code_digest(), importlib.metadata.version
