@@ -84,7 +84,7 @@ class _Bench:
         self._evaluation = self._read([f"{examples}/Split-eval/*"])
         data = ExampleData(self._train, self._spec, self._config.data)
         # In a fixed order: the first epoch's.
-        order = Order(256, group.seed, tf.Variable(0, dtype=tf.int64, trainable=False))
+        order = Order(256, group.seed)
         self._parts = {
             "labeled": self._joined(data.training(order)),
             "validation": self._joined(data.validation(256)),

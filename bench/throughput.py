@@ -170,7 +170,7 @@ def student(settings: ModelSettings = STUDENT, spec: DataSpec = SPEC) -> keras.M
 
 def epochs_of(data: ExampleData, batch: int = BATCH) -> tf.data.Dataset:
     """The input pipeline that all ways share."""
-    return data.training(Order(batch, 0, tf.Variable(0, dtype=tf.int64)))
+    return data.training(Order(batch, 0))
 
 
 def labels_alone(epochs: tf.data.Dataset) -> tf.data.Dataset:

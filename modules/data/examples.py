@@ -40,14 +40,14 @@ class Order:
     Attributes:
       batch_size: Examples per batch; the last two batches of an epoch may be smaller.
       seed: Of the order.
-      epoch: An int64 variable, read whenever an epoch begins. Order and views are functions of
-        seed and epoch, so that a training which is taken up again at some epoch sees what an
-        unbroken one would have seen.
+      epochs: Which epochs, one after the other. Order and views are functions of seed and epoch, so
+        that a training which is taken up again at some epoch sees what an unbroken one would have
+        seen.
     """
 
     batch_size: int
     seed: int
-    epoch: tf.Variable
+    epochs: range = range(1)
 
 
 @dataclass(frozen=True)
@@ -142,37 +142,36 @@ class ExampleData:
         return _count(self._answered(self.unlabeled_files)) if self.unlabeled_files else 0
 
     def training(self, order: Order, view: View | None = None) -> tf.data.Dataset:
-        """`(inputs, y)` batches of one epoch, another order in each; see `Distiller` for `y`.
+        """`(inputs, y)` batches of all epochs, another order in each; see `Distiller` for `y`.
 
         A third element, `[b]`, weights the examples, if the data are weighted or their classes. An
-        unlabeled example has the weight 1.
+        unlabeled example has the weight 1. That all epochs are one dataset is for small data: to
+        begin one takes as long as to go through a thousand small examples.
         """
         count, (elements, rows) = self.training_count(), self._training_rows()
         passes = 1 if self._has_marks else math.ceil(count / max(self.labeled_count, 1))
         held = max(_SHUFFLE_BYTES // self._record_bytes, order.batch_size)
 
-        def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+        def one_pass(turn: tf.Tensor) -> tf.data.Dataset:
             # Within a traced function this seeds the function alone; 0 would not be a seed.
             tf.random.set_seed(order.seed + 1)
-            turn = order.epoch * passes + number
             shuffled = elements.shuffle(held, seed=turn, reshuffle_each_iteration=False)
             return tf.data.Dataset.zip((shuffled, tf.data.Dataset.from_tensors(turn).repeat()))
 
-        batches = (
-            tf.data.Dataset.range(passes)
-            .flat_map(one_pass)
-            .take(count)
-            .batch(order.batch_size)
-            .apply(lambda batches: _without_small_batch(batches, count, order.batch_size))
+        def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+            turns = tf.data.Dataset.range(epoch * passes, (epoch + 1) * passes)
+            batches = turns.flat_map(one_pass).take(count).batch(order.batch_size)
+            return _without_small_batch(batches, count, order.batch_size)
+
+        return (
+            tf.data.Dataset.range(order.epochs.start, order.epochs.stop)
+            .flat_map(one_epoch)
             .map(
                 lambda element, turns: self._training_batch(rows(element), turns, view),
                 num_parallel_calls=2,
                 deterministic=True,
             )
-        )
-        steps = math.ceil(count / order.batch_size)
-        return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(
-            tf.data.AUTOTUNE
+            .prefetch(tf.data.AUTOTUNE)
         )
 
     def _training_batch(self, rows: Rows, turns: tf.Tensor, view: View | None) -> Any:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from modules.errors import ModelError
 
@@ -51,7 +52,52 @@ check_keras(keras.version(), keras.Model)
 
 
 class HookedModel(keras.Model):
-    """A Keras model whose steps may keep their metrics to themselves."""
+    """A Keras model whose steps may keep their metrics to themselves.
+
+    With `steps_per_epoch`, an epoch has exactly so many steps, also where a call runs several:
+    Keras' last call of an epoch would run as many as the others, and take from the next epoch.
+    """
+
+    def __init__(self, *arguments: Any, **more: Any):
+        super().__init__(*arguments, **more)
+        self._epoch_steps = self._step = 0
+        self._counts_steps = False
+        self.train_function: Any = None
+
+    def fit(self, *arguments: Any, **more: Any) -> keras.callbacks.History:
+        """Keras' `fit`; see there."""
+        self._epoch_steps, self._step = more.get("steps_per_epoch") or 0, 0
+        counts_steps = self._epoch_steps > 0 and self.steps_per_execution > 1
+        if counts_steps != self._counts_steps:
+            self._counts_steps, self.train_function = counts_steps, None
+        return super().fit(*arguments, **more)
+
+    def make_train_function(self, force: bool = False) -> None:
+        """What `fit` calls with an iterator, to run the next steps."""
+        if not self._counts_steps or self.run_eagerly:
+            super().make_train_function(force)
+        elif self.train_function is None or force:
+            self.train_function = self._counted_steps()
+
+    def _counted_steps(self) -> Callable[[Any], dict[str, Any]]:
+        @tf.autograph.experimental.do_not_convert
+        def step(batch: Any) -> None:
+            self.distribute_strategy.run(self.train_step, args=(batch,))
+
+        compiled = tf.function(step, jit_compile=self.jit_compile, reduce_retracing=True)
+
+        @tf.function(reduce_retracing=True)
+        def steps(iterator: Any, count: Any) -> None:
+            for _ in tf.range(count):
+                compiled(iterator.get_next())
+
+        def call(iterator: Any) -> dict[str, Any]:
+            count = min(self.steps_per_execution, self._epoch_steps - self._step)
+            self._step = (self._step + count) % self._epoch_steps
+            steps(iterator, tf.constant(count))
+            return {}
+
+        return call
 
     def get_metrics_result(self) -> dict[str, Any]:
         """All metrics; those asked for in `compile` go before the model's own of the same name."""

@@ -21,6 +21,7 @@ def learning_rate(
     epoch: Any,
     cosine: Callable[[Any], Any] = math.cos,
     smaller: Callable[[Any, Any], Any] = min,
+    epochs: Any = None,
 ) -> Any:
     """The rate at a moment of the training.
 
@@ -32,14 +33,16 @@ def learning_rate(
       epoch: The moment in epochs, counted from 0; fractions are moments within an epoch.
       cosine: For tensors, theirs.
       smaller: The smaller one of two numbers; for tensors, theirs.
+      epochs: Of the training; default: those of the settings.
     """
-    warmup = min(settings.warmup_epochs, settings.epochs / 2)
+    epochs = settings.epochs if epochs is None else epochs
+    warmup = smaller(settings.warmup_epochs, epochs / 2) if settings.warmup_epochs else 0.0
     rate = settings.learning_rate
     if settings.schedule == "cosine":
         # Before the end of the warm-up, the cosine stands at its beginning.
-        done = -smaller(warmup - epoch, 0.0) / (settings.epochs - warmup)
+        done = -smaller(warmup - epoch, 0.0) / (epochs - warmup)
         rate = rate * 0.5 * (1 + cosine(math.pi * done))
-    return rate * smaller(epoch / warmup, 1.0) if warmup else rate
+    return rate * smaller(epoch / warmup, 1.0) if settings.warmup_epochs else rate
 
 
 class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -51,25 +54,35 @@ class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
     Args:
       settings: Of the training.
       steps_per_epoch: At least 1.
+      epochs: A variable, where one compiled training is as long as that says.
     """
 
-    def __init__(self, settings: TrainSettings, steps_per_epoch: int):
-        self._settings, self._steps = settings, steps_per_epoch
+    def __init__(
+        self,
+        settings: TrainSettings,
+        steps_per_epoch: int,
+        epochs: keras.Variable | None = None,
+    ):
+        self._settings, self._steps, self._epochs = settings, steps_per_epoch, epochs
 
     def __call__(self, step: Any) -> Any:
         """The rate of a step, counted from 0, as a float32 tensor."""
         epoch = (ops.cast(step, "float32") + 0.5) / self._steps
-        return ops.cast(learning_rate(self._settings, epoch, ops.cos, ops.minimum), "float32")
+        epochs = None if self._epochs is None else self._epochs.value
+        rate = learning_rate(self._settings, epoch, ops.cos, ops.minimum, epochs)
+        return ops.cast(rate, "float32")
 
     def get_config(self) -> dict[str, Any]:
         """As every schedule's."""
         return {"settings": self._settings, "steps_per_epoch": self._steps}
 
 
-def make_optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """AdamW (1711.05101) at the rates of the schedule."""
+def make_optimizer(
+    settings: TrainSettings, steps_per_epoch: int, epochs: keras.Variable | None = None
+) -> keras.optimizers.Optimizer:
+    """AdamW (1711.05101) at the rates of the schedule; see `StepSchedule`."""
     optimizer = keras.optimizers.AdamW(
-        StepSchedule(settings, steps_per_epoch),
+        StepSchedule(settings, steps_per_epoch, epochs),
         weight_decay=settings.weight_decay,
         global_clipnorm=settings.clip_norm,
     )

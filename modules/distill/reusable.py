@@ -17,8 +17,9 @@ from modules.settings import DistillSettings, MethodSettings
 class ReusableDistiller(Distiller):
     """A Distiller whose objective is one of several; alpha, temperature and shares are variables.
 
-    Tracing a small student takes longer than training it for a few epochs. All methods are computed
-    in every step, and those that the objective does not have count nothing.
+    So is the number of epochs, over which the learning rate falls. Tracing a small student takes
+    longer than training it for a few epochs. All methods are computed in every step, and those that
+    the objective does not have count nothing.
 
     Args:
       teachers: As of a Distiller.
@@ -26,6 +27,9 @@ class ReusableDistiller(Distiller):
       objectives: What it may be trained for; without any, the labels alone.
       weights: Shares of the teachers.
       task: As of a Distiller.
+
+    Attributes:
+      epochs: Of the present training; for the optimizer's schedule.
     """
 
     def __init__(
@@ -43,16 +47,18 @@ class ReusableDistiller(Distiller):
         if objectives:
             self._alpha: Any = _variable("alpha")
             self._temperature: Any = _variable("temperature")
+        self.epochs = _variable("epochs")
         self._shares = {term.name: _variable(f"{term.name}_share") for term in self._objective}
         self._first: list[np.ndarray] = []
 
-    def begin_anew(self, objective: DistillSettings) -> None:
+    def begin_anew(self, objective: DistillSettings, epochs: int = 1) -> None:
         """Forget all training, and take an objective; the model must be compiled."""
         variables = [*self.variables, *self.optimizer.variables]
         if not self._first:
             self._first = [keras.ops.convert_to_numpy(each) for each in variables]
         for variable, value in zip(variables, self._first, strict=True):
             variable.assign(value)
+        self.epochs.assign(epochs)
         if not self._objective:
             return
         self._alpha.assign(objective.alpha)

@@ -97,8 +97,8 @@ class TrainerTask:
         self._spec = read_spec(fn_args.transform_graph_path)
         self._task = make_task(self._spec.output.task, self._spec.output.deviation)
         check_augmentation(self.config.augment, self._spec)
-        # What a search has compiled last, and for which student and objectives.
-        self._reused: tuple[Any, ReusableDistiller] | None = None
+        # What a search has compiled for the student that it tried last, by its objectives.
+        self._reused: tuple[ModelSettings, dict[str, ReusableDistiller]] | None = None
 
     def train(self) -> TrainedModel:
         """Train one model on the labels alone; a control in as many steps as its student."""
@@ -150,31 +150,31 @@ class TrainerTask:
         train = student.train.model_copy(update={"epochs": epochs})
         plan = dataclasses.replace(self._quiet_plan(), settings=train)
         alone = objective.alpha == 1
-        together = [each for each in objectives or (objective,) if each.alpha < 1]
-        student = student.model_copy(update={"train": train})
-        key = (student, [] if alone else together)
+        together = [] if alone else [each for each in objectives or (objective,) if each.alpha < 1]
         with self._strategy.scope():
             data = self._data(None, labels_only=True) if alone else self._taught_data
-            if self._reused is None or self._reused[0] != key:
-                steps = training.steps_per_epoch(data, train)
-                self._reused = key, self._reusable(*key, steps)
-            distiller = self._reused[1]
-            distiller.begin_anew(objective)
+            distiller = self._reusable(student, together, training.steps_per_epoch(data, train))
+            distiller.begin_anew(objective, epochs)
             training.fit(distiller, data, plan)
         return self._held_out_answers(distiller.student)
 
     def _reusable(
         self, student: ModelSettings, objectives: list[DistillSettings], steps: int
     ) -> ReusableDistiller:
-        distiller = ReusableDistiller(
-            self._teachers if objectives else None,
-            self._build(student),
-            objectives,
-            self.config.teacher_weights if objectives else None,
-            self._task,
-        )
-        training.compile_distiller(distiller, student.train, steps)
-        return distiller
+        """One that is compiled; those of another student are forgotten."""
+        if self._reused is None or self._reused[0] != student:
+            self._reused = student, {}
+        key, made = repr(objectives), self._reused[1]
+        if key not in made:
+            made[key] = ReusableDistiller(
+                self._teachers if objectives else None,
+                self._build(student),
+                objectives,
+                self.config.teacher_weights if objectives else None,
+                self._task,
+            )
+            training.compile_distiller(made[key], student.train, steps, made[key].epochs)
+        return made[key]
 
     def teacher_answers(self) -> HeldOutAnswers | None:
         """What the first teacher answers to the validation part; None if it is not known."""

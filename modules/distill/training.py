@@ -100,16 +100,9 @@ def fit(distiller: Distiller, data: ExampleData, plan: Plan) -> None:
     if state.restore(distiller):
         _LOG.info("taken up again behind epoch %d", state.first_epoch)
     if state.first_epoch < settings.epochs and not state.finished:
-        epoch = tf.Variable(state.first_epoch, dtype=tf.int64, trainable=False)
-        order = Order(settings.batch_size, plan.seed, epoch)
-
-        begin_epoch = keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda number, logs: epoch.assign(number)
-        )
-        first = [begin_epoch]
-        if plan.quantization_aware:
-            first.append(QuantizationAware(first_aware_epoch(settings.epochs)))
-        _fit(distiller, data.training(order, plan.view), validation, plan, [*first, state])
+        epochs = range(state.first_epoch, settings.epochs)
+        training = data.training(Order(settings.batch_size, plan.seed, epochs), plan.view)
+        _fit(distiller, training, steps, validation, plan, state)
     else:
         state.set_best_weights(distiller)
 
@@ -142,10 +135,15 @@ def steps_per_epoch(data: ExampleData, settings: TrainSettings) -> int:
     return math.ceil(data.training_count() / settings.batch_size)
 
 
-def compile_distiller(distiller: Distiller, settings: TrainSettings, steps: int = 1) -> None:
+def compile_distiller(
+    distiller: Distiller,
+    settings: TrainSettings,
+    steps: int = 1,
+    epochs: keras.Variable | None = None,
+) -> None:
     """Give the model its optimizer, its metric if one decides, and its way of running.
 
-    Its batch normalization gets its momentum, too.
+    Its batch normalization gets its momentum, too. `epochs` is as in `StepSchedule`.
     """
     if settings.batch_norm == "steps":
         set_batch_norm_momentum(distiller.student, steps)
@@ -153,7 +151,7 @@ def compile_distiller(distiller: Distiller, settings: TrainSettings, steps: int 
     workers = isinstance(distiller.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
     distiller.monitored = _metric(distiller, settings)
     distiller.compile(
-        make_optimizer(settings, steps),
+        make_optimizer(settings, steps, epochs),
         steps_per_execution=1 if workers else _STEPS_PER_EXECUTION,
     )
 
@@ -228,14 +226,16 @@ def _reason(error: tf.errors.OpError) -> str:
 def _fit(
     distiller: Distiller,
     training: tf.data.Dataset,
+    steps: int,
     validation: tf.data.Dataset,
     plan: Plan,
-    callbacks: list[keras.callbacks.Callback],
+    state: TrainingState,
 ) -> None:
     settings = plan.settings
-    *first, state = callbacks
-    callbacks = [
-        *first,
+    callbacks: list[keras.callbacks.Callback] = []
+    if plan.quantization_aware:
+        callbacks.append(QuantizationAware(first_aware_epoch(settings.epochs)))
+    callbacks += [
         _RateInLogs(settings),
         _FiniteLoss(),
         *([] if state.average is None else [state.average]),
@@ -249,6 +249,7 @@ def _fit(
     try:
         distiller.fit(
             training,
+            steps_per_epoch=steps,
             validation_data=validation,
             epochs=settings.epochs,
             initial_epoch=state.first_epoch,

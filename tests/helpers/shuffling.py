@@ -6,7 +6,6 @@ Nothing is kept between epochs, as with data that are larger than the memory.
 import resource
 import sys
 
-import tensorflow as tf
 from image_data import image_spec
 from streaming import write
 
@@ -27,7 +26,7 @@ def main(directory, count):
     examples._CACHE_LIMIT = 0
     write(f"{directory}/examples.gz", int(count), SHAPE)
     data = examples.ExampleData([f"{directory}/examples.gz"], SPEC, SETTINGS)
-    order = examples.Order(32, 0, tf.Variable(0, dtype=tf.int64))
+    order = examples.Order(32, 0)
     before, seen, first = _peak(), 0, []
     for inputs, _ in data.training(order):
         pixels = inputs["image"]

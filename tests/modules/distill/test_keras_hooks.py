@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from checkout import HELPERS, ROOT
 
-from modules.distill.keras_hooks import safe_gradients
+from modules.distill.keras_hooks import HookedModel, safe_gradients
 
 # A residual network whose shortcuts halve the size by strided convolutions of one point each, the
 # first with 8 channels in. Both epochs have a last batch of 51.
@@ -42,6 +42,36 @@ def gradients(model: keras.Model, inputs: Any, guarded: bool) -> tuple[Any, list
             outputs = model(inputs, training=True)
         loss = tf.reduce_sum(outputs**2)
     return outputs, tape.gradient(loss, [each.value for each in model.trainable_variables])
+
+
+class Listener(HookedModel):
+    """Notes what every step is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = keras.Variable(np.zeros(14, np.int32), trainable=False)
+        self.place = keras.Variable(0, trainable=False, dtype="int32")
+        self.built = True
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        self.seen.assign(keras.ops.scatter_update(self.seen.value, [[self.place.value]], data))
+        self.place.assign_add(1)
+        return {"place": self.place.value}
+
+
+@pytest.mark.parametrize("several", [1, 3, 7, 20])
+def test_an_epoch_has_as_many_steps_as_it_was_told(several: int) -> None:
+    """However many a call runs; Keras alone would run 9 or 20 for 7."""
+    model = Listener()
+    model.compile("sgd", steps_per_execution=several)
+    ends: list[int] = []
+    end = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: ends.append(int(model.place.value))
+    )
+    numbers = tf.data.Dataset.range(1, 100).map(lambda number: tf.cast(number, tf.int32)[None])
+    model.fit(numbers, epochs=2, steps_per_epoch=7, callbacks=[end], verbose=0)
+    assert ends == [7, 14]
+    assert np.array(model.seen.value).tolist() == list(range(1, 15))
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,19 @@ def test_every_step_has_its_own_rate(schedule):
     assert 0 < found[0] < found[1] and (schedule == "constant" or 0 < found[-1] < found[-2])
 
 
+@pytest.mark.parametrize("epochs", [2, 8])
+def test_a_schedule_may_be_as_long_as_a_variable_says(epochs):
+    train = TrainSettings(epochs=5, learning_rate=0.2, schedule="cosine", warmup_epochs=1.5)
+    length = keras.Variable(5.0, trainable=False)
+    varying = recipe.StepSchedule(train, 4, length)
+    length.assign(epochs)
+    constant = recipe.StepSchedule(train.model_copy(update={"epochs": epochs}), 4)
+    found, expected = (
+        [float(each(np.int64(step))) for step in range(8)] for each in (varying, constant)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
 def test_the_optimizer_steps_at_the_rate_of_the_schedule():
     """AdamW's first steps are as long as the rate, whatever the gradient."""
     train = TrainSettings(epochs=2, learning_rate=0.1, weight_decay=0, schedule="cosine")

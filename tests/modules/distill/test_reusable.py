@@ -49,12 +49,13 @@ def test_an_objective_trains_as_alone_whatever_was_tried_before(reusable, object
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
 
 
-def test_another_objective_compiles_nothing_again(reusable):
+def test_another_objective_or_number_of_epochs_compiles_nothing_again(reusable):
     reusable.begin_anew(OBJECTIVES[0])
     trained(reusable)
     compiled = reusable.train_function
-    reusable.begin_anew(OBJECTIVES[1])
+    reusable.begin_anew(OBJECTIVES[1], epochs=7)
     trained(reusable)
+    assert float(reusable.epochs.value) == 7
     assert compiled is not None and reusable.train_function is compiled
 
 

@@ -183,15 +183,13 @@ def test_every_example_gets_its_own_answer(pattern, files, tmp_path, layout):
     data = ExampleData([pattern], SPEC, DATA, _artifact(tmp_path / "soft", files, layout))
     # Any augmentation makes views; the tests of soft_targets look at the pixels.
     view = View(AugmentSettings(cutout=1), layout.views, 7)
-    order = Order(16, 0, tf.Variable(0, dtype=tf.int64, trainable=False))
     packed = pack(_answers(range(COUNT), layout), layout)
     views = np.stack(
         [unpack(_rows(packed, layout, index), layout) for index in range(layout.views + 1)], axis=1
     )
     shown = {}
     for epoch in range(4):
-        order.epoch.assign(epoch)
-        for inputs, y in data.training(order, view):
+        for inputs, y in data.training(Order(16, 0, range(epoch, epoch + 1)), view):
             pixels = inputs["image"]
             # One pixel is gray, most are the number.
             numbers = np.median(pixels.numpy().reshape(-1, 12), axis=1).astype(int)

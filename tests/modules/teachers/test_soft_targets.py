@@ -83,21 +83,18 @@ def test_stored_answers_keep_their_place_among_models(teachers, pattern, tmp_pat
     np.testing.assert_allclose(found, np.stack(list(known.values())), rtol=2e-3, atol=2e-3)
 
 
-def _order(batch_size=64):
-    return Order(batch_size, 0, tf.Variable(0, dtype=tf.int64, trainable=False))
+def _order(batch_size=64, epochs=range(1)):
+    return Order(batch_size, 0, epochs)
 
 
 def test_students_see_what_the_teachers_saw(teachers, pattern, soft_targets):
     data = ExampleData([pattern], SPEC, DATA, SoftTargetCache(soft_targets))
-    order, view = _order(), View(AUGMENT, 3, SEED)
-    seen = []
-    for epoch in range(3):
-        order.epoch.assign(epoch)
-        for inputs, y in data.training(order, view):
-            pixels = inputs["image"]
-            expected = _answers(teachers, pixels)
-            np.testing.assert_allclose(y[TEACHER_LOGITS], expected, rtol=2e-3, atol=2e-3)
-            seen.append(pixels.numpy())
+    view, seen = View(AUGMENT, 3, SEED), []
+    for inputs, y in data.training(_order(epochs=range(3)), view):
+        pixels = inputs["image"]
+        expected = _answers(teachers, pixels)
+        np.testing.assert_allclose(y[TEACHER_LOGITS], expected, rtol=2e-3, atol=2e-3)
+        seen.append(pixels.numpy())
     seen = np.concatenate(seen)
     assert len(seen) == 3 * data.training_count()
     # The views do differ, else the above would say little.
