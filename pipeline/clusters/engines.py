@@ -25,6 +25,11 @@ _ROOTS: dict[Engine, tuple[str, ...]] = {
 }
 # What TensorFlow, and so TFX, can read and write; the rest is for Kubeflow's launcher to carry.
 TFX_SCHEME = "gs://"
+# The Pusher needs no more than credentials in its environment; those of Vertex' nodes are Google's.
+_DESTINATIONS: dict[Engine, tuple[str, ...]] = {
+    "kubeflow": ("gs://", "s3://"),
+    "vertex": ("gs://",),
+}
 _IN_ONE_CONTAINER = ("in_memory", "multi_processing")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
@@ -73,6 +78,12 @@ def cautions(config: PipelineConfig, engine: Engine) -> list[str]:
         found.append(
             "ExampleGen is never answered from the cache, since Kubeflow Pipelines does not look "
             "at the files below data.path; so every run trains anew"
+        )
+    destination = config.push.destination or ""
+    if destination and not destination.startswith(TFX_SCHEME):
+        found.append(
+            f"push.destination {destination} needs the store's credentials in the environment of "
+            "the nodes Evaluator and Pusher"
         )
     root = config.runtime.pipeline_root or ""
     if not root.startswith(TFX_SCHEME):
@@ -139,11 +150,13 @@ def _check_root(root: str | None, engine: Engine) -> None:
 
 def _check_places(config: PipelineConfig, engine: Engine) -> None:
     """What containers read and write besides artifacts must outlive them, or be in the image."""
-    destination = config.push.destination or config.runtime.pipeline_root or ""
-    if not destination.startswith(TFX_SCHEME):
+    destination, root = config.push.destination, config.runtime.pipeline_root or ""
+    allowed = _DESTINATIONS[engine] if destination else (TFX_SCHEME,)
+    if not (destination or root).startswith(allowed):
+        schemes = " or ".join(f"{scheme}bucket/path" for scheme in _DESTINATIONS[engine])
         raise ConfigError(
-            f"push.destination must be {TFX_SCHEME}bucket/path on {_TITLES[engine]}, which TFX can "
-            f"write and which outlives the container, got {config.push.destination!r}; set it"
+            f"push.destination must be {schemes} on {_TITLES[engine]}, which the Pusher can write "
+            f"and which outlives the container, got {destination!r}; set it"
         )
     path = config.data.external_path
     if path and not is_url(path) and not os.path.isabs(path):

@@ -84,11 +84,26 @@ def test_kubeflow_carries_what_tfx_cannot_read_but_not_the_push(scheme: str) -> 
     assert "push.destination must be gs://bucket/path" in refusal("kubeflow", pipeline_root=root)
     accepted = config("push.destination=gs://bucket/models", pipeline_root=root)
     check_engine(accepted, "kubeflow")
+    assert not any("credentials" in sentence for sentence in cautions(accepted, "kubeflow"))
     assert any("begins anew" in sentence for sentence in cautions(accepted, "kubeflow"))
     assert "runtime.pipeline_root must be gs://bucket/path" in refusal("vertex", pipeline_root=root)
 
 
+def test_kubeflows_pusher_writes_to_s3_where_it_has_credentials() -> None:
+    accepted = config("push.destination=s3://bucket/models", pipeline_root="s3://bucket/a")
+    check_engine(accepted, "kubeflow")
+    (caution,) = [each for each in cautions(accepted, "kubeflow") if "credentials" in each]
+    assert caution.startswith("push.destination s3://bucket/models needs the store's credentials")
+
+
 REFUSED = {
+    ("vertex", "push.destination=s3://bucket/models"): (
+        "push.destination must be gs://bucket/path on Vertex AI Pipelines, which the Pusher can "
+        "write"
+    ),
+    ("kubeflow", "push.destination=/srv/models"): (
+        "push.destination must be gs://bucket/path or s3://bucket/path on Kubeflow Pipelines"
+    ),
     ("kubeflow", "runtime.image=null"): "runtime.image must be set, since Kubeflow Pipelines runs",
     ("vertex", "runtime.image=null"): "runtime.image must be set, since Vertex AI Pipelines runs",
     ("vertex", "runtime.pipeline_root=null"): (
@@ -108,8 +123,8 @@ REFUSED = {
         "my-digits"
     ),
     ("vertex", "push.destination=/srv/models"): (
-        "push.destination must be gs://bucket/path on Vertex AI Pipelines, which TFX can write and "
-        "which outlives the container, got '/srv/models'; set it"
+        "push.destination must be gs://bucket/path on Vertex AI Pipelines, which the Pusher can "
+        "write and which outlives the container, got '/srv/models'; set it"
     ),
     ("vertex", f"data={{{IMAGES}, path: photos}}"): (
         "data.path must be a URL such as gs://bucket/images on Vertex AI Pipelines, or an absolute "
