@@ -42,6 +42,7 @@ from pipeline.config import PipelineConfig
 _QUANTILES = 100
 _UNTAUGHT = {
     "distill": None,
+    "views": 0,
     "teacher_weights": (),
     "teacher_models": (),
     "assistant_digests": (),
@@ -222,7 +223,7 @@ def _training_nodes(
         config,
         config.student,
         memory,
-        # Student and control see what is cached; the teacher is not bound to it.
+        # A student sees what is cached; teacher and control are not bound to it.
         views=config.distill.views if soft_targets is not None and config.augment.active else 0,
         distill=config.distill,
         assistant_digests=assistant_digests(config.distill, memory),

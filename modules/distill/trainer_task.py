@@ -45,6 +45,9 @@ _NOT_THE_MODEL: dict[str, Any] = {
     "search": {"budget"},
 }
 _VALIDATION_BATCH = 256
+# Who learns from the labels alone needs no cached answers, and is not bound to the views that have
+# some: with four of them a control of 100 images was worse than it needed to be.
+_ENDLESS = 0
 _ASSISTANT = "assistant_"
 
 
@@ -105,7 +108,8 @@ class TrainerTask:
         with self._strategy.scope():
             model = self._build(self.config.model)
             _LOG.info("%s, %s parameters", self.config.model.model, f"{model.count_params():,}")
-            data, plan = self._data(None, labels_only=True), self._plan("generation_1")
+            data = self._data(None, labels_only=True)
+            plan = dataclasses.replace(self._plan("generation_1"), view=self._view(_ENDLESS))
             if fit_at_once := zoo.AT_ONCE.get(self.config.model.model):
                 training.fit_at_once(model, fit_at_once, data, plan, self._spec.output)
             else:
@@ -148,8 +152,9 @@ class TrainerTask:
           ModelError: With these values it cannot be trained.
         """
         train = student.train.model_copy(update={"epochs": epochs})
-        plan = dataclasses.replace(self._quiet_plan(), settings=train)
         alone = objective.alpha == 1
+        view = self._view(_ENDLESS if alone else self.config.views)
+        plan = dataclasses.replace(self._quiet_plan(), settings=train, view=view)
         together = [] if alone else [each for each in objectives or (objective,) if each.alpha < 1]
         with self._strategy.scope():
             data = self._data(None, labels_only=True) if alone else self._taught_data
@@ -326,17 +331,20 @@ class TrainerTask:
 
     def _quiet_plan(self) -> training.Plan:
         """The plan of a training that leaves nothing behind."""
-        view = None
-        if self.config.augment.active:
-            view = View(self.config.augment, self.config.views, self.config.seed)
         return training.Plan(
             settings=self.config.model.train,
             seed=self.config.seed,
             log_dir=None,
-            view=view,
+            view=self._view(self.config.views),
             chief=is_chief(self._strategy),
             seconds_between_saves=self.config.checkpoint_seconds,
         )
+
+    def _view(self, count: int) -> View | None:
+        """So many views of each image; None where there is but the image as it is."""
+        if not self.config.augment.active:
+            return None
+        return View(self.config.augment, count, self.config.seed)
 
     @cached_property
     def state_dir(self) -> str:
