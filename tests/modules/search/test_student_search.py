@@ -24,6 +24,7 @@ from modules.search.candidates import Candidate
 from modules.search.student_search import tuner_fn
 from modules.search.untrained import Untrained
 from modules.settings import (
+    AugmentSettings,
     DataSettings,
     DistillSettings,
     GateSettings,
@@ -351,6 +352,26 @@ def test_the_labels_alone_are_trained_as_a_control_is(fn_args):
     for one, other in zip(weights, control, strict=True):
         np.testing.assert_array_equal(one, other)
     assert len(answers.losses) > 0
+
+
+def test_the_labels_alone_are_not_bound_to_the_views_with_answers(fn_args, monkeypatch):
+    """Few images in few views are learned by heart; the teacher has not answered more of them."""
+    shown = []
+    monkeypatch.setattr(
+        trainer_task.training,
+        "fit",
+        lambda distiller, data, plan: shown.append(plan.view and plan.view.count),
+    )
+    alone, taught = DistillSettings(alpha=1, soft_targets="online"), DistillSettings()
+    update = {"augment": AugmentSettings(pad_crop=1), "views": 3, "distill": taught}
+    config = fn_args.custom_config.model_copy(update=update)
+    more = {"custom_config": config, "model_run_dir": f"{fn_args.working_dir}/a/b/run"}
+    task = trainer_task.TrainerTask(SimpleNamespace(**{**vars(fn_args), **more}))
+    task.train()
+    task.try_student(STUDENT, alone, 1)
+    task.distill()
+    task.try_student(STUDENT, taught, 1)
+    assert shown == [0, 0, 3, 3]
 
 
 def answer(monkeypatch, accuracy, weights=None, teacher=1.0):
