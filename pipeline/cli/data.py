@@ -19,6 +19,7 @@ from pipeline.proposal import (
     propose_data,
     propose_gate,
     propose_models,
+    propose_validation,
 )
 from pipeline.terminal.exits import errors_explained
 from pipeline.terminal.nodes import code_of, run_nodes
@@ -63,7 +64,7 @@ def init(
         told = (found.dataset, found.spec, found.statistics)
         text = configuration(
             proposal.name,
-            proposal.data,
+            proposal.data | propose_validation(found.dataset),
             propose_models(found.spec, found.dataset),
             propose_augmentation(found.spec, found.dataset),
             propose_gate(found.spec, found.dataset),

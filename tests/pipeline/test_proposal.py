@@ -18,6 +18,7 @@ from pipeline.proposal import (
     propose_data,
     propose_gate,
     propose_models,
+    propose_validation,
 )
 
 
@@ -153,7 +154,16 @@ def test_few_labels_make_many_epochs_of_the_teacher_alone() -> None:
     teacher, student = (models[role]["train"] for role in ("teacher", "student"))
     assert (teacher["epochs"], teacher["batch_size"]) == (300, 32)
     assert (student["epochs"], student["batch_size"]) == (64, 64)
-    assert teacher["patience"] == 100
+    assert (teacher["patience"], teacher["learning_rate"]) == (100, 0.003)
+
+
+@pytest.mark.parametrize(
+    ("count", "data"),
+    [(80, {"validation_fraction": 0.2}), (499, {"validation_fraction": 0.2}), (500, {})],
+)
+def test_of_few_labels_enough_are_held_out_to_choose_by(count: int, data: dict[str, float]) -> None:
+    dataset = Dataset(output=spec("numeric").output, examples={"train": count})
+    assert propose_validation(dataset) == data
 
 
 @pytest.mark.parametrize(("count", "epochs"), [(15_000, 30), (150_000, 10), (1_000_000, 3)])
