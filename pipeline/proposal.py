@@ -124,7 +124,7 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
     if teacher["model"] not in AT_ONCE:
         teacher["train"] = _training(labeled)
     if teacher["model"] == "resnet_small":
-        # As in the presets; at the default of 0.001 teachers of 100 images were 2 points worse.
+        # As in the presets; docs/decisions.md has what it brought where labels are few.
         teacher["train"]["learning_rate"] = 0.003
     return {
         "teacher": teacher,

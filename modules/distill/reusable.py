@@ -51,8 +51,8 @@ class ReusableDistiller(Distiller):
         self._shares = {term.name: _variable(f"{term.name}_share") for term in self._objective}
         self._first: list[np.ndarray] = []
 
-    def begin_anew(self, objective: DistillSettings, epochs: int = 1) -> None:
-        """Forget all training, and take an objective; the model must be compiled."""
+    def begin_anew(self, objective: DistillSettings, epochs: int) -> None:
+        """Forget all training, and begin one of so many epochs; the model must be compiled."""
         variables = [*self.variables, *self.optimizer.variables]
         if not self._first:
             self._first = [keras.ops.convert_to_numpy(each) for each in variables]

@@ -44,13 +44,13 @@ def test_an_objective_trains_as_alone_whatever_was_tried_before(reusable, object
     alone = Distiller([], student(), objective.methods, objective.alpha, objective.temperature)
     alone.compile(keras.optimizers.AdamW(0.01))
     expected = trained(alone)
-    reusable.begin_anew(objective)
+    reusable.begin_anew(objective, epochs=2)
     for found, wanted in zip(trained(reusable), expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_another_objective_or_number_of_epochs_compiles_nothing_again(reusable):
-    reusable.begin_anew(OBJECTIVES[0])
+    reusable.begin_anew(OBJECTIVES[0], epochs=2)
     trained(reusable)
     compiled = reusable.train_function
     reusable.begin_anew(OBJECTIVES[1], epochs=7)
@@ -65,7 +65,7 @@ def test_without_objectives_it_learns_from_the_labels_alone():
     made = ReusableDistiller(None, student(), [], None, "classification")
     for each in (alone, made):
         each.compile(keras.optimizers.AdamW(0.01))
-    made.begin_anew(DistillSettings(alpha=1))
+    made.begin_anew(DistillSettings(alpha=1), epochs=1)
     for each in (alone, made):
         each.fit(IMAGES, labels, batch_size=8, epochs=1, verbose=0, shuffle=False)
     for found, wanted in zip(made.student.get_weights(), alone.student.get_weights(), strict=True):
