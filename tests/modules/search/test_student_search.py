@@ -14,6 +14,7 @@ from modules.data.examples import ExampleData
 from modules.distill import trainer_task
 from modules.distill.held_out import HeldOutAnswers
 from modules.distill.hyperparameters import apply_hyperparameters, as_configured, describe
+from modules.distill.recipe import learning_rate
 from modules.distill.training_config import TrainingConfig
 from modules.errors import ConfigError, DataError, ModelError
 from modules.models.known import KnownModel
@@ -372,6 +373,32 @@ def test_the_labels_alone_are_not_bound_to_the_views_with_answers(fn_args, monke
     task.distill()
     task.try_student(STUDENT, taught, 1)
     assert shown == [0, 0, 3, 3]
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["labels alone", "taught"])
+def test_longer_trainings_of_a_candidate_share_what_is_compiled(fn_args, monkeypatch, alone):
+    """Each with its whole schedule: the rate falls over its own epochs."""
+    seen = []
+    monkeypatch.setattr(
+        trainer_task.training,
+        "fit",
+        lambda distiller, data, plan: seen.append((distiller, distiller.optimizer.learning_rate)),
+    )
+    objective = DistillSettings(alpha=1, soft_targets="online") if alone else DistillSettings()
+    train = STUDENT.train.model_copy(update={"schedule": "cosine"})
+    student = STUDENT.model_copy(update={"train": train})
+    task = trainer_task.TrainerTask(fn_args)
+    for epochs in (1, 3):
+        task.try_student(student, objective, epochs)
+    (first, short), (second, long) = seen
+    assert first is second
+    batches = task._data(None).training_count() / train.batch_size
+    for epochs, rate in ((1, short), (3, long)):
+        expected = learning_rate(
+            train.model_copy(update={"epochs": epochs}), 0.5 / np.ceil(batches)
+        )
+        assert float(rate) == pytest.approx(expected, rel=1e-5)
+    assert float(short) < float(long)
 
 
 def answer(monkeypatch, accuracy, weights=None, teacher=1.0):
