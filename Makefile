@@ -30,7 +30,7 @@ test-rest: $(READY) ## what `make test` leaves out: other engines, simulations, 
 	@$(PYTEST) -m thorough $(ARGS)
 
 # One worker: it builds the image and runs containers, which take all cores.
-test-real: $(READY) ## real containers, gs://, OpenVINO, a browser; as root on Debian, which gets docker.io
+test-real: $(READY) ## real containers, gs://, Flink, Spark, OpenVINO, a browser; as root on Debian, which gets docker.io
 	@$(BIN)/pytest -m real $(ARGS)
 
 test-all: test test-rest test-real ## every test

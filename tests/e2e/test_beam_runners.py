@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from beam_clusters import flink_cluster, lacking, spark_cluster
 from beam_outputs import assert_the_same
 from checkout import ROOT
 
-pytestmark = [pytest.mark.thorough, pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 WORKER_MODULE = "apache_beam.runners.worker.sdk_worker_main"
 # Beam starts it in the place of Python; it tells who became a worker.
@@ -292,6 +293,7 @@ def elsewhere(
     return run, SimpleNamespace(**made)
 
 
+@pytest.mark.thorough
 def test_workers_of_the_multi_processing_runner_compute_the_same(
     config: Any, nodes: Any, reference: Any, workers: Workers, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -306,6 +308,7 @@ def test_workers_of_the_multi_processing_runner_compute_the_same(
     assert_the_same(made, reference)
 
 
+@pytest.mark.thorough
 def test_workers_behind_a_job_service_compute_the_same(
     config: Any, nodes: Any, reference: Any, workers: Workers, job_service: Any, tmp_path: Path
 ) -> None:
@@ -323,4 +326,22 @@ def test_workers_behind_a_job_service_compute_the_same(
     assert not workers.started() & {os.getpid(), job_service.pid}
     # The image has the packages: a job must not bring its own to install.
     assert not list((tmp_path / "staged").rglob("*.tar.gz"))
+    assert_the_same(made, reference)
+
+
+@pytest.mark.real
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("cluster", [flink_cluster, spark_cluster])
+def test_clusters_compute_the_same(
+    config: Any, nodes: Any, reference: Any, cluster: Any, tmp_path: Path
+) -> None:
+    if lack := lacking():
+        pytest.skip(f"two hosts need {lack}")
+    (tmp_path / "cluster").mkdir()
+    with cluster(tmp_path / "cluster") as (options, pools):
+        beam = {"runner": "portable", "options": options}
+        run, made = elsewhere(config, nodes, reference, tmp_path / "run", beam)
+    assert run.executed == list(STAGES)
+    # Both hosts had something to do.
+    assert all("Starting worker" in log.read_text() for log in pools)
     assert_the_same(made, reference)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import hosts
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,23 +41,28 @@ def free_ports(count):
             each.close()
 
 
-def start(pattern, directory, workers, epochs=3, seconds_between_saves=1000):
-    """The processes of one training, and their logs."""
+def start(pattern, directory, workers, epochs=3, seconds_between_saves=1000, places=()):
+    """The processes of one training, and their logs; in two places as Vertex AI describes them."""
     directory.mkdir(exist_ok=True)
     addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
+    cluster = {"worker": addresses}
+    tasks = [{"type": "worker", "index": index} for index in range(workers)]
+    if places:
+        cluster = {"chief": [f"{places[0].address}:2222"], "worker": [f"{places[1].address}:2222"]}
+        tasks = [{"type": each, "index": 0, "trial": "x"} for each in cluster]
     processes = []
-    for index in range(workers):
+    for index, task in enumerate(tasks):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
         environment.pop("TF_CONFIG", None)
         if workers > 1:
-            task = {"type": "worker", "index": index}
-            cluster = {"cluster": {"worker": addresses}, "task": task}
-            environment["TF_CONFIG"] = json.dumps(cluster)
+            described = {"cluster": cluster, "environment": "cloud", "task": task}
+            environment["TF_CONFIG"] = json.dumps(described)
         arguments = [pattern, directory, epochs, seconds_between_saves]
+        enter = places[index].enter if places else ()
         with open(directory / f"{index}.log", "w") as log:
             processes.append(
                 subprocess.Popen(
-                    [sys.executable, str(WORKER), *map(str, arguments)],
+                    [*enter, sys.executable, str(WORKER), *map(str, arguments)],
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=environment,
@@ -96,8 +102,22 @@ def test_two_workers_learn_as_one_with_the_same_global_batch(pattern, tmp_path):
 @pytest.mark.thorough
 @pytest.mark.slow
 def test_a_worker_that_dies_ends_the_training_and_a_rerun_takes_it_up(pattern, tmp_path):
-    directory = tmp_path / "run"
-    chief, other = start(pattern, directory, 2, epochs=40, seconds_between_saves=0)
+    assert_taken_up_when_killed(pattern, tmp_path / "run", ())
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_one_of_two_hosts_dies_and_comes_back(pattern, tmp_path):
+    """Each with a network of its own, and with the TF_CONFIG that Vertex AI documents."""
+    if lack := hosts.lacking():
+        pytest.skip(f"two hosts need {lack}")
+    with hosts.hosts(2) as places:
+        assert_taken_up_when_killed(pattern, tmp_path / "run", places)
+
+
+def assert_taken_up_when_killed(pattern, directory, places):
+    options = {"epochs": 40, "seconds_between_saves": 0, "places": places}
+    chief, other = start(pattern, directory, 2, **options)
     state = directory / "state" / "state.npz"
     try:
         deadline = time.monotonic() + 120
@@ -113,7 +133,7 @@ def test_a_worker_that_dies_ends_the_training_and_a_rerun_takes_it_up(pattern, t
     assert code != 0
     assert "another worker" in log, log[-3000:]
     assert state.exists()
-    logs = finish(start(pattern, directory, 2, epochs=40, seconds_between_saves=0), directory)
+    logs = finish(start(pattern, directory, 2, **options), directory)
     assert "taken up again behind epoch" in logs[0]
 
 
