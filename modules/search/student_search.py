@@ -121,8 +121,7 @@ class StudentSearch:
         """The objective that teaches a student best; of those as good as the best the first.
 
         The labels alone have to be clearly better than a teacher, or, where they are as good, than
-        what the teacher itself answers; and no less often right than the taught one that would be
-        chosen otherwise. The student stays as it is where the time is up.
+        what the teacher itself answers. The student stays as it is where the time is up.
         """
         chosen = self._candidates[student].student
         numbers = [student]
@@ -136,15 +135,8 @@ class StudentSearch:
         self._require(found)
         lower = self._metrics.main == "rmse"
         scores = [found[at].score for at in alone if at in found]
-        beaten = any(_is_better(score, self._teacher_score, lower) for score in scores)
-        winner = halving.choose(found, lambda at: ((at in alone) != beaten, at))
-        last = halving.finalists(found)
-        taught = {at: trial for at, trial in last.items() if at not in alone}
-        if winner not in alone or not taught:
-            return winner
-        # Who learned from a cautious teacher is cautious, which costs cross-entropy, not accuracy.
-        rival = halving.choose(taught, lambda at: at)
-        return rival if _is_better(last[rival].score, last[winner].score, lower) else winner
+        beaten = any(_is_beaten(self._teacher_score, score, lower) for score in scores)
+        return halving.choose(found, lambda at: ((at in alone) != beaten, at))
 
     def _leave_objectives(self, student: int) -> None:
         """A few examples would choose by chance, and seldom the teacher where it is needed most."""
@@ -334,11 +326,11 @@ def _untrained_teacher(known: KnownModel) -> ModelSettings | None:
     return ModelSettings(model=known.model, parameters=known.parameters)
 
 
-def _is_better(score: float, other: float | None, lower_is_better: bool) -> bool:
-    """Whether an accuracy or RMSE is better than another one, if that is known."""
-    if other is None:
+def _is_beaten(teacher: float | None, score: float, lower_is_better: bool) -> bool:
+    """Whether a student's accuracy or RMSE is better than its teacher's, if that is known."""
+    if teacher is None:
         return False
-    return score < other if lower_is_better else score > other
+    return score < teacher if lower_is_better else score > teacher
 
 
 def _limit(gate: GateSettings, teacher: float | None, lower_is_better: bool) -> float | None:
