@@ -2,6 +2,7 @@
 
 Requests are held against the published API: bodies against the models of `kfp_server_api`, queries
 against the parameters that its methods document, an uploaded file against the PipelineSpec message.
+Answers have no field that those of KFP's own server have not: see `test_kfp_api_recorded.py`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _PRIMITIVES: dict[str, type | tuple[type, ...]] = {
     "object": object,
     "datetime": str,
 }
+# What google.rpc calls the HTTP statuses that are used here.
+_GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 500: 13, 503: 14}
 _PARAMETER_TYPES: dict[str, type | tuple[type, ...]] = {
     "STRING": str,
     "NUMBER_INTEGER": int,
@@ -51,7 +54,9 @@ class RefusalError(Exception):
     def body(self) -> str:
         if self.kind != "application/json":
             return self.message
-        return json.dumps({"code": self.status, "error": self.message, "message": self.message})
+        status = {"@type": "type.googleapis.com/google.rpc.Status"}
+        told = {"code": _GRPC_CODES.get(self.status, 2), "message": self.message}
+        return json.dumps({**told, "details": [{**status, **told}]})
 
 
 class KfpServer:
@@ -125,7 +130,7 @@ class KfpServer:
         ]
 
     def _health(self, **_: Any) -> dict[str, Any]:
-        return {"multi_user": self.multi_user, "pipeline_store": "kubernetes"}
+        return {"multi_user": self.multi_user, "pipeline_store": "database"}
 
     def _upload(self, query: dict[str, str], body: bytes, headers: Any) -> dict[str, Any]:
         spec = uploaded_spec(body, headers)
@@ -135,8 +140,9 @@ class KfpServer:
             "pipeline_id": str(uuid.uuid4()),
             "display_name": query["name"],
             "created_at": self._now(),
-            "namespace": query.get("namespace", ""),
         }
+        if query.get("namespace"):
+            pipeline["namespace"] = query["namespace"]
         self.pipelines[pipeline["pipeline_id"]] = pipeline
         self._add_version(pipeline["pipeline_id"], query["name"], spec)
         return pipeline
@@ -161,7 +167,7 @@ class KfpServer:
         found = [
             each
             for each in self.pipelines.values()
-            if each["namespace"] == query.get("namespace", "")
+            if each.get("namespace", "") == query.get("namespace", "")
         ]
         return page("pipelines", found, query)
 
@@ -188,6 +194,7 @@ class KfpServer:
         _require(sent.get("namespace") or not self.multi_user, 400, "namespace is empty")
         names = [each["display_name"] for each in self.experiments.values()]
         _require(sent["display_name"] not in names, 409, "experiment exists")
+        sent = {key: value for key, value in sent.items() if value}
         experiment = {**sent, "experiment_id": str(uuid.uuid4()), "created_at": self._now()}
         self.experiments[experiment["experiment_id"]] = experiment
         return experiment
@@ -281,6 +288,8 @@ def page(field: str, found: list[dict[str, Any]], query: dict[str, str]) -> dict
         found = sorted(found, key=lambda item: item[key], reverse=order == "desc")
     start = int(query.get("page_token") or 0)
     size = min(2, int(query.get("page_size") or 2))
+    if not found:
+        return {}  # JSON of protocol buffers leaves out what is empty.
     answer: dict[str, Any] = {field: found[start : start + size], "total_size": len(found)}
     if start + size < len(found):
         answer["next_page_token"] = str(start + size)
