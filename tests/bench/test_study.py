@@ -88,14 +88,23 @@ def made(tmp_path, monkeypatch):
 
 
 def test_finished_cells_are_skipped_and_students_share_a_teacher(made):
-    done = [run_of("digits/all/small", 0, "now", control=80), run_of(CELL, 1, "now", control=80)]
+    one, two = study.FIRST_SEED, study.FIRST_SEED + 1
+    done = [run_of("digits/all/small", one, "now", control=80)]
+    done.append(run_of(CELL, two, "now", control=80))
     groups = [(each.labels, each.seed, each.students) for each in made(*done).groups()]
     assert groups == [
-        ("all", 0, ("medium", "large")),
-        ("few", 0, ("small", "medium", "large")),
-        ("all", 1, ("small", "medium", "large")),
-        ("few", 1, ("medium", "large")),
+        ("all", one, ("medium", "large")),
+        ("few", one, ("small", "medium", "large")),
+        ("all", two, ("small", "medium", "large")),
+        ("few", two, ("medium", "large")),
     ]
+
+
+def test_few_labels_can_have_a_teacher_of_their_own():
+    teachers = {name: Group("diamonds", name, 0).teacher for name in ("all", "few")}
+    assert teachers["few"] == study_cells.DATA_SETS["diamonds"].few_teacher != teachers["all"]
+    longer = Group("digits", "few", 0).teacher.train.epochs
+    assert longer == 4 * Group("digits", "all", 0).teacher.train.epochs
 
 
 def test_results_of_other_code_are_dropped(made, capsys):
