@@ -10,7 +10,7 @@ STATE := $(shell { pwd; cat requirements.in requirements.lock setup.py; } | cksu
 READY := .venv/.ready-$(STATE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-rest test-real test-all check lint bench bench-pipeline bench-data bench-unlabeled bench-gpu recipes chaos latency study image lock clean FORCE
+.PHONY: help setup run test test-rest test-real test-all check lint bench bench-pipeline bench-data bench-workers bench-unlabeled bench-gpu recipes chaos latency study image lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ bench-pipeline: $(READY) ## a whole run beside a stock TFX pipeline: bench/pipel
 
 bench-data: $(READY) ## the data nodes beside TFX's own, a tenth and all: bench/data.json
 	$(BIN)/python -P bench/data.py $(ARGS)
+
+bench-workers: $(READY) ## the data nodes by one worker and by two: bench/workers.json, docs/beam.md
+	$(BIN)/python -m bench.workers $(ARGS)
 
 bench-unlabeled: $(READY) ## what unlabeled examples bring: bench/unlabeled.json, docs/benchmarks.md
 	$(BIN)/python bench/unlabeled.py $(ARGS)

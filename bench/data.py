@@ -162,7 +162,8 @@ def child(way: str, kind: str, directory: str) -> None:
     (out / "nodes.json").write_text(json.dumps(found))
 
 
-def run_ours(kind: str, data: Path, out: Path) -> None:
+def run_ours(kind: str, data: Path, out: Path, beam: dict[str, Any] | None = None) -> None:
+    """The nodes up to SoftTargets; `beam` is `runtime.beam`."""
     from tfx.orchestration.pipeline import RunOptions
 
     from pipeline.config import PipelineConfig
@@ -181,12 +182,13 @@ def run_ours(kind: str, data: Path, out: Path) -> None:
         {
             "name": "bench",
             "data": source,
-            "teacher": {**teacher, "train": {"epochs": 0}},
+            "teacher": {**teacher, "train": {"epochs": 0}, "allow_weak": True},
             "student": student,
             "gate": {"min_speedup": 1},
+            "runtime": {"beam": beam or {}},
         }
     )
-    pipeline = create_pipeline(config, places(out))
+    pipeline = create_pipeline(config, places(out, config.runtime))
     LocalRunner(config).run(pipeline, run_options=RunOptions(to_nodes=["SoftTargets"]))
 
 
