@@ -261,6 +261,7 @@ def _process(log: Path, command: Sequence[str], environment: Mapping[str, str]) 
             stdout=output,
             stderr=subprocess.STDOUT,
             env=os.environ | environment,
+            cwd=log.parent,  # Beam's boot leaves a file there.
             start_new_session=True,
         )
     try:
