@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 _BRIDGE = "tfxdistill"
 
@@ -39,6 +40,8 @@ HERE = Host("10.213.7.1", ())
 @contextmanager
 def hosts(count: int) -> Iterator[list[Host]]:
     """Hosts that reach each other and this machine, which is HERE."""
+    if Path("/sys/class/net", _BRIDGE).exists():
+        _ip("link", "delete", _BRIDGE)  # Of a test that was killed.
     with ExitStack() as stack:
         _ip("link", "add", _BRIDGE, "type", "bridge")
         stack.callback(_ip, "link", "delete", _BRIDGE)
