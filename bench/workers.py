@@ -35,7 +35,6 @@ COUNTS, WORKERS, MANY = (10_000, 100_000), (1, 2), 100_000_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=data.COUNTS)
-    parser.add_argument("--fraction", type=float, default=1.0, help="of the rows and images")
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--child", nargs=3, metavar=("KIND", "WORKERS", "DIRECTORY"))
     arguments = parser.parse_args()
@@ -48,7 +47,7 @@ def main() -> None:
             continue
         for count in COUNTS:
             with tempfile.TemporaryDirectory() as directory:
-                data.write(kind, int(count * arguments.fraction), Path(directory, "data"))
+                data.write(kind, count, Path(directory, "data"))
                 for workers in WORKERS:
                     found = measured(kind, workers, Path(directory))
                     results[f"{kind}/{count}/{workers}"] = found

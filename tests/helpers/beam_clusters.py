@@ -30,7 +30,7 @@ from dockerfile import arguments
 from hosts import HERE, Host
 
 _BEAM = "2.62.0"
-FLINK, SPARK = "1.19.0", "3.5.0"
+_FLINK, _SPARK = "1.19.0", "3.5.0"
 _BOOT = "github.com/apache/beam/sdks/v2/python/container"
 _START_S = 120.0
 _POOL = 50000
@@ -93,8 +93,8 @@ def flink_cluster(directory: Path) -> Iterator[tuple[list[str], list[Path]]]:
       Beam's options for jobs there, and the log of each pool.
     """
     beam = _class_path(directory / "beam", f"org.apache.beam:beam-runners-flink-1.19:{_BEAM}", _LOG)
-    flink = _class_path(directory / "flink", f"org.apache.flink:flink-clients:{FLINK}", _LOG)
-    rpc, rest = _free_ports(2)
+    flink = _class_path(directory / "flink", f"org.apache.flink:flink-clients:{_FLINK}", _LOG)
+    rpc, rest = hosts.free_ports(2)
     entry = "org.apache.flink.runtime"
 
     def java(where: Host, name: str, heap: str, entry_point: str) -> AbstractContextManager[None]:
@@ -129,7 +129,7 @@ def spark_cluster(directory: Path) -> Iterator[tuple[list[str], list[Path]]]:
     Yields:
       Beam's options for jobs there, and the log of each pool.
     """
-    spark = [f"org.apache.spark:spark-{each}_2.12:{SPARK}" for each in ("core", "streaming")]
+    spark = [f"org.apache.spark:spark-{each}_2.12:{_SPARK}" for each in ("core", "streaming")]
     # Maven takes the nearest version, which is not always Spark's own.
     spark += [
         "com.fasterxml.jackson.core:jackson-core:2.15.2",
@@ -146,7 +146,7 @@ def spark_cluster(directory: Path) -> Iterator[tuple[list[str], list[Path]]]:
     for jar in map(Path, engine.split(os.pathsep)):
         (jars / jar.name).symlink_to(jar)
     home = {"SPARK_HOME": str(directory / "spark"), "SPARK_SCALA_VERSION": "2.12"}
-    port, page = _free_ports(2)
+    port, page = hosts.free_ports(2)
     deploy, master = "org.apache.spark.deploy", f"spark://{HERE.address}:{port}"
     with ExitStack() as stack:
         workers = stack.enter_context(_workers(directory))
@@ -172,7 +172,7 @@ def spark_cluster(directory: Path) -> Iterator[tuple[list[str], list[Path]]]:
 @contextmanager
 def _job_server(directory: Path, class_path: str, driver: str, master: str) -> Iterator[list[str]]:
     """Beam's job service for a cluster; yields the options for it and the workers."""
-    job, artifacts = _free_ports(2)
+    job, artifacts = hosts.free_ports(2)
     command = [
         f"org.apache.beam.runners.{driver}",
         *(
@@ -295,11 +295,3 @@ def _wait(ready: Callable[[], bool], directory: Path) -> None:
             logs = {each.name: each.read_text()[-2000:] for each in directory.glob("*.txt")}
             raise AssertionError("\n".join(f"{name}:\n{text}" for name, text in logs.items()))
         time.sleep(0.5)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("", 0))
-        return [each.getsockname()[1] for each in sockets]

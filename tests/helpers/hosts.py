@@ -1,9 +1,10 @@
-"""Hosts with networks of their own, on one machine: network namespaces on a bridge."""
+"""Free ports, and hosts with networks of their own: network namespaces on a bridge."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -75,3 +76,12 @@ def hosts(count: int) -> Iterator[list[Host]]:
 
 def _ip(*words: str, enter: Sequence[str] = ()) -> None:
     subprocess.run([*enter, "ip", *words], check=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("", 0))
+        return [each.getsockname()[1] for each in sockets]

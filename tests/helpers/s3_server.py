@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+
+from hosts import free_ports
 
 ACCESS_KEY, SECRET_KEY = "tester", "not-a-secret"
 _PORTS = (
@@ -29,7 +30,7 @@ def s3_server(directory: Path) -> Iterator[str]:
     identity = {"name": "tester", "credentials": [credentials], "actions": ["Admin"]}
     config = directory / "s3.json"
     config.write_text(json.dumps({"identities": [identity]}))
-    ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
     command = [
         *(str(Path(sys.executable).with_name("weed")), f"-logdir={directory}", "server"),
         *(f"-dir={directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"),
@@ -65,14 +66,6 @@ def environment(endpoint: str) -> dict[str, str]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_MAX_ATTEMPTS": "1",
     }
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _wait_for(endpoint: str, server: subprocess.Popen[bytes], output: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -30,21 +29,10 @@ def pattern(tmp_path_factory, digit_pixels, digit_labels):
     return write_examples(directory, digit_pixels[:count], digit_labels[:count], range(count))
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
 def start(pattern, directory, workers, epochs=3, seconds_between_saves=1000, places=()):
     """The processes of one training, and their logs; in two places as Vertex AI describes them."""
     directory.mkdir(exist_ok=True)
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
+    addresses = [f"127.0.0.1:{port}" for port in hosts.free_ports(workers)]
     cluster = {"worker": addresses}
     tasks = [{"type": "worker", "index": index} for index in range(workers)]
     if places:
