@@ -158,6 +158,21 @@ def test_few_labels_make_many_epochs_of_the_teacher_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "parameters", "weight_decay"),
+    [(499, {"blocks": 1, "dropout": 0.5}, 0.3), (500, {"blocks": 2}, None)],
+)
+def test_an_image_teacher_of_few_labels_is_kept_from_learning_them_by_heart(
+    count: int, parameters: dict[str, Any], weight_decay: float | None
+) -> None:
+    found = spec("image")
+    teacher = propose_models(found, Dataset(output=found.output, examples={"train": count}))[
+        "teacher"
+    ]
+    assert teacher["parameters"] == {"widths": [32, 64, 128]} | parameters
+    assert teacher["train"].get("weight_decay") == weight_decay
+
+
+@pytest.mark.parametrize(
     ("count", "data"),
     [(80, {"validation_fraction": 0.2}), (499, {"validation_fraction": 0.2}), (500, {})],
 )
