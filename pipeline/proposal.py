@@ -96,8 +96,6 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
     shown = labeled + dataset.examples.get("unlabeled", 0)
     if kinds == {"image"} and len(spec.inputs) == 1:
         teacher, student = _image_models(spec.inputs[0].shape)
-        if labeled < _FEW_LABELS:
-            teacher["parameters"] |= {"blocks": 1, "dropout": 0.5}
     elif kinds == {"text"} and len(spec.inputs) == 1:
         teacher = {
             "model": "text_cnn",
@@ -129,6 +127,7 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
         # As in the presets; docs/decisions.md has what it brought where labels are few.
         teacher["train"]["learning_rate"] = 0.003
         if labeled < _FEW_LABELS:
+            teacher["parameters"] |= {"blocks": 1, "dropout": 0.5}
             teacher["train"]["weight_decay"] = 0.3
     return {
         "teacher": teacher,
