@@ -73,10 +73,7 @@ def init(
         write_new("--config", target, text)
         load_config(str(target))
         echo(data_tables(*told))
-        echo()
-        for note in proposal.notes:
-            echo(note)
-        echo(f"written: {target}; look at it, then: tfx-distill run {target}")
+        echo(f"\nwritten: {target}; look at it, then: tfx-distill run {target}")
         return 0
 
     sys.exit(supervised(lambda: code_of(work)))
@@ -132,7 +129,9 @@ def _is_config(path_or_file: str) -> bool:
 
 
 def _look(proposal: Proposal, task: Task | None, debug: bool) -> Any:
-    """Read the data in a directory that is removed afterwards."""
+    """Say what is guessed, and read the data in a directory that is removed afterwards."""
+    for note in proposal.notes:
+        echo(note)
     config = PipelineConfig.model_validate(
         {
             "name": proposal.name,

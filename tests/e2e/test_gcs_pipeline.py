@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.e2e, pytest.mark.t
 
 URL = f"gs://{BUCKET}"
 EPOCHS = 6
+# A server that is busy answers some requests with 503.
+REFUSED_EVERY = 25
 SETTINGS = (
     "teacher.parameters={widths: [8, 16], blocks: 1}",
     "teacher.train.epochs=4",
@@ -64,12 +66,12 @@ import gcsfs
 gcsfs.GCSFileSystem().put(sys.argv[1], sys.argv[2], recursive=True)
 """
 # Ends when the student's training has been saved, which it prints.
-AWAIT_CHECKPOINT = """
+AWAIT_CHECKPOINT = f"""
 import time
 import gcsfs
 
 while not (found := gcsfs.GCSFileSystem(use_listings_cache=False).glob(
-    "bucket/root/Distiller/resume/**/state.npz"
+    "{BUCKET}/root/Distiller/resume/**/state.npz"
 )):
     time.sleep(0.05)
 print(*found)
@@ -107,7 +109,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """A network of this module alone."""
     if lack := lacking():
         pytest.skip(f"a network of its own needs {lack}")
-    with gcs_network(tmp_path_factory.mktemp("gcs")) as (enter, environment):
+    with gcs_network(tmp_path_factory.mktemp("gcs"), REFUSED_EVERY) as (enter, environment):
         yield Network(enter, environment)
 
 
@@ -126,7 +128,7 @@ def report(said: str) -> dict[str, Any]:
     return figures(json.loads(said[said.index("{") :]))
 
 
-def test_a_run_on_gs_that_was_killed_comes_to_what_one_on_disk_comes_to(
+def test_a_killed_run_at_a_busy_gs_comes_to_what_one_on_disk_comes_to(
     network: Network, tmp_path: Path
 ) -> None:
     log, others = tmp_path / "run.log", tmp_path / "others.log"

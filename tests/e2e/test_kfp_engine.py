@@ -1,4 +1,4 @@
-"""Pipelines through KFP's own driver and launcher, on s3://, with a server of ML Metadata.
+"""Pipelines through KFP's own driver and launcher, on object stores, with a server of ML Metadata.
 
 `make test-real` runs this where KFP_PROGRAMS names a directory with the two programs.
 """
@@ -21,7 +21,8 @@ from report_figures import figures
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(1800)]
 
-ROOT, PUSHED = "s3://mlpipeline/v2/artifacts", "s3://mlpipeline/pushed"
+# Where an installation of KFP has its pipeline root by default.
+ROOT, PUSHED = "minio://mlpipeline/v2/artifacts", "s3://mlpipeline/pushed"
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,14 @@
 
 TensorFlow cannot be given another address than https://storage.googleapis.com, sends headers that
 the emulator refuses, and wants https in its answers. Beam sends batches. So this stands in front
-of the emulator, where that name is 127.0.0.1.
+of the emulator, where that name is 127.0.0.1. It can refuse some requests, as a busy server does.
 """
 
 from __future__ import annotations
 
 import email
 import http.client
+import itertools
 import json
 import os
 import shutil
@@ -37,6 +38,7 @@ _OWN = {
     "/oauth2/v3/token": _TOKEN,
     f"/storage/v1/b/{BUCKET}/storageLayout": _LAYOUT,
 }
+_REFUSAL = b'{"error": {"code": 503, "message": "Backend Error"}}'
 # What speaks of one connection, and not of what is sent over it.
 _OF_THE_CONNECTION = {"connection", "transfer-encoding", "content-length", "accept-encoding"}
 
@@ -47,10 +49,18 @@ class Front(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # Head and content are written apart; each would wait 40 ms.
     emulator: int
+    refused_every = 0
+    numbers = itertools.count(1)
 
     def _answer(self) -> None:
         body = self._body()
-        if content := _OWN.get(self.path.partition("?")[0], b""):
+        if self.refused_every and next(self.numbers) % self.refused_every == 0:
+            status, headers, content = 503, [("Content-Type", "application/json")], _REFUSAL
+        elif self.headers.get("Content-Range", "").startswith("bytes */"):
+            # Whoever was refused asks how much of an upload is there. The emulator would take that
+            # for an upload of nothing; it has always got all of one, or nothing.
+            status, headers, content = 308, [], b""
+        elif content := _OWN.get(self.path.partition("?")[0], b""):
             status, headers = 200, [("Content-Type", "application/json")]
         elif self.path.startswith("/batch/"):
             status, headers, content = 200, *self._batch(body)
@@ -130,8 +140,15 @@ def lacking() -> str | None:
 
 
 @contextmanager
-def gcs_network(directory: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Yields what goes before a command so that it finds GCS, and its environment."""
+def gcs_network(
+    directory: Path, refused_every: int = 0
+) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Yields what goes before a command so that it finds GCS, and its environment.
+
+    Args:
+      directory: Empty.
+      refused_every: Of so many requests one is answered with 503; 0: none is.
+    """
     certificate, hosts = directory / "certificate.pem", directory / "hosts"
     names = ",".join(f"DNS:{each}" for each in HOSTS)
     subprocess.run(
@@ -150,10 +167,10 @@ def gcs_network(directory: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
     user = directory / "credentials.json"
     secrets = dict.fromkeys(("client_id", "client_secret", "refresh_token"), "not-a-secret")
     user.write_text(json.dumps({"type": "authorized_user", **secrets}))
-    script = 'ip link set lo up && mount --bind "$1" /etc/hosts && exec "$2" "$3" "$4"'
+    script = 'ip link set lo up && mount --bind "$1" /etc/hosts && exec "$2" "$3" "$4" "$5"'
     command = [
         *("unshare", "--net", "--mount", "sh", "-c", script, "sh"),
-        *(str(hosts), sys.executable, __file__, str(certificate)),
+        *(str(hosts), sys.executable, __file__, str(certificate), str(refused_every)),
     ]
     server = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
@@ -171,14 +188,14 @@ def _environment(certificate: Path, user: Path) -> dict[str, str]:
         "GOOGLE_APPLICATION_CREDENTIALS": str(user),
         "GOOGLE_CLOUD_PROJECT": "tester",
         "NO_GCE_CHECK": "true",
-        "GCS_RETRY_CONFIG_MAX_RETRIES": "1",
         # The API of bucket layouts speaks gRPC, which the emulator does not.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
     }
 
 
-def main(certificate: str) -> None:
+def main(certificate: str, refused_every: str) -> None:
     """Serve until it is ended."""
+    Front.refused_every = int(refused_every)
     with gcs_server() as url:
         Front.emulator = int(url.rpartition(":")[2])
         bucket = json.dumps({"name": BUCKET}).encode()
@@ -196,4 +213,4 @@ def main(certificate: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -18,6 +18,8 @@ RECORDED = ROOT / "tests" / "recorded"
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # <pipeline>/<run>/<task>/<random>
 _PLACE = re.compile(f"(/[^/]+/){_UUID}(/[^/]+/){_UUID}")
+# Both are carried by the launcher in the same way, from directories of these names.
+_SCHEME = re.compile("minio(?=://)|(?<=/)minio(?=/)")
 # Configurations and digests change with the code; what arrives of them does not.
 _LONG = 40
 
@@ -31,7 +33,7 @@ def neutral(arguments: list[str], disk: str = "") -> list[Any]:
     """Arguments without what differs from run to run; JSON messages as dictionaries.
 
     Args:
-      arguments: As the container was given them.
+      arguments: As the container was given them, on s3:// or minio://.
       disk: Where an emulated container has what is at the root of a real one.
     """
     return [
@@ -40,7 +42,7 @@ def neutral(arguments: list[str], disk: str = "") -> list[Any]:
 
 
 def _neutral_argument(text: str) -> Any:
-    text = _PLACE.sub(r"\1RUN\2RANDOM", text)
+    text = _SCHEME.sub("s3", _PLACE.sub(r"\1RUN\2RANDOM", text))
     if not text.startswith("{"):
         return text
     message = json.loads(text)

@@ -91,7 +91,8 @@ def test_a_failure_is_one_line_and_leaves_nothing(
 
     monkeypatch.setattr(local_runner, "inspect", fail)
     done = invoke(command, table)
-    assert done.exit_code == 1 and done.output.endswith(line) and done.output.count("\n") == 1
+    assert done.stdout == "label: 'sold', the last column; another one with --label\n"
+    assert done.exit_code == 1 and done.stderr.endswith(line) and done.stderr.count("\n") == 1
     assert [path.name for path in table.parent.iterdir()] == [table.name]
 
 
