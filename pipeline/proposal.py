@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modules.data.features.protocol import FeatureStatistics
 from modules.data.images import IMAGE_SUFFIXES
 from modules.data.sources.registry import SOURCES
 from modules.data.spec import Dataset, DataSpec
 from modules.errors import ConfigError, DataError, did_you_mean
 from modules.models.zoo import AT_ONCE
-from modules.settings import DataSettings
+from modules.settings import DataSettings, FeatureSettings, NumericFeature
 
 # What people call the feature to predict, the most certain names first.
 _LABELS = ("label", "labels", "target", "class", "class_name", "y", "outcome", "species")
@@ -24,6 +25,8 @@ _SUFFIXES = {"csv": "*.csv", "parquet": "*.parquet", "tfrecord": "*tfrecord*"}
 _TABLE = {"numeric", "category", "tensor"}
 # Of so few rows a forest makes more than a network, but not of values; see docs/decisions.md.
 _FEW_ROWS = 2_000
+# Of such a number most values lie close together, so that a network hardly sees them apart.
+_WIDE = 10
 # Fewer steps left students and teachers of a hundred labels far from what they can learn.
 _STEPS, _MOST_EPOCHS = 4_000, 300
 # With a tenth of a hundred labels held out, nothing could be chosen by them.
@@ -89,6 +92,26 @@ def propose_validation(dataset: Dataset) -> dict[str, float]:
     return {"validation_fraction": _HELD_OUT_OF_FEW} if few else {}
 
 
+def propose_features(
+    spec: DataSpec, statistics: Mapping[str, FeatureStatistics]
+) -> dict[str, FeatureSettings]:
+    """`data.features`: the logarithm of numbers that span orders of magnitude."""
+    return {
+        name: settings.model_copy(update={"scale": "log"})
+        if isinstance(settings, NumericFeature) and _is_wide(statistics[name])
+        else settings
+        for name, settings in spec.features.items()
+    }
+
+
+def _is_wide(found: FeatureStatistics) -> bool:
+    """Whether the largest value is many times the median; below 1 the logarithm does nothing."""
+    if found.minimum < 0 or not found.quantiles:
+        return False
+    median = found.quantiles[len(found.quantiles) // 2]
+    return found.maximum >= _WIDE * max(median, 1)
+
+
 def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]]:
     """Sections `teacher` and `student` that fit the inputs and the number of examples."""
     kinds = {each.kind for each in spec.inputs}
@@ -103,7 +126,7 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
         }
         student = {
             "model": "text_cnn",
-            "parameters": {"width": 8, "filters": 16, "kernels": [1, 2]},
+            "parameters": {"width": 16, "filters": 32, "kernels": [1, 2, 3]},
         }
     elif kinds <= _TABLE:
         few = labeled < _FEW_ROWS and spec.output.task != "regression"

@@ -17,6 +17,7 @@ from pipeline.proposal import (
     Proposal,
     propose_augmentation,
     propose_data,
+    propose_features,
     propose_gate,
     propose_models,
     propose_validation,
@@ -65,6 +66,7 @@ def init(
         text = configuration(
             proposal.name,
             proposal.data | propose_validation(found.dataset),
+            propose_features(found.spec, found.statistics),
             propose_models(found.spec, found.dataset),
             propose_augmentation(found.spec, found.dataset),
             propose_gate(found.spec, found.dataset),

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from modules.data.features.protocol import FeatureStatistics
 from modules.data.spec import Dataset, DataSpec
+from modules.settings import FeatureSettings
 
 _MOST_ROWS = 30
 _LONGEST = 60
@@ -26,6 +27,7 @@ def data_tables(
 def configuration(
     name: str,
     data: Mapping[str, Any],
+    features: Mapping[str, FeatureSettings],
     models: Mapping[str, Mapping[str, Any]],
     augment: Mapping[str, Any],
     gate: Mapping[str, Any],
@@ -45,7 +47,7 @@ def configuration(
         lines.append(f"task: {spec.output.task}")
     lines += ["data:", *_entries({k: v for k, v in data.items() if k != "features"}, 2)]
     lines.append("  features:")
-    for feature, settings in spec.features.items():
+    for feature, settings in features.items():
         values = settings.model_dump(mode="json", exclude_defaults=True)
         entry = _inline({"kind": settings.kind, **values})
         about = "" if settings.kind == "image" else f"  # {_about(statistics[feature])}"

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modules.data.features.protocol import FeatureStatistics
 from modules.data.spec import Dataset, DataSpec, InputSpec, OutputSpec
 from modules.errors import ConfigError, DataError
 from modules.measure.intervals import paired_difference
 from modules.models.zoo import check_model
-from modules.settings import ModelSettings
+from modules.settings import ModelSettings, NumericFeature
 from pipeline.proposal import (
     propose_augmentation,
     propose_data,
+    propose_features,
     propose_gate,
     propose_models,
     propose_validation,
@@ -186,6 +188,28 @@ def test_many_examples_make_few_epochs(count: int, epochs: int) -> None:
     found = spec("numeric")
     models = propose_models(found, Dataset(output=found.output, examples={"train": count}))
     assert {each["train"]["epochs"] for each in models.values()} == {epochs}
+
+
+@pytest.mark.parametrize(
+    ("least", "median", "most", "scale"),
+    [
+        (0, 25, 250, "log"),
+        (0, 26, 250, "standard"),
+        (0, 0, 10, "log"),  # counts, most of them 0
+        (0, 0.01, 0.9, "standard"),  # log(1 + x) is x
+        (-1, 25, 250, "standard"),
+    ],
+)
+def test_what_spans_orders_of_magnitude_is_taken_by_its_logarithm(
+    least: float, median: float, most: float, scale: str
+) -> None:
+    output = OutputSpec(task="binary", size=1)
+    found = DataSpec(inputs=(), output=output, features={"paid": NumericFeature()})
+    quantiles = (least, median, most)
+    statistics = FeatureStatistics(
+        "paid", "float", 80, minimum=least, maximum=most, quantiles=quantiles
+    )
+    assert propose_features(found, {"paid": statistics}) == {"paid": NumericFeature(scale=scale)}
 
 
 @pytest.mark.parametrize("side", [8, 28, 96, 224])
