@@ -219,5 +219,53 @@ class DecisionTrees(layers.Layer):
         return {**super().get_config(), **own}
 
 
+class WeightedTerms(layers.Layer):
+    """A linear function of a text's tf-idf: int32 `[b, n]` to float32 `[b, size]`.
+
+    A term counts as often as it is there, times its weight `idf`; the text's terms together have
+    the length 1. Ids of 0 are padding.
+
+    Args:
+      vocabulary: Number of ids.
+      size: Numbers in an answer.
+      strength: What it is fitted with.
+      **kwargs: As of every layer.
+    """
+
+    def __init__(self, vocabulary: int, size: int, strength: float, **kwargs: Any):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        self.vocabulary, self.size, self.strength = vocabulary, size, strength
+
+    def build(self, shape: Any) -> None:
+        """The terms' weights, what they answer, and what no term answers."""
+
+        def weight(name: str, shape: tuple[int, ...]) -> Any:
+            return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
+
+        self.idf = weight("idf", (self.vocabulary,))
+        self.answers = weight("answers", (self.vocabulary, self.size))
+        self.bias = weight("bias", (self.size,))
+
+    def call(self, ids: Any) -> Any:
+        """Sums over places: a term that is there twice is met twice."""
+        terms = ops.take(self.idf, ids) * ops.cast(ops.not_equal(ids, 0), "float32")
+        answers = ops.sum(ops.take(self.answers, ids, axis=0) * terms[..., None], axis=1)
+        # The square of a count is the number of pairs of places with the same term.
+        same = ops.cast(ops.equal(ids[:, :, None], ids[:, None, :]), "float32")
+        square = ops.sum(terms[:, :, None] * terms[:, None, :] * same, axis=(1, 2))
+        length = ops.maximum(ops.sqrt(square), 1e-6)  # of an empty text
+        return answers / length[:, None] + self.bias
+
+    def set_terms(self, idf: np.ndarray, answers: np.ndarray, bias: np.ndarray) -> None:
+        """Take over what was fitted; shapes are as in `build`."""
+        for variable, value in zip(self.weights, (idf, answers, bias), strict=True):
+            variable.assign(value)
+
+    def get_config(self) -> dict[str, Any]:
+        """As every layer's."""
+        own = {name: getattr(self, name) for name in ("vocabulary", "size", "strength")}
+        return {**super().get_config(), **own}
+
+
 def _look_up(rows: list[list[float]], indices: Any, dtype: str) -> Any:
     return ops.take(ops.array(rows, dtype), indices, axis=0)

@@ -31,6 +31,7 @@ from modules.models.forest import FitAtOnce, grow, random_forest
 from modules.models.hub import keras_hub_backbone
 from modules.models.image import cnn_tutorial, resnet_small, separable_cnn
 from modules.models.inputs import Inputs, describe
+from modules.models.linear import fit_terms, text_linear
 from modules.models.mixture import mixture
 from modules.models.tabular import mlp, resnet_tabular
 from modules.models.text import text_cnn, text_transformer
@@ -53,6 +54,7 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
         mlp,
         resnet_tabular,
         random_forest,
+        text_linear,
         text_cnn,
         text_transformer,
         mixture,
@@ -60,7 +62,10 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
 }
 
 # Models that learn from all labeled examples at once, and how. They learn from labels alone.
-AT_ONCE: dict[str, FitAtOnce] = {random_forest.__name__: grow}
+AT_ONCE: dict[str, FitAtOnce] = {
+    random_forest.__name__: grow,
+    text_linear.__name__: fit_terms,
+}
 
 
 def check_taught(settings: ModelSettings, argument: str) -> None:

@@ -12,7 +12,7 @@ from modules.data.features.protocol import FeatureStatistics
 from modules.data.spec import Dataset, DataSpec, InputSpec, OutputSpec
 from modules.errors import ConfigError, DataError
 from modules.measure.intervals import paired_difference
-from modules.models.zoo import check_model
+from modules.models.zoo import AT_ONCE, check_model
 from modules.settings import ModelSettings, NumericFeature
 from pipeline.proposal import (
     propose_augmentation,
@@ -136,16 +136,19 @@ def test_the_proposed_models_can_be_built_and_the_student_is_smaller(kinds: list
         (["numeric", "category"], "binary", 1999, "random_forest"),
         (["numeric", "category"], "binary", 2000, "resnet_tabular"),
         (["numeric", "category"], "regression", 100, "resnet_tabular"),
+        (["text"], "classification", 499, "text_linear"),
+        (["text"], "classification", 500, "text_cnn"),
+        (["text"], "regression", 100, "text_cnn"),
         (["numeric", "text"], "classification", 100, "mixture"),
     ],
 )
-def test_few_rows_are_taught_by_a_forest(
+def test_few_rows_are_taught_by_what_is_fitted_at_once(
     kinds: list[str], task: str, count: int, model: str
 ) -> None:
     found = spec(*kinds, task=task)
     models = propose_models(found, Dataset(output=found.output, examples={"train": count}))
     assert models["teacher"]["model"] == model
-    assert ("train" in models["teacher"]) == (model != "random_forest")
+    assert ("train" in models["teacher"]) == (model not in AT_ONCE)
 
 
 def test_few_labels_make_many_epochs_of_the_teacher_alone() -> None:

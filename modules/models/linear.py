@@ -1,0 +1,143 @@
+"""A linear model of a text's words as a teacher of few labels, fitted by scikit-learn.
+
+Of a hundred labeled texts it makes more than a network, which has to learn embeddings first. It is
+fitted to all labeled examples at once; what it has found becomes the weights of a layer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modules.data.spec import OutputSpec
+from modules.errors import ModelError
+from modules.models.forest import Examples
+from modules.models.inputs import Inputs, build, keras_inputs, require
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+TEXT_LINEAR = "text_linear"
+_LAYER = "terms"
+# A class of which there is no example: as unlikely as e^-5 to 1 where all others are alike.
+_UNSEEN = -5.0
+
+
+def text_linear(inputs: Inputs, output: OutputSpec, strength: float = 10.0) -> keras.Model:
+    """Teacher for texts of few labels: logistic or ridge regression of the words' tf-idf.
+
+    The order of the words has no say. Untrained it answers everything alike. It learns from labels
+    alone, so it can be neither student nor assistant.
+
+    Args:
+      inputs: One text.
+      output: What to answer.
+      strength: Inverse of the regularization, scikit-learn's C; above 0.
+
+    Raises:
+      ModelError: A parameter out of its range, or an input of another kind.
+    """
+    from keras import layers
+
+    from modules.models.layers import WeightedTerms
+
+    if not strength > 0:
+        raise ModelError(
+            f"{TEXT_LINEAR} must have a strength above 0, got {strength}; change the teacher's "
+            "parameters"
+        )
+    require(inputs, ["text"], TEXT_LINEAR, most=1)
+    (spec,) = inputs.values()
+    assert spec.vocabulary_size is not None
+    tensors = keras_inputs(inputs)
+    terms = WeightedTerms(spec.vocabulary_size, output.size, strength, name=_LAYER)
+    name = "values" if output.task == "regression" else "logits"
+    return build(TEXT_LINEAR, tensors, layers.Identity(name=name)(terms(tensors[spec.name])))
+
+
+def fit_terms(model: keras.Model, examples: Examples, output: OutputSpec, seed: int) -> None:
+    """Fit a model that `text_linear` has built.
+
+    Args:
+      model: Changed in place.
+      examples: All with labels; at least one.
+      output: What the labels mean.
+      seed: Of the solver, which hardly depends on it.
+    """
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    layer = model.get_layer(_LAYER)
+    (ids,) = examples.inputs.values()
+    tfidf = TfidfTransformer()
+    terms = tfidf.fit_transform(_counts(ids, layer.vocabulary))
+    answers, bias = _FITS[output.task](terms, examples, output, layer.strength, seed)
+    # The id 0 is padding, which is counted nowhere.
+    layer.set_terms(tfidf.idf_, answers.T, bias)
+
+
+def _counts(ids: np.ndarray, vocabulary: int) -> Any:
+    """How often each id is in each text, a sparse `[n, vocabulary]`."""
+    import numpy as np
+    from scipy import sparse
+
+    rows, columns = np.nonzero(ids)
+    entries = np.ones(len(rows))
+    shape = (len(ids), vocabulary)
+    return sparse.coo_matrix((entries, (rows, ids[rows, columns])), shape).tocsr()
+
+
+def _classes(
+    terms: Any, examples: Examples, output: OutputSpec, strength: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights `[classes, vocabulary]` and biases of the logits."""
+    import numpy as np
+
+    weights = np.zeros((output.size, terms.shape[1]))
+    bias = np.full(output.size, _UNSEEN)
+    known = np.unique(examples.labels)
+    bias[known] = 0.0
+    if len(known) > 1:
+        found = _logistic(strength, seed).fit(terms, examples.labels, examples.weights)
+        both = len(known) == 2  # then scikit-learn has one logit, of the second class
+        halves = np.array([-0.5, 0.5])
+        weights[known] = halves[:, None] * found.coef_ if both else found.coef_
+        bias[known] = halves * found.intercept_ if both else found.intercept_
+    return weights, bias
+
+
+def _many(
+    terms: Any, examples: Examples, output: OutputSpec, strength: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same for each of many labels by itself."""
+    import numpy as np
+
+    weights = np.zeros((output.size, terms.shape[1]))
+    bias = np.zeros(output.size)
+    for at, labels in enumerate(np.asarray(examples.labels).T):
+        known = np.unique(labels)
+        if len(known) == 1:
+            bias[at] = -_UNSEEN if known[0] else _UNSEEN
+            continue
+        found = _logistic(strength, seed).fit(terms, labels, examples.weights)
+        weights[at], bias[at] = found.coef_[0], found.intercept_[0]
+    return weights, bias
+
+
+def _values(
+    terms: Any, examples: Examples, output: OutputSpec, strength: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same of a regression, by least squares."""
+    from sklearn.linear_model import Ridge
+
+    labels = examples.labels.reshape(-1)
+    found = Ridge(1 / strength, random_state=seed).fit(terms, labels, examples.weights)
+    return found.coef_.reshape(1, -1), found.intercept_.reshape(-1)
+
+
+def _logistic(strength: float, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=strength, max_iter=1000, random_state=seed)
+
+
+_FITS = {"classification": _classes, "binary": _classes, "multilabel": _many, "regression": _values}
