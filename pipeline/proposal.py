@@ -125,7 +125,7 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
             "model": "text_cnn",
             "parameters": {"width": 64, "filters": 128, "kernels": [1, 2, 3], "dropout": 0.5},
         }
-        if labeled < _FEW_LABELS and spec.output.task != "regression":
+        if _has_linear_teacher(spec, dataset):
             teacher = {"model": "text_linear"}
         student = {
             "model": "text_cnn",
@@ -161,6 +161,12 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
     }
 
 
+def _has_linear_teacher(spec: DataSpec, dataset: Dataset) -> bool:
+    is_few = dataset.examples.get("train", 0) < _FEW_LABELS
+    is_text = [each.kind for each in spec.inputs] == ["text"]
+    return is_few and is_text and spec.output.task != "regression"
+
+
 def propose_augmentation(spec: DataSpec, dataset: Dataset) -> dict[str, int]:
     """Section `augment`: images are shifted where a teacher would learn a few of them by heart."""
     sides = [min(each.shape[:2]) for each in spec.inputs if each.kind == "image"]
@@ -177,9 +183,9 @@ def propose_gate(spec: DataSpec, dataset: Dataset) -> dict[str, Any]:
     """
     count = max(dataset.examples.get("eval", 0), 1)
     # On a table even a teacher answers in some hundredths of a millisecond, most of which is the
-    # interpreter's own, so that nothing could be decided.
+    # interpreter's own, so that nothing could be decided. A linear teacher is as fast as can be.
     is_table = {each.kind for each in spec.inputs} <= _TABLE
-    speed = {} if is_table else {"min_speedup": 1.2}
+    speed = {} if is_table or _has_linear_teacher(spec, dataset) else {"min_speedup": 1.2}
     if spec.output.task == "regression":
         increase = math.ceil(20 * (0.05 + 2 / math.sqrt(count))) / 20
         return {"max_rmse_increase": increase, **speed}

@@ -64,6 +64,7 @@ def fit_terms(model: keras.Model, examples: Examples, output: OutputSpec, seed: 
       output: What the labels mean.
       seed: Of the solver, which hardly depends on it.
     """
+    import numpy as np
     from sklearn.feature_extraction.text import TfidfTransformer
 
     layer = model.get_layer(_LAYER)
@@ -71,8 +72,9 @@ def fit_terms(model: keras.Model, examples: Examples, output: OutputSpec, seed: 
     tfidf = TfidfTransformer()
     terms = tfidf.fit_transform(_counts(ids, layer.vocabulary))
     answers, bias = _FITS[output.task](terms, examples, output, layer.strength, seed)
-    # The id 0 is padding, which is counted nowhere.
-    layer.set_terms(tfidf.idf_, answers.T, bias)
+    # What no labeled text has, unknown words first of all, must not count in a text's length.
+    known = np.asarray(terms.sum(0)).reshape(-1) > 0
+    layer.set_terms(tfidf.idf_ * known, answers.T, bias)
 
 
 def _counts(ids: np.ndarray, vocabulary: int) -> Any:
@@ -97,7 +99,10 @@ def _classes(
     known = np.unique(examples.labels)
     bias[known] = 0.0
     if len(known) > 1:
-        found = _logistic(strength, seed).fit(terms, examples.labels, examples.weights)
+        # Of a text without a known word nothing is said but the bias, which is no reason to take
+        # it for the class that a few examples happen to have most often.
+        logistic = _logistic(strength, seed, class_weight="balanced")
+        found = logistic.fit(terms, examples.labels, examples.weights)
         both = len(known) == 2  # then scikit-learn has one logit, of the second class
         halves = np.array([-0.5, 0.5])
         weights[known] = halves[:, None] * found.coef_ if both else found.coef_
@@ -134,10 +139,12 @@ def _values(
     return found.coef_.reshape(1, -1), found.intercept_.reshape(-1)
 
 
-def _logistic(strength: float, seed: int) -> Any:
+def _logistic(strength: float, seed: int, class_weight: str | None = None) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=strength, max_iter=1000, random_state=seed)
+    return LogisticRegression(
+        C=strength, class_weight=class_weight, max_iter=1000, random_state=seed
+    )
 
 
 _FITS = {"classification": _classes, "binary": _classes, "multilabel": _many, "regression": _values}

@@ -282,9 +282,19 @@ def test_a_student_must_be_better_than_always_the_same_answer(
 
 
 @pytest.mark.parametrize(
-    ("kinds", "limited"), [(["image"], True), (["text", "numeric"], True), (["numeric"], False)]
+    ("kinds", "count", "limited"),
+    [
+        (["image"], 80, True),
+        (["text", "numeric"], 80, True),
+        (["numeric"], 5000, False),
+        (["text"], 5000, True),
+        (["text"], 80, False),  # its teacher is a linear one
+    ],
 )
-def test_times_of_tables_are_too_short_for_a_limit(kinds: list[str], limited: bool) -> None:
+def test_times_of_small_models_are_too_short_for_a_limit(
+    kinds: list[str], count: int, limited: bool
+) -> None:
     found = spec(*kinds)
-    gate = propose_gate(found, Dataset(output=found.output, examples={"eval": 500}))
+    examples = {"train": count, "eval": 500}
+    gate = propose_gate(found, Dataset(output=found.output, examples=examples))
     assert ("min_speedup" in gate) == limited
