@@ -252,7 +252,7 @@ class WeightedTerms(layers.Layer):
         answers = ops.sum(ops.take(self.answers, ids, axis=0) * terms[..., None], axis=1)
         # The square of a count is the number of pairs of places with the same term.
         same = ops.cast(ops.equal(ids[:, :, None], ids[:, None, :]), "float32")
-        square = ops.sum(terms[:, :, None] * terms[:, None, :] * same, axis=(1, 2))
+        square = ops.sum(terms * ops.matmul(same, terms[..., None])[..., 0], axis=1)
         length = ops.maximum(ops.sqrt(square), 1e-6)  # of an empty text
         return answers / length[:, None] + self.bias
 
