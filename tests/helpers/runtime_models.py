@@ -35,17 +35,14 @@ def sums(pixels: Any) -> Any:
     return tf.concat([total, -total], axis=1)
 
 
-def slow_sums(pixels: Any, half_rotations: int = 16) -> Any:
-    """The same, after work that takes tens of times as long and changes nothing.
-
-    `half_rotations` must be even.
-    """
+def slow_sums(pixels: Any) -> Any:
+    """The same, after work that takes tens of times as long and changes nothing."""
     import tensorflow as tf
 
     # The sums in columns 0 and 255; an even number of half rotations brings them back.
     wide = tf.matmul(sums(pixels), np.eye(2, 256, dtype=np.float32)[:, np.r_[0, 2:256, 1]])
     rotation = tf.constant(np.roll(np.eye(256, dtype=np.float32), 128, axis=0))
-    for _ in range(half_rotations):
+    for _ in range(16):
         wide = tf.matmul(wide, rotation)
     return tf.concat([wide[:, :1], wide[:, 255:]], axis=1)
 
