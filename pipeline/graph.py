@@ -40,6 +40,7 @@ from pipeline.config import PipelineConfig
 
 # So fine is the scale `quantile`, and so well known the spread of a logarithm.
 _QUANTILES = 100
+_SEEDS = 2**32
 _UNTAUGHT = {
     "distill": None,
     "views": 0,
@@ -175,7 +176,14 @@ def _teacher_nodes(
             node = TeacherTrainer(
                 examples=transform["transformed_examples"],
                 transform_graph=transform["transform_graph"],
-                config=_training_config(config, settings, memory, allow_weak=settings.allow_weak),
+                config=_training_config(
+                    config,
+                    settings,
+                    memory,
+                    # Two teachers of one kind would answer the same otherwise.
+                    seed=(config.seed + index) % _SEEDS,
+                    allow_weak=settings.allow_weak,
+                ),
             )
         else:
             brought: dict[str, Any] = {
@@ -292,10 +300,9 @@ def _training_config(
         builder_digest="-".join(dict.fromkeys(model_digest(each, memory) for each in built)),
         data=config.data,
         augment=config.augment,
-        seed=config.seed,
         strategy=config.runtime.strategy,
         checkpoint_seconds=config.runtime.checkpoint_seconds,
-        **more,
+        **{"seed": config.seed} | more,
     )
 
 

@@ -113,8 +113,12 @@ def _is_wide(found: FeatureStatistics) -> bool:
     return found.maximum >= _WIDE * max(median, 1)
 
 
-def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]]:
-    """Sections `teacher` and `student` that fit the inputs and the number of examples."""
+def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, Any]:
+    """Sections of models that fit the inputs and the number of examples.
+
+    Returns:
+      `teacher` and `student`, and `more_teachers` where several know more than one.
+    """
     kinds = {each.kind for each in spec.inputs}
     labeled = dataset.examples.get("train", 0)
     shown = labeled + dataset.examples.get("unlabeled", 0)
@@ -155,10 +159,15 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, dict[str, Any]
         if labeled < _FEW_LABELS:
             teacher["parameters"] |= {"blocks": 1, "dropout": 0.5}
             teacher["train"]["weight_decay"] = 0.3
-    return {
+    models: dict[str, Any] = {
         "teacher": teacher,
         "student": {**student, "train": {**_training(shown), "learning_rate": rate}},
     }
+    is_few = labeled < _FEW_LABELS and spec.output.task != "regression"
+    if teacher["model"] == "resnet_small" and is_few:
+        # By other seeds, and one that knows of edges without having seen any; docs/decisions.md.
+        models["more_teachers"] = [teacher, teacher, {"model": "image_linear"}]
+    return models
 
 
 def _has_linear_teacher(spec: DataSpec, dataset: Dataset) -> bool:

@@ -13,6 +13,8 @@ import numpy as np
 from keras import layers, ops
 
 _PACKAGE = "tfx_distill"
+# Of gradients; docs/decisions.md has what was tried.
+_DIRECTIONS, _GRIDS, _SMALL_SIDE = 12, (6, 3), 32
 
 
 @keras.saving.register_keras_serializable(package=_PACKAGE)
@@ -265,6 +267,101 @@ class WeightedTerms(layers.Layer):
         """As every layer's."""
         own = {name: getattr(self, name) for name in ("vocabulary", "size", "strength")}
         return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class FittedLinear(layers.Layer):
+    """A linear function that is fitted and not trained: `[b, n]` to float32 `[b, size]`.
+
+    Args:
+      size: Numbers in an answer.
+      strength: What it is fitted with.
+      **kwargs: As of every layer.
+    """
+
+    def __init__(self, size: int, strength: float, **kwargs: Any):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        self.size, self.strength = size, strength
+
+    def build(self, shape: Any) -> None:
+        """What each feature answers, and what is answered without them."""
+
+        def weight(name: str, shape: tuple[int, ...]) -> Any:
+            return self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name)
+
+        self.answers = weight("answers", (shape[-1], self.size))
+        self.bias = weight("bias", (self.size,))
+
+    def call(self, x: Any) -> Any:
+        """The product, and the bias."""
+        return ops.matmul(x, self.answers) + self.bias
+
+    def get_config(self) -> dict[str, Any]:
+        """As every layer's."""
+        return {**super().get_config(), "size": self.size, "strength": self.strength}
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class OrientedGradients(layers.Layer):
+    """Histograms of oriented gradients (Dalal and Triggs 2005): pixels to float32 `[b, n]`.
+
+    How much brightness changes in each of 12 directions, in about 6x6 and in about 3x3 cells that
+    overlap; relative to the cells around, so that contrast has little say. Images of twice 32
+    pixels or more are made smaller first. The output has the square roots.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+
+    def call(self, pixels: Any) -> Any:
+        """`[b, h, w, c]` of 0 to 255, at least 4 pixels wide and high."""
+        x = ops.cast(pixels, "float32") / 255
+        factor = min(x.shape[1:3]) // _SMALL_SIDE
+        if factor > 1:
+            x = ops.average_pool(x, factor, factor)
+        across = x[:, 1:-1, 2:] - x[:, 1:-1, :-2]
+        down = x[:, 2:, 1:-1] - x[:, :-2, 1:-1]
+        angles = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
+        cosines, sines = (f(angles).astype(np.float32) for f in (np.cos, np.sin))
+        strengths = 0.0
+        for channel in range(x.shape[-1]):
+            dx, dy = (each[..., channel : channel + 1] for each in (across, down))
+            size = ops.sqrt(dx * dx + dy * dy + 1e-6)
+            share = ops.relu((dx * cosines + dy * sines) / size)
+            for _ in range(4):  # to the 16th power: what is left is 17 degrees to either side
+                share *= share
+            strengths += size * share
+        return ops.concatenate([self._cells(strengths, each) for each in _GRIDS], axis=1)
+
+    def _cells(self, strengths: Any, grid: int) -> Any:
+        side = max(min(strengths.shape[1:3]) // grid, 1)
+        # Twice the mean: a pixel counts less, the farther it is from the middle of the cell.
+        smooth = ops.average_pool(strengths, side, 1, "same")
+        cells = ops.average_pool(smooth, side, side)
+        around = ops.average_pool(ops.sum(cells, -1, keepdims=True), 3, 1, "same")
+        relative = ops.sqrt(cells / (around + 0.1))
+        return ops.reshape(relative, (-1, int(np.prod(relative.shape[1:]))))
+
+
+@keras.saving.register_keras_serializable(package=_PACKAGE)
+class ColorHistogram(layers.Layer):
+    """The square roots of the shares of an image's colors: pixels to float32 `[b, 48]`.
+
+    Of red, green, blue, red against green, both against blue, and brightness: 8 values each, among
+    whose two nearest a pixel is divided.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+
+    def call(self, pixels: Any) -> Any:
+        """`[b, h, w, 3]` of 0 to 255."""
+        x = ops.cast(pixels, "float32") / 255
+        red, green, blue = ops.split(x, 3, axis=-1)
+        opponents = [(red - green + 1) / 2, (red + green - 2 * blue + 2) / 4]
+        x = ops.concatenate([x, *opponents, (red + green + blue) / 3], axis=-1) * 7
+        shares = [ops.mean(ops.relu(1 - ops.abs(x - bin)), axis=(1, 2)) for bin in range(8)]
+        return ops.sqrt(ops.concatenate(shares, axis=1))
 
 
 def _look_up(rows: list[list[float]], indices: Any, dtype: str) -> Any:

@@ -31,7 +31,7 @@ from modules.models.forest import FitAtOnce, grow, random_forest
 from modules.models.hub import keras_hub_backbone
 from modules.models.image import cnn_tutorial, resnet_small, separable_cnn
 from modules.models.inputs import Inputs, describe
-from modules.models.linear import fit_terms, text_linear
+from modules.models.linear import fit_histograms, fit_terms, image_linear, text_linear
 from modules.models.mixture import mixture
 from modules.models.tabular import mlp, resnet_tabular
 from modules.models.text import text_cnn, text_transformer
@@ -55,6 +55,7 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
         resnet_tabular,
         random_forest,
         text_linear,
+        image_linear,
         text_cnn,
         text_transformer,
         mixture,
@@ -65,6 +66,7 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
 AT_ONCE: dict[str, FitAtOnce] = {
     random_forest.__name__: grow,
     text_linear.__name__: fit_terms,
+    image_linear.__name__: fit_histograms,
 }
 
 

@@ -28,7 +28,7 @@ def configuration(
     name: str,
     data: Mapping[str, Any],
     features: Mapping[str, FeatureSettings],
-    models: Mapping[str, Mapping[str, Any]],
+    models: Mapping[str, Any],
     augment: Mapping[str, Any],
     gate: Mapping[str, Any],
     found: tuple[Dataset, DataSpec, Mapping[str, FeatureStatistics]],
@@ -60,6 +60,9 @@ def configuration(
         ("student", "small and fast, taught by the teacher"),
     ):
         lines += [f"{role}:  # {why}", *_entries(models[role], 2)]
+    if more := models.get("more_teachers"):
+        lines.append("more_teachers:  # the student learns from the mean of all")
+        lines += [f"  - {_inline(each)}" for each in more]
     if augment:
         lines += ["augment:  # random shifts of training images", *_entries(augment, 2)]
     lines += [

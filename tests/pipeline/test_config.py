@@ -22,8 +22,9 @@ SECTIONS = (
 METHODS = ", ".join(methods.METHODS)
 LAYERS = "student_layer: block1, teacher_layer: stage1_block1"
 MODELS = (
-    "cnn_tutorial, keras_application, keras_hub_backbone, mixture, mlp, random_forest, resnet50, "
-    "resnet_small, resnet_tabular, separable_cnn, text_cnn, text_linear, text_transformer"
+    "cnn_tutorial, image_linear, keras_application, keras_hub_backbone, mixture, mlp, "
+    "random_forest, resnet50, resnet_small, resnet_tabular, separable_cnn, text_cnn, text_linear, "
+    "text_transformer"
 )
 IMAGES = "source: image_folder, features: {image: {kind: image, size: 8}}"
 

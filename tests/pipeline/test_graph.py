@@ -185,6 +185,20 @@ def test_every_teacher_has_its_own_settings_and_its_share(tmp_path: Path) -> Non
     assert configs["Distiller"]["teacher_weights"] == [2.0, 3.0, 0.5]
 
 
+@pytest.mark.parametrize(
+    ("seed", "seeds"), [(0, [0, 1, 2]), (2**32 - 2, [2**32 - 2, 2**32 - 1, 0])]
+)
+def test_teachers_alike_begin_with_other_weights(
+    tmp_path: Path, seed: int, seeds: list[int]
+) -> None:
+    alike = "more_teachers=[{model: separable_cnn}, {model: separable_cnn}]"
+    pipeline = graph(tmp_path, alike, f"seed={seed}")
+    configs = {node.id: node.exec_properties.get("custom_config") for node in pipeline.components}
+    assert [json.loads(configs[name])["seed"] for name in TEACHERS] == seeds
+    for name in ("Distiller", "Control"):
+        assert json.loads(configs[name])["seed"] == seed
+
+
 @pytest.mark.parametrize("quantization", ["post", "aware"])
 def test_student_and_control_are_trained_for_int8_alike(tmp_path: Path, quantization: str) -> None:
     pipeline = graph(tmp_path, f"export.quantization={quantization}")

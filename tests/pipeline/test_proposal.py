@@ -178,6 +178,26 @@ def test_an_image_teacher_of_few_labels_is_kept_from_learning_them_by_heart(
 
 
 @pytest.mark.parametrize(
+    ("kind", "task", "count", "models"),
+    [
+        ("image", "classification", 499, ["resnet_small", "resnet_small", "image_linear"]),
+        ("image", "multilabel", 100, ["resnet_small", "resnet_small", "image_linear"]),
+        ("image", "classification", 500, []),
+        ("image", "regression", 100, []),
+        ("text", "classification", 100, []),
+    ],
+)
+def test_few_images_have_several_teachers(
+    kind: str, task: str, count: int, models: list[str]
+) -> None:
+    found = spec(kind, task=task)
+    proposed = propose_models(found, Dataset(output=found.output, examples={"train": count}))
+    more = proposed.get("more_teachers", [])
+    assert [each["model"] for each in more] == models
+    assert all(each == proposed["teacher"] for each in more[:-1])
+
+
+@pytest.mark.parametrize(
     ("count", "data"),
     [(80, {"validation_fraction": 0.2}), (499, {"validation_fraction": 0.2}), (500, {})],
 )

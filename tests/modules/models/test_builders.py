@@ -26,6 +26,7 @@ MODELS = {
     "resnet_tabular": (TABLE, {"width": 8, "blocks": 2}),
     "random_forest": (TABLE, {"trees": 20, "leaves": 12, "depth": 4}),
     "text_linear": (TEXT, {}),
+    "image_linear": (IMAGE, {}),
     "text_cnn": (TEXT, {"width": 8, "filters": 6}),
     "text_transformer": (TEXT, {"width": 8, "blocks": 2, "heads": 2}),
     "mixture": (MIXTURE, {"image": {"filters": [4, 8]}, "text": {"width": 8}}),
