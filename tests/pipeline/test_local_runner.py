@@ -360,7 +360,6 @@ def flip(whole: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("output", "pattern", "damage", "change", "node"),
     [
-        ("SoftTargets.soft_targets", "*.answers", cut, "distill.temperature=3", "Distiller"),
         ("SoftTargets.soft_targets", "*.answers", flip, "distill.temperature=3", "Distiller"),
         ("SoftTargets.soft_targets", "*.json", cut, "distill.temperature=3", "Distiller"),
         ("ExampleGen.examples", "Split-eval/*.gz", cut, "gate.min_accuracy=0.15", "Evaluator"),
