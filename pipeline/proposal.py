@@ -165,8 +165,10 @@ def propose_models(spec: DataSpec, dataset: Dataset) -> dict[str, Any]:
     }
     is_few = labeled < _FEW_LABELS and spec.output.task != "regression"
     if teacher["model"] == "resnet_small" and is_few:
-        # By other seeds, and one that knows of edges without having seen any; docs/decisions.md.
-        models["more_teachers"] = [teacher, teacher, {"model": "image_linear"}]
+        # By other seeds, and one that knows of edges without having seen any, with half of the say:
+        # networks of few images are sure even where they are wrong; docs/decisions.md.
+        edges = {"model": "image_linear", "weight": 3.0}
+        models["more_teachers"] = [teacher, teacher, edges]
     return models
 
 

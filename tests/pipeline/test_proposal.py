@@ -195,6 +195,8 @@ def test_few_images_have_several_teachers(
     more = proposed.get("more_teachers", [])
     assert [each["model"] for each in more] == models
     assert all(each == proposed["teacher"] for each in more[:-1])
+    # As much as the three networks together.
+    assert [each["weight"] for each in more[-1:]] == [3.0] * bool(models)
 
 
 @pytest.mark.parametrize(
