@@ -271,7 +271,7 @@ def taught_by_two(miniature_run: Any) -> dict[str, Any]:
     config = miniature_run.config(
         "teacher.weight=2",
         "more_teachers=[{model: separable_cnn, weight: 0.5, parameters: {filters: [4]}, "
-        "train: {epochs: 1}}]",
+        "train: {epochs: 5, learning_rate: 0.02}}]",
         "distill.generations=2",
         "student.train.epochs=2",
     )
