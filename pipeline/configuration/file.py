@@ -106,7 +106,7 @@ def _parse(text: str) -> tuple[Any, list[str]]:
         value = loader.get_single_data()
         if _count(value, {}) > _MOST_VALUES:
             raise ValueError(f"its aliases stand for more than {_MOST_VALUES:,} values")
-        return value, loader.twice
+        return _written_out(value), loader.twice
     # PyYAML's constructors of `!!timestamp` and the like raise whatever comes.
     except (yaml.YAMLError, RecursionError, ArithmeticError, LookupError, *_OF_TAGS) as error:
         mark = getattr(error, "problem_mark", None)
@@ -126,6 +126,13 @@ def _count(value: Any, counted: dict[int, float]) -> float:
         parts = value.values() if isinstance(value, dict) else value
         counted[id(value)] = 1 + sum(_count(part, counted) for part in parts)
     return counted[id(value)]
+
+
+def _written_out(value: Any) -> Any:
+    """A copy in which an alias has values of its own, so that `--set` changes one place alone."""
+    if isinstance(value, dict):
+        return {key: _written_out(each) for key, each in value.items()}
+    return [_written_out(each) for each in value] if isinstance(value, list) else value
 
 
 class _Loader(yaml.SafeLoader):

@@ -55,14 +55,16 @@ def configuration(
     unused = [each for each in sorted(statistics) if _is_unused(each, data, spec)]
     if unused:
         lines.append(f"  # Not used: {', '.join(unused)}.")
-    for role, why in (
-        ("teacher", "large and accurate; docs/models.md has others"),
-        ("student", "small and fast, taught by the teacher"),
+    more = models.get("more_teachers", ())
+    anchor = " &teacher" if models["teacher"] in more else ""
+    for role, mark, why in (
+        ("teacher", anchor, "large and accurate; docs/models.md has others"),
+        ("student", "", "small and fast, taught by the teacher"),
     ):
-        lines += [f"{role}:  # {why}", *_entries(models[role], 2)]
-    if more := models.get("more_teachers"):
+        lines += [f"{role}:{mark}  # {why}", *_entries(models[role], 2)]
+    if more:
         lines.append("more_teachers:  # the student learns from the mean of all")
-        lines += [f"  - {_inline(each)}" for each in more]
+        lines += [f"  - {_teacher(each, models['teacher'])}" for each in more]
     if augment:
         lines += ["augment:  # random shifts of training images", *_entries(augment, 2)]
     lines += [
@@ -82,6 +84,10 @@ def configuration(
         *_entries(gate, 2),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _teacher(more: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    return "*teacher  # alike, from other first weights" if more == first else _inline(more)
 
 
 def _features(spec: DataSpec, statistics: Mapping[str, FeatureStatistics]) -> str:

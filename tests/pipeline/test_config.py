@@ -621,6 +621,21 @@ def test_aliases_that_explode_are_refused(tmp_path: Path, content: str) -> None:
     )
 
 
+def test_an_override_changes_one_of_the_places_that_share_an_alias(tmp_path: Path) -> None:
+    file = tmp_path / "experiment.yaml"
+    content = [
+        "name: tiny",
+        "data: {source: digits}",
+        "teacher: &teacher {model: mlp, train: {epochs: 3}}",
+        "more_teachers: [*teacher]",
+        "student: {model: mlp}",
+        "gate: {min_accuracy: 0.9}",
+    ]
+    file.write_text("\n".join(content))
+    config = load_config(str(file), ["teacher.train.epochs=5"])
+    assert [each.train.epochs for each in config.teachers] == [5, 3]
+
+
 def test_data_path_must_exist_where_the_run_is(file: Path, tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "images" / name).mkdir(parents=True)

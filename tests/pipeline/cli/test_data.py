@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,21 @@ def test_what_init_writes_is_a_configuration(table: Path, monkeypatch: pytest.Mo
     again = invoke("init", table)
     assert again.exit_code == 2 and "choose another or add --force" in again.output
     assert Path("my-houses.yaml").read_text() == text
+
+
+def test_teachers_that_are_alike_are_written_once(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = found()
+    image = read.spec.model_copy(update={"inputs": read.spec.inputs[:1]})
+    images = dataclasses.replace(read, spec=image)
+    monkeypatch.setattr(local_runner, "inspect", lambda config, output: images)
+    done = invoke("init", table)
+    assert done.exit_code == 0, done.output
+    text = Path("my-houses.yaml").read_text()
+    assert text.count("resnet_small") == 1 and text.count("\n  - *teacher  #") == 2
+    first, *alike, edges = load_config("my-houses.yaml").teachers
+    assert alike == [first, first] and edges.model == "image_linear"
 
 
 @pytest.mark.parametrize("command", ["init", "inspect"])
