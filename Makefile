@@ -10,7 +10,7 @@ STATE := $(shell { pwd; cat requirements.in requirements.lock setup.py; } | cksu
 READY := .venv/.ready-$(STATE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-rest test-real test-all check lint bench bench-pipeline bench-data bench-workers bench-unlabeled bench-gpu recipes chaos latency study image lock clean FORCE
+.PHONY: help setup run test test-rest test-real test-all check lint bench bench-pipeline bench-data bench-workers bench-unlabeled bench-search bench-gpu recipes chaos latency study image lock clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ bench-workers: $(READY) ## the data nodes by one worker and by two: bench/worker
 
 bench-unlabeled: $(READY) ## what unlabeled examples bring: bench/unlabeled.json, docs/benchmarks.md
 	$(BIN)/python bench/unlabeled.py $(ARGS)
+
+bench-search: $(READY) ## what a search of 20 candidates costs: bench/search.json, docs/search.md
+	$(BIN)/python -m bench.search $(ARGS)
 
 bench-gpu: $(READY) ## how fast a GPU distills, in how much memory: bench/gpu.json, docs/benchmarks.md
 	$(BIN)/python bench/gpu.py $(ARGS)

@@ -2,7 +2,8 @@
 
 All candidates are trained for a few epochs, the better ones for more. Every training begins anew,
 with its whole schedule of the learning rate, so that what is compared is finished work of so many
-epochs. The functions here know candidates by their numbers alone.
+epochs. Where the cheapest one that is good enough is sought, the last rung is a bisection of the
+Pareto front. The functions here know candidates by their numbers alone.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ class Trial:
       epochs: Upper bound of its training.
       losses: `[n]`, the hard loss of each example of the validation part, with its weight.
       score: The task's main number there.
+      error: Its standard error.
     """
 
     epochs: int
     losses: NDArray[np.float64]
     score: float
+    error: float
 
     @property
     def loss(self) -> float:
@@ -74,6 +77,7 @@ def climb(
     train: Callable[[int, int], Trial | None],
     costs: Mapping[int, float],
     always: Collection[int] = (),
+    is_enough: Callable[[Trial], bool] | None = None,
 ) -> dict[int, Trial]:
     """Train the candidates rung by rung.
 
@@ -84,30 +88,63 @@ def climb(
         ModelError, which takes the candidate out.
       costs: By number, what is to be small; empty: only the loss counts.
       always: Numbers of which the best one stays to the end.
+      is_enough: Whether a trial is good enough, where the cheapest such candidate is sought.
 
     Returns:
       The last trial of each candidate that was trained.
     """
     trials: dict[int, Trial] = {}
-    left = list(numbers)
-    for at, rung in enumerate(plan):
-        if at:
-            left = survivors({each: trials[each] for each in left}, rung.count, costs, always)
-            # The best first, in case the time will be up.
-            left.sort(key=lambda number: trials[number].loss)
-        trained = []
-        for number in left:
-            try:
-                trial = train(number, rung.epochs)
-            except ModelError:
-                trials.pop(number, None)
-                continue
-            if trial is None:
-                return trials
+
+    def try_one(number: int, epochs: int) -> bool:
+        """Whether there was time for it."""
+        try:
+            trial = train(number, epochs)
+        except ModelError:
+            trials.pop(number, None)
+            return True
+        if trial is not None:
             trials[number] = trial
-            trained.append(number)
-        left = trained
+        return trial is not None
+
+    for at, rung in enumerate(plan):
+        left = {each: trials[each] for each in numbers if each in trials} if at else {}
+        if at and at + 1 == len(plan) and is_enough and costs:
+            _bisect(left, rung.epochs, try_one, trials, costs, is_enough)
+            return trials
+        if at:
+            numbers = survivors(left, rung.count, costs, always, spread=is_enough is not None)
+            # The best first, in case the time will be up.
+            numbers.sort(key=lambda number: trials[number].loss)
+        if not all(try_one(number, rung.epochs) for number in numbers):
+            break
     return trials
+
+
+def _bisect(
+    left: Mapping[int, Trial],
+    epochs: int,
+    try_one: Callable[[int, int], bool],
+    trials: Mapping[int, Trial],
+    costs: Mapping[int, float],
+    is_enough: Callable[[Trial], bool],
+) -> None:
+    """Train of the Pareto front what it takes to find the cheapest candidate that is good enough.
+
+    Along the front the dearer candidate is the better one, so each training halves what is left.
+    """
+    front = [each for each in left if not _is_beaten(each, left, costs)]
+    front.sort(key=lambda number: (costs[number], left[number].loss))
+    while front:
+        middle = len(front) // 2
+        number = front[middle]
+        if not try_one(number, epochs):
+            return
+        if number not in trials:
+            front.remove(number)
+        elif is_enough(trials[number]):
+            front = front[:middle]
+        else:
+            front = front[middle + 1 :]
 
 
 def survivors(
@@ -115,18 +152,26 @@ def survivors(
     count: int,
     costs: Mapping[int, float],
     always: Collection[int] = (),
+    *,
+    spread: bool = False,
 ) -> list[int]:
     """The candidates that are trained longer, in the order in which they were.
 
     With costs, those come first that no other one beats in both, then those that only these beat,
-    and so on; within such a front the lower loss.
+    and so on. Of a front for which there is no room, the lower losses are kept; with
+    `spread`, cheap and dear ones at even distances.
     """
     left = dict(trials)
     ranked: list[int] = []
     while left:
         front = [each for each in left if not _is_beaten(each, left, costs)]
-        ranked += sorted(front, key=lambda each: left[each].loss)
         left = {each: trial for each, trial in left.items() if each not in front}
+        front.sort(key=lambda each: trials[each].loss)
+        room = count - len(ranked)
+        if spread and 0 < room < len(front):
+            front.sort(key=lambda each: costs.get(each, 0.0))
+            front = [front[at] for at in np.linspace(0, len(front) - 1, room).round().astype(int)]
+        ranked += front
     kept = set(ranked[:count])
     kept.update([each for each in ranked if each in always][:1])
     return [each for each in trials if each in kept]

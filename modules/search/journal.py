@@ -68,7 +68,8 @@ class Journal:
                 meta = json.loads(str(saved[_META]))
                 if meta["failed"]:
                     return str(meta["failed"])
-                return Trial(epochs, saved["losses"], float(meta["score"]))
+                score, error = (float(meta[each]) for each in ("score", "error"))
+                return Trial(epochs, saved["losses"], score, error)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
@@ -77,7 +78,8 @@ class Journal:
         losses: Any = np.zeros(0)
         meta: dict[str, Any] = {"failed": trial}
         if isinstance(trial, Trial):
-            losses, meta = trial.losses, {"failed": "", "score": trial.score}
+            losses = trial.losses
+            meta = {"failed": "", "score": trial.score, "error": trial.error}
         buffer = io.BytesIO()
         np.savez(buffer, losses=losses, meta=np.array(json.dumps(meta)))
         self._write(_trial_file(key, epochs), buffer.getvalue())

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from modules.settings import Objective, Settings
 
-# `untried`: the time was up, or there was nothing to compare it on. `stopped`: others were better
-# after fewer epochs.
+# `untried`: the time was up, or there was nothing to compare it on. `stopped`: after fewer epochs
+# others were better, or told more of where the cheapest good one is.
 State = Literal["refused", "untried", "failed", "stopped", "compared", "chosen"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras_tuner
@@ -21,6 +21,7 @@ from modules.distill.trainer_task import TrainerTask
 from modules.distill.training import FEWEST_VALIDATION, can_choose
 from modules.errors import ModelError
 from modules.measure.registry import metrics_of
+from modules.measure.statistic import Statistic
 from modules.models import zoo
 from modules.models.known import KnownModel
 from modules.search import halving, untrained
@@ -86,7 +87,7 @@ class StudentSearch:
                 f"({'; '.join(reasons)}); loosen it or add smaller students"
             )
         teacher = self._task.teacher_answers()
-        self._teacher_score = None if teacher is None else self._score(teacher)
+        self._teacher_score = None if teacher is None else self._number(teacher).value
         trials = self._plan.budget.trials
         self._winner = self._best_student(numbers[:trials])
         if len(self._objectives) > 1 and self._can_choose:
@@ -105,16 +106,19 @@ class StudentSearch:
         if len(numbers) == 1:
             return numbers[0]
         costs = self._costs(numbers)
-        found = self._climb(numbers, costs, [])
-        self._require(found)
         lower = self._metrics.main == "rmse"
         limit = _limit(self._plan.limits, self._teacher_score, lower)
         keeps: Callable[[Trial], bool] | None = None
         if limit is not None and self._plan.objective != "most_accurate":
 
             def keeps(trial: Trial) -> bool:
-                return trial.score <= limit if lower else trial.score >= limit
+                # Less its standard error, since the gate holds an interval to the limit.
+                if lower:
+                    return trial.score + trial.error <= limit
+                return trial.score - trial.error >= limit
 
+        found = self._climb(numbers, costs, [], keeps)
+        self._require(found)
         return halving.choose(found, lambda at: (costs.get(at, 0.0), self._of(at).size, at), keeps)
 
     def _best_objective(self, student: int, others: list[DistillSettings]) -> int:
@@ -145,11 +149,15 @@ class StudentSearch:
         _LOG.info("%s: the default objective is kept", _TOO_FEW)
 
     def _climb(
-        self, numbers: list[int], costs: dict[int, float], always: list[int]
+        self,
+        numbers: list[int],
+        costs: dict[int, float],
+        always: list[int],
+        keeps: Callable[[Trial], bool] | None = None,
     ) -> dict[int, Trial]:
         epochs = max(self._candidates[at].student.train.epochs for at in numbers)
         plan = halving.rungs(len(numbers), epochs)
-        found = halving.climb(numbers, plan, self._train, costs, always)
+        found = halving.climb(numbers, plan, self._train, costs, always, keeps)
         self._trials |= found
         return found
 
@@ -277,20 +285,19 @@ class StudentSearch:
         losses = np.asarray(answers.losses, np.float64)
         if answers.weights is not None:
             losses = losses * answers.weights / np.mean(answers.weights)
-        return Trial(epochs, losses, self._score(answers))
+        number = self._number(answers)
+        deviation = float(np.sqrt(np.sum(number.influence**2)) / len(number.influence))
+        return Trial(epochs, losses, number.value, deviation)
 
-    def _score(self, answers: HeldOutAnswers) -> float:
+    def _number(self, answers: HeldOutAnswers) -> Statistic:
         """The task's main number."""
-        return self._numbers(answers)[self._metrics.main]
-
-    def _numbers(self, answers: HeldOutAnswers) -> Mapping[str, float]:
         spec, weights = self._task.spec, answers.weights
         if spec.class_weights and weights is not None:
             # They are for the training; the gate's numbers are without them.
             own = weights / np.asarray(spec.class_weights)[answers.labels]
             weights = own if spec.weighted else None
         found = self._metrics.answers.from_outputs(answers.labels, answers.outputs, weights)
-        return {name: each.value for name, each in self._metrics.statistics(found).items()}
+        return self._metrics.statistics(found)[self._metrics.main]
 
     def _described(self, number: int) -> SearchedStudent:
         candidate, known = self._candidates[number], self._of(number)

@@ -5,7 +5,10 @@ Neither depends on the weights. What breaks a limit of the gate is never trained
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +28,8 @@ _WAY = f"{LITERT}_batch_1"
 # A search compares roughly; the Evaluator measures what ships.
 _PROCESSES, _BLOCKS = 3, 5
 _TIMED_EXAMPLES = 16
+# It takes longer to import TensorFlow than to convert a small student.
+_STUDENTS_PER_PROCESS = 4
 _CONFIDENCE = 0.95
 
 
@@ -79,7 +84,7 @@ def examine(
         wanted[TEACHER] = (teacher, ("float32",))
     with tempfile.TemporaryDirectory(prefix="tfx-distill-") as directory:
         problems, files = _convert(wanted, spec, Path(directory), plan.int8_input)
-        timed = _time(files, plan, spec, seed)
+        latencies, speedups = _numbers(_time(files, plan, spec, seed))
         found = []
         for at, student in enumerate(plan.students):
             place = _place(at)
@@ -91,7 +96,8 @@ def examine(
                         for (owner, variant), path in files.items()
                         if owner == place
                     },
-                    **_of_student(timed, place),
+                    latencies=_of_student(latencies, place),
+                    speedups=_of_student(speedups, place),
                 )
             )
     reasons = {
@@ -107,9 +113,17 @@ def _place(at: int) -> str:
 def _convert(
     wanted: Wanted, spec: DataSpec, directory: Path, int8_input: Int8Input
 ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], Path]]:
-    """Problems and files, by place and variant."""
-    with TrialConversions(wanted, spec, keep=directory, int8_input=int8_input) as conversions:
-        problems = conversions.problems()
+    """Problems and files, by place and variant; several processes share the students."""
+    count = min(os.cpu_count() or 1, math.ceil(len(wanted) / _STUDENTS_PER_PROCESS))
+    parts = [dict(list(wanted.items())[at::count]) for at in range(count)]
+    problems: dict[tuple[str, str], str] = {}
+    with contextlib.ExitStack() as stack:
+        conversions = [
+            stack.enter_context(TrialConversions(part, spec, keep=directory, int8_input=int8_input))
+            for part in parts
+        ]
+        for each in conversions:
+            problems |= each.problems()
     files = {
         (place, variant): directory / f"{place} {variant}.tflite"
         for place, (_, variants) in wanted.items()
@@ -140,20 +154,18 @@ def _time(
         return processes.measure()
 
 
-def _of_student(timed: Measurements | None, place: str) -> dict[str, Any]:
-    """`latencies` and `speedups` by variant."""
+def _numbers(timed: Measurements | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Latencies and speed-ups of all files, by role."""
     if timed is None:
-        return {"latencies": {}, "speedups": {}}
+        return {}, {}
+    latencies = {role: each[_WAY] for role, each in timed.summaries(_CONFIDENCE).items()}
+    return latencies, timed.speedups(_CONFIDENCE).get(_WAY, {})
 
-    def own(by_role: Mapping[str, Any]) -> dict[str, Any]:
-        split = {role.partition(" "): each for role, each in by_role.items()}
-        return {variant: each for (owner, _, variant), each in split.items() if owner == place}
 
-    ways = {role: each[_WAY] for role, each in timed.summaries(_CONFIDENCE).items()}
-    return {
-        "latencies": own(ways),
-        "speedups": own(timed.speedups(_CONFIDENCE).get(_WAY, {})),
-    }
+def _of_student(by_role: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Its own, by variant."""
+    split = {role.partition(" "): each for role, each in by_role.items()}
+    return {variant: each for (owner, _, variant), each in split.items() if owner == place}
 
 
 def _judged(found: Untrained, plan: SearchPlan, problem: str) -> Untrained:

@@ -1,5 +1,6 @@
 """Tests of modules.search.halving, whose candidates are numbers with given losses."""
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ from modules.search.halving import Rung, Trial, as_good, choose, climb, rungs, s
 
 
 def trial(loss, epochs=10, score=0.5, examples=4):
-    return Trial(epochs, np.full(examples, float(loss)), score)
+    return Trial(epochs, np.full(examples, float(loss)), score, 0.0)
 
 
 def trials(*losses, **more):
@@ -58,6 +59,12 @@ def test_equals_do_not_beat_each_other():
     assert survivors(trials(1, 1, 2), 2, {0: 5, 1: 5, 2: 5}) == [0, 1]
 
 
+def test_of_a_front_without_room_cheap_and_dear_ones_may_go_on():
+    costs = {number: 10 * number for number in range(7)}
+    assert survivors(trials(7, 6, 5, 4, 3, 2, 1), 3, costs) == [4, 5, 6]
+    assert survivors(trials(7, 6, 5, 4, 3, 2, 1), 3, costs, spread=True) == [0, 3, 6]
+
+
 def test_the_best_of_some_stays_whatever_its_loss():
     assert survivors(trials(1, 2, 9, 8), 2, {}, always=[2, 3]) == [0, 1, 3]
 
@@ -66,11 +73,11 @@ def test_the_best_of_some_stays_whatever_its_loss():
 
 
 def test_a_difference_within_its_standard_error_is_none():
-    best = Trial(10, np.array([1.0, 1.0, 1.0, 1.0]), 0.5)
+    best = trial(1.0)
     # Mean 0.1; standard deviation 0.2, so the standard error is 0.1.
-    near = Trial(10, best.losses + np.array([0.4, 0.0, 0.0, 0.0]) / 1.0, 0.5)
+    near = dataclasses.replace(best, losses=best.losses + np.array([0.4, 0.0, 0.0, 0.0]))
     assert np.isclose((near.losses - best.losses).std(ddof=1) / 2, 0.1)
-    beyond = Trial(10, best.losses + np.array([0.1, 0.12, 0.08, 0.1]), 0.5)
+    beyond = dataclasses.replace(best, losses=best.losses + np.array([0.1, 0.12, 0.08, 0.1]))
     assert as_good({0: near, 1: best, 2: beyond}) == [0, 1]
 
 
@@ -127,3 +134,62 @@ def test_when_the_time_is_up_what_there_is_counts():
         return trial(number, epochs) if number < 3 else None
 
     assert sorted(climb(range(6), rungs(6, 60), train, {})) == [0, 1, 2]
+
+
+def cheapest(count, is_enough, train):
+    """The winner, and which were trained longer; a candidate costs its number."""
+    longest = []
+
+    def watched(number, epochs):
+        if epochs == 20:
+            longest.append(number)
+        return train(number, epochs)
+
+    costs = {number: number for number in range(count)}
+    found = climb(range(count), rungs(count, 60), watched, costs, is_enough=is_enough)
+    return choose(found, costs.__getitem__, is_enough), longest
+
+
+@pytest.mark.parametrize("least", range(20))
+def test_the_cheapest_that_is_enough_is_found_by_halving_the_front(least):
+    winner, longest = cheapest(
+        20, lambda each: each.score >= least, lambda at, epochs: trial(-at, epochs, score=at)
+    )
+    assert winner == least and len(longest) <= 5
+
+
+def test_what_another_one_beats_is_not_trained_longer():
+    def train(number, epochs):
+        # An odd one is dearer than the even one before it, and worse.
+        return trial(-number + 3 * (number % 2), epochs, score=number)
+
+    winner, longest = cheapest(10, lambda each: each.score >= 3, train)
+    assert winner == 4 and all(number % 2 == 0 for number in longest)
+
+
+def test_where_none_is_enough_the_search_ends_at_the_dearest():
+    winner, longest = cheapest(
+        20, lambda each: False, lambda at, epochs: trial(-at, epochs, score=at)
+    )
+    assert winner == 19 and longest[-1] == 19 and len(longest) <= 5
+
+
+def test_one_that_fails_leaves_the_choice_to_its_neighbors():
+    def train(number, epochs):
+        if number == 5 and epochs == 20:
+            raise ModelError("the loss is nan")
+        return trial(-number, epochs, score=number)
+
+    winner, longest = cheapest(10, lambda each: each.score >= 5, train)
+    assert winner == 6 and 5 in longest
+
+
+def test_when_the_time_is_up_within_the_front_the_longest_trainings_count():
+    begun = []
+
+    def train(number, epochs):
+        begun.append(number)
+        return trial(-number, epochs, score=number) if len(begun) <= 11 else None
+
+    winner, _ = cheapest(10, lambda each: each.score >= 2, train)
+    assert begun[10:] == [5, 2] and winner == 5
