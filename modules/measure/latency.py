@@ -112,6 +112,7 @@ class TimingProcesses:
         `loadgen`, MLPerf LoadGen times single examples on LiteRT, as many in all.
       seed: Of the order within the rounds, and of the resampling.
       log_dir: Where LoadGen's logs are kept.
+      throughput: Whether to time batches of `settings.batch_size` beside single examples.
 
     Raises:
       ConfigError: The engine is `loadgen`, which is not installed.
@@ -125,6 +126,7 @@ class TimingProcesses:
         settings: LatencySettings,
         seed: int,
         log_dir: str | None = None,
+        throughput: bool = True,
     ):
         if settings.engine == "loadgen":
             loadgen.require()
@@ -138,7 +140,9 @@ class TimingProcesses:
             paths = {each.role: each.path for each in files if each.runtime == runtime}
             if not paths:
                 continue
-            task = _task(runtime, paths, settings, seed) | {"log_dir": log_dir}
+            sizes = [1, settings.batch_size] if throughput else [1]
+            task = _task(runtime, paths, settings, seed)
+            task |= {"log_dir": log_dir, "batch_sizes": sizes}
             most = _MOST_PROCESSES.get(runtime, settings.processes)
             numbers = range(min(settings.processes, most))
             self._tasks.append(task)
@@ -199,7 +203,6 @@ def _task(
         "runtime": runtime,
         "engine": settings.engine if runtime == LITERT else "blocks",
         "models": _twice(paths) | paths,
-        "batch_sizes": [1, settings.batch_size],
         "threads": settings.threads,
         "warmup": settings.warmup_queries,
         "blocks": settings.blocks,

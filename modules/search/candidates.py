@@ -6,8 +6,10 @@ Nothing heavy is imported here: the command line checks a configuration with it.
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,12 +162,7 @@ def make_plan(
 
 def _widths(student: ModelSettings) -> tuple[ModelSettings, ...]:
     """A built-in student in several widths, itself first."""
-    builder = BUILDERS.get(student.model)
-    if builder is None:
-        return (student,)
-    signature = inspect.signature(builder).parameters
-    defaults = {name: signature[name].default for name in _WIDTH_PARAMETERS if name in signature}
-    own = defaults | {name: value for name, value in student.parameters.items() if name in defaults}
+    own = _own_widths(student)
     found: list[ModelSettings] = []
     for share in WIDTHS:
         scaled = {name: _scaled(value, share) for name, value in own.items()}
@@ -175,6 +172,40 @@ def _widths(student: ModelSettings) -> tuple[ModelSettings, ...]:
         if own and all(each.parameters != changed.parameters for each in found):
             found.append(changed)
     return tuple(found) or (student,)
+
+
+def _own_widths(student: ModelSettings) -> dict[str, Any]:
+    """The parameters of a built-in student that say how wide it is, and their values."""
+    builder = BUILDERS.get(student.model)
+    if builder is None:
+        return {}
+    signature = inspect.signature(builder).parameters
+    defaults = {name: signature[name].default for name in _WIDTH_PARAMETERS if name in signature}
+    return defaults | {
+        name: value for name, value in student.parameters.items() if name in defaults
+    }
+
+
+def differ_in_width(students: Sequence[ModelSettings]) -> bool:
+    """Whether built-in students, in some order, are each wider than the one before, and else equal.
+
+    No layer is narrower in the next one, so that more cost means a better student.
+    """
+    widths, rest = [], []
+    for student in students:
+        own = _own_widths(student)
+        widths.append([each for name in sorted(own) for each in _as_list(own[name])])
+        others = {key: value for key, value in student.parameters.items() if key not in own}
+        rest.append(student.model_copy(update={"parameters": others}))
+    widths.sort()
+    return all(each == rest[0] for each in rest) and all(
+        narrow and len(narrow) == len(wide) and all(map(operator.le, narrow, wide))
+        for narrow, wide in itertools.pairwise(widths)
+    )
+
+
+def _as_list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def _scaled(value: Any, share: float) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -94,57 +95,68 @@ def climb(
       The last trial of each candidate that was trained.
     """
     trials: dict[int, Trial] = {}
-
-    def try_one(number: int, epochs: int) -> bool:
-        """Whether there was time for it."""
-        try:
-            trial = train(number, epochs)
-        except ModelError:
-            trials.pop(number, None)
-            return True
-        if trial is not None:
-            trials[number] = trial
-        return trial is not None
-
+    left = list(numbers)
     for at, rung in enumerate(plan):
-        left = {each: trials[each] for each in numbers if each in trials} if at else {}
         if at and at + 1 == len(plan) and is_enough and costs:
-            _bisect(left, rung.epochs, try_one, trials, costs, is_enough)
-            return trials
+            known = {each: trials[each] for each in left}
+            front = [each for each in left if not _is_beaten(each, known, costs)]
+            front.sort(key=lambda number: (costs[number], trials[number].loss))
+            return bisect(front, rung.epochs, train, is_enough, trials)
         if at:
-            numbers = survivors(left, rung.count, costs, always, spread=is_enough is not None)
+            known = {each: trials[each] for each in left}
+            left = survivors(known, rung.count, costs, always, spread=is_enough is not None)
             # The best first, in case the time will be up.
-            numbers.sort(key=lambda number: trials[number].loss)
-        if not all(try_one(number, rung.epochs) for number in numbers):
-            break
+            left.sort(key=lambda number: trials[number].loss)
+        trained = []
+        for number in left:
+            try:
+                trial = train(number, rung.epochs)
+            except ModelError:
+                trials.pop(number, None)
+                continue
+            if trial is None:
+                return trials
+            trials[number] = trial
+            trained.append(number)
+        left = trained
     return trials
 
 
-def _bisect(
-    left: Mapping[int, Trial],
+def bisect(
+    front: Sequence[int],
     epochs: int,
-    try_one: Callable[[int, int], bool],
-    trials: Mapping[int, Trial],
-    costs: Mapping[int, float],
+    train: Callable[[int, int], Trial | None],
     is_enough: Callable[[Trial], bool],
-) -> None:
-    """Train of the Pareto front what it takes to find the cheapest candidate that is good enough.
+    trials: Mapping[int, Trial] = MappingProxyType({}),
+) -> dict[int, Trial]:
+    """Train what it takes to find the cheapest candidate that is good enough.
 
-    Along the front the dearer candidate is the better one, so each training halves what is left.
+    Args:
+      front: Numbers, each of a dearer and better candidate than the one before; so each training
+        halves what is left.
+      epochs: Of each training.
+      train: As of `climb`.
+      is_enough: Whether a trial is good enough.
+      trials: Those of shorter trainings.
+
+    Returns:
+      The last trial of each candidate that was trained.
     """
-    front = [each for each in left if not _is_beaten(each, left, costs)]
-    front.sort(key=lambda number: (costs[number], left[number].loss))
-    while front:
-        middle = len(front) // 2
-        number = front[middle]
-        if not try_one(number, epochs):
-            return
-        if number not in trials:
-            front.remove(number)
-        elif is_enough(trials[number]):
-            front = front[:middle]
-        else:
-            front = front[middle + 1 :]
+    found, left = dict(trials), list(front)
+    while left:
+        middle = len(left) // 2
+        number = left[middle]
+        try:
+            trial = train(number, epochs)
+        except ModelError:
+            found.pop(number, None)
+            left.remove(number)
+            continue
+        if trial is None:
+            break
+        found[number] = trial
+        left = left[:middle] if is_enough(trial) else left[middle + 1 :]
+    return found
 
 
 def survivors(

@@ -25,7 +25,7 @@ from modules.measure.statistic import Statistic
 from modules.models import zoo
 from modules.models.known import KnownModel
 from modules.search import halving, untrained
-from modules.search.candidates import Candidate, objectives
+from modules.search.candidates import Candidate, differ_in_width, objectives
 from modules.search.halving import Trial
 from modules.search.journal import Journal
 from modules.search.results import SearchedStudent, SearchResults, State
@@ -117,7 +117,15 @@ class StudentSearch:
                     return trial.score + trial.error <= limit
                 return trial.score - trial.error >= limit
 
-        found = self._climb(numbers, costs, [], keeps)
+        students = [self._candidates[at].student for at in numbers]
+        if keeps is not None and differ_in_width(students):
+            # Nothing has to be trained to know which of them are the better ones.
+            by_cost = sorted(numbers, key=costs.__getitem__)
+            epochs = halving.rungs(1, students[0].train.epochs)[-1].epochs
+            found = halving.bisect(by_cost, epochs, self._train, keeps)
+            self._trials |= found
+        else:
+            found = self._climb(numbers, costs, [], keeps)
         self._require(found)
         return halving.choose(found, lambda at: (costs.get(at, 0.0), self._of(at).size, at), keeps)
 

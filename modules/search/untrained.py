@@ -150,7 +150,7 @@ def _time(
     if not timed:
         return None
     tensors = random_inputs(spec.by_name, _TIMED_EXAMPLES)
-    with TimingProcesses(timed, Examples(tensors), settings, seed) as processes:
+    with TimingProcesses(timed, Examples(tensors), settings, seed, throughput=False) as processes:
         return processes.measure()
 
 

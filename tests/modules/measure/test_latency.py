@@ -256,3 +256,11 @@ def test_without_a_teacher_nothing_is_compared(files: SimpleNamespace) -> None:
     assert set(found.timings["litert_batch_1"]) == {"student"}
     assert (found.speedups(0.95), found.aa_control(0.95)) == ({}, {})
     assert found.summaries(0.95)["student"]["litert_batch_1"]["p50_ms"] > 0
+
+
+def test_without_throughput_single_examples_alone_are_timed(files: SimpleNamespace) -> None:
+    models = [ModelFile("student", LITERT, files.sums)]
+    with TimingProcesses(
+        models, Examples(TENSORS), SETTINGS, seed=0, throughput=False
+    ) as processes:
+        assert set(processes.measure().timings) == {"litert_batch_1"}

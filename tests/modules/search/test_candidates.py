@@ -5,7 +5,13 @@ import json
 import pytest
 
 from modules.errors import ConfigError
-from modules.search.candidates import Candidate, check_search, make_plan, objectives
+from modules.search.candidates import (
+    Candidate,
+    check_search,
+    differ_in_width,
+    make_plan,
+    objectives,
+)
 from modules.settings import (
     AugmentSettings,
     DistillSettings,
@@ -58,6 +64,33 @@ def test_the_builders_own_widths_count_where_none_are_configured():
         {},
         {"units": [16, 8]},
     ]
+
+
+def test_students_of_auto_differ_in_width():
+    assert differ_in_width(plan_of(SearchSettings(students="auto")).students)
+    builtin = ModelSettings(model="mlp")
+    assert differ_in_width(plan_of(SearchSettings(students="auto"), builtin).students)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"parameters": {"filters": [12, 40], "dropout": 0.1}},
+        {"parameters": {"filters": [16, 32, 32], "dropout": 0.1}},
+        {"parameters": {"filters": [32, 64], "dropout": 0.2}},
+        {"parameters": {"filters": [32, 64]}},
+        {"model": "resnet_small", "parameters": {"widths": [32, 64]}},
+        {"parameters": {"filters": [32, 64], "dropout": 0.1}, "train": TrainSettings(epochs=4)},
+    ],
+    ids=["narrower_too", "deeper", "dropout", "default_dropout", "builder", "training"],
+)
+def test_what_differs_in_more_than_width_does_not_differ_in_width(second):
+    assert not differ_in_width([STUDENT, STUDENT.model_copy(update=second)])
+
+
+def test_builders_of_ones_own_have_no_known_width():
+    own = [ModelSettings(model="mine:small", parameters={"filters": [at]}) for at in (4, 8)]
+    assert not differ_in_width(own)
 
 
 def test_a_listed_student_inherits_what_it_does_not_say():
