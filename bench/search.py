@@ -85,7 +85,9 @@ def searched(directory: Path, shares: tuple[float, ...], overrides: tuple[str, .
             raise
     finally:
         logging.getLogger("absl").removeHandler(times)
-    (file,) = sorted(directory.glob("pipeline_root/Search/tuner_results/*/*.json"))[-1:]
+    files = directory.glob("pipeline_root/Search/tuner_results/*/*.json")
+    # In folders with the numbers of their executions.
+    file = max(files, key=lambda path: int(path.parent.name))
     found = SearchResults.model_validate_json(file.read_text()).students
     search, training = times.seconds["Search"], times.seconds["Distiller"]
     return {

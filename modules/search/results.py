@@ -8,8 +8,8 @@ from pydantic import Field
 
 from modules.settings import Objective, Settings
 
-# `untried`: the time was up, or there was nothing to compare it on. `stopped`: after fewer epochs
-# others were better, or told more of where the cheapest good one is.
+# `untried`: the time was up, there was nothing to compare it on, or others told enough of where the
+# cheapest good one is. `stopped`: so they did after fewer epochs, or were better.
 State = Literal["refused", "untried", "failed", "stopped", "compared", "chosen"]
 
 

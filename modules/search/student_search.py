@@ -311,6 +311,8 @@ class StudentSearch:
         candidate, known = self._candidates[number], self._of(number)
         trial, failed = self._trials.get(number), self._failed.get(number, "")
         longest = max((each.epochs for each in self._trials.values()), default=0)
+        # Of an objective; students are searched on however few examples.
+        is_left = number >= len(self._plan.students) and not self._can_choose
         state: State = "untried"
         if known.broken:
             state = "refused"
@@ -323,7 +325,7 @@ class StudentSearch:
         return SearchedStudent(
             name=describe(candidate.values),
             state=state,
-            reason=known.broken or failed or ("" if trial or self._can_choose else _TOO_FEW),
+            reason=known.broken or failed or (_TOO_FEW if is_left else ""),
             labels_alone=candidate.labels_alone,
             parameters=known.parameters,
             sizes=dict(known.sizes),

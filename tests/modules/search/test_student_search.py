@@ -304,6 +304,16 @@ def test_the_smallest_that_keeps_the_gates_accuracy_wins(fn_args, monkeypatch):
     assert found.results().chosen.name.startswith("separable_cnn filters [8, 16]")
 
 
+def test_a_student_that_was_not_needed_does_not_blame_the_few_examples(fn_args, monkeypatch):
+    weighed(monkeypatch)
+    answer(monkeypatch, lambda student, _: 0.9)
+    monkeypatch.setattr(trainer_task.training, "FEWEST_VALIDATION", 1_000)
+    students, gate = [wide(4), wide(8), wide(16)], {"min_accuracy": 0.7}
+    found = search(fn_args, *students, gate=gate, objective="smallest")
+    described = [(each.state, each.reason) for each in found.results().students[:3]]
+    assert described == [("chosen", ""), ("compared", ""), ("untried", "")]
+
+
 @pytest.mark.parametrize("widest_drops_out", [True, False])
 def test_the_front_is_halved_and_the_cheapest_that_keeps_the_limit_wins(
     widest_drops_out, fn_args, monkeypatch
