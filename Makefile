@@ -29,11 +29,11 @@ test: $(READY) ## proves the product, in minutes; ARGS='-m "not slow"' narrows i
 test-rest: $(READY) ## what `make test` leaves out: other engines, simulations, whole grids
 	@$(PYTEST) -m thorough $(ARGS)
 
-# One worker: it builds the image and runs containers, which take all cores.
 test-real: $(READY) ## real containers, gs://, Flink, Spark, OpenVINO, a browser; as root on Debian, which gets docker.io
-	@$(BIN)/pytest -m real $(ARGS)
+	@$(PYTEST) -m real $(ARGS)
 
-test-all: test test-rest test-real ## every test
+test-all: $(READY) ## every test
+	@$(PYTEST) $(ARGS)
 
 check: lint test ## lint and test: what a change has to pass
 

@@ -42,6 +42,7 @@ class Case:
       asked: An example in raw features, as `predict` and a server are asked.
       gate: A limit that every model keeps.
       sets_task: Whether the configuration says the task.
+      whole: With a control and with int8, which take a third of the time.
     """
 
     write: Callable[[Path], None]
@@ -52,6 +53,7 @@ class Case:
     gate: dict[str, Any] = field(default_factory=lambda: {"max_size_bytes": 10_000_000})
     sets_task: bool = False
     forest: bool = False
+    whole: bool = False
 
 
 def rows() -> Iterator[dict[str, Any]]:
@@ -157,6 +159,7 @@ CASES = {
         "mixture",
         "binary",
         {"size": 0.5, "count": 3, "city": "Bern", "note": "a fine film"},
+        whole=True,
     ),
     "parquet, multilabel": Case(
         write_parquet,
@@ -174,6 +177,7 @@ CASES = {
         "mixture",
         "multilabel",
         {"size": 0.5, "tags": ["red"], "note": "fine"},
+        whole=True,
     ),
     "tfrecord, classification": Case(
         write_tfrecord,
@@ -254,6 +258,8 @@ def configuration(case: Case, root: Path) -> PipelineConfig:
                 "allow_weak": True,
             },
             "student": model,
+            "distill": {"control": case.whole},
+            "export": {"tflite": ["float32", "int8"] if case.whole else ["float32"]},
             "latency": {"processes": 3, "blocks": 2, "queries_per_block": 10},
             "gate": {**case.gate, "allow_below_control": True},
         }

@@ -92,6 +92,7 @@ def configuration(data: dict[str, Any], teacher: dict[str, Any], **sections: Any
             "teacher": teacher,
             "student": {"model": "mlp", "train": {"epochs": 8, "batch_size": 32}},
             "distill": {"alpha": 0, "control": False},
+            "export": {"tflite": ["float32"]},
             "latency": {"processes": 3, "blocks": 2, "queries_per_block": 10},
             "gate": {"min_accuracy": 0.7},
             **sections,

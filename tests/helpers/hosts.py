@@ -11,7 +11,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_BRIDGE = "tfxdistill"
+# Every worker of pytest has hosts of its own.
+_NUMBER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_BRIDGE = f"tfxdistill{_NUMBER}"
 
 
 def lacking() -> str | None:
@@ -35,7 +37,7 @@ class Host:
 
 
 # This machine, on the bridge.
-HERE = Host("10.213.7.1", ())
+HERE = Host(f"10.213.{_NUMBER}.1", ())
 
 
 @contextmanager
@@ -60,7 +62,7 @@ def hosts(count: int) -> Iterator[list[Host]]:
             holder.stdout.readline()  # It has its network by now.
             enter = ("nsenter", f"--target={holder.pid}", "--net")
             host = Host(f"{HERE.address.rpartition('.')[0]}.{number + 1}", enter)
-            ends = (f"{_BRIDGE}{number}", "eth0")
+            ends = (f"{_BRIDGE}-{number}", "eth0")
             peer = ("peer", "name", ends[1], "netns", str(holder.pid))
             _ip("link", "add", ends[0], "type", "veth", *peer)
             _ip("link", "set", ends[0], "master", _BRIDGE, "up")

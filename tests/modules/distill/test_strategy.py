@@ -104,7 +104,7 @@ def test_one_of_two_hosts_dies_and_comes_back(pattern, tmp_path):
 
 
 def assert_taken_up_when_killed(pattern, directory, places):
-    options = {"epochs": 40, "seconds_between_saves": 0, "places": places}
+    options = {"epochs": 12, "seconds_between_saves": 0, "places": places}
     chief, other = start(pattern, directory, 2, **options)
     state = directory / "state" / "state.npz"
     try:

@@ -136,8 +136,9 @@ def test_weights_of_a_deeper_model_are_refused(tmp_path):
 def test_damaged_weights_are_refused(tmp_path, damage):
     _saved(tmp_path)
     damage(tmp_path / "model.weights.h5")
-    with pytest.raises(ModelError, match=str(tmp_path)):
+    with pytest.raises(ModelError, match=str(tmp_path)) as caught:
         load_saved(tmp_path)
+    assert caught.value.damaged == str(tmp_path.parent)
 
 
 @pytest.mark.parametrize(
