@@ -120,13 +120,15 @@ def is_only_asked(report: dict[str, Any]) -> None:
 
 
 def library(name: str) -> Any:
+    """Those that are not of the environment are other people's, as real engines are."""
+    if name == "sklearn":
+        return pytest.param(name, marks=pytest.mark.thorough)
     missing = importlib.util.find_spec(name) is None
-    marks = [pytest.mark.skipif(missing, reason=f"needs the package {name}")]
-    return pytest.param(name, marks=marks if name == "sklearn" else [*marks, pytest.mark.thorough])
+    skips = pytest.mark.skipif(missing, reason=f"needs the package {name}")
+    return pytest.param(name, marks=[skips, pytest.mark.real])
 
 
 @pytest.mark.parametrize("name", map(library, LIBRARIES))
-@pytest.mark.thorough
 def test_a_function(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, module = write_table(tmp_path), f"teacher_of_{name}"
     code = tmp_path / f"{module}.py"

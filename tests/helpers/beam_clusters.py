@@ -34,6 +34,8 @@ _FLINK, _SPARK = "1.19.0", "3.5.0"
 _BOOT = "github.com/apache/beam/sdks/v2/python/container"
 _START_S = 120.0
 _POOL = 50000
+# Otherwise a worker is started, and imports TFX, for nearly every task.
+_CACHED = "--environment_cache_millis=60000"
 # What Flink's and Spark's own scripts open for Java 17.
 _OPENED = (
     *("java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio"),
@@ -61,6 +63,7 @@ jobmanager.rpc.port: {rpc}
 rest.address: {server}
 rest.port: {rest}
 rest.bind-address: {server}
+classloader.resolve-order: parent-first
 parallelism.default: 2
 taskmanager.host: {host}
 taskmanager.numberOfTaskSlots: 1
@@ -103,7 +106,9 @@ def flink_cluster(directory: Path) -> Iterator[tuple[list[str], list[Path]]]:
         addresses = {"rpc": rpc, "rest": rest, "server": HERE.address, "host": where.address}
         (config / "config.yaml").write_text(_FLINK_CONFIG.format(**addresses, directory=directory))
         command = [f"{entry}.{entry_point}", "-c", str(config)]
-        return _java(directory / f"{name}.txt", flink, heap, command, where)
+        # With Beam's jars among Flink's own, as docs/beam.md has it.
+        class_path = os.pathsep.join((flink, beam))
+        return _java(directory / f"{name}.txt", class_path, heap, command, where)
 
     with ExitStack() as stack:
         workers = stack.enter_context(_workers(directory))
@@ -119,7 +124,7 @@ def flink_cluster(directory: Path) -> Iterator[tuple[list[str], list[Path]]]:
         options = stack.enter_context(
             _job_server(directory, beam, driver, f"--flink-master={HERE.address}:{rest}")
         )
-        yield [*options, "--parallelism=2"], sorted(directory.glob("pool_*.txt"))
+        yield [*options, "--parallelism=2", _CACHED], sorted(directory.glob("pool_*.txt"))
 
 
 @contextmanager
@@ -164,9 +169,7 @@ def spark_cluster(directory: Path) -> Iterator[tuple[list[str], list[Path]]]:
         options = stack.enter_context(
             _job_server(directory, beam, driver, f"--spark-master-url={master}")
         )
-        # Otherwise a worker is started, and imports TFX, for nearly every task.
-        options.append("--environment_cache_millis=60000")
-        yield options, sorted(directory.glob("pool_*.txt"))
+        yield [*options, _CACHED], sorted(directory.glob("pool_*.txt"))
 
 
 @contextmanager

@@ -151,6 +151,7 @@ def test_a_malformed_cluster_is_one_line(monkeypatch, text):
 
 
 @pytest.mark.gpu
+@pytest.mark.real
 @pytest.mark.skipif(not tf.config.list_physical_devices("GPU"), reason="needs a GPU")
 def test_mixed_precision_and_xla_on_a_gpu(pattern, tmp_path):
     import keras
