@@ -102,9 +102,10 @@ def test_the_table_is_written_where_the_page_has_its_marks(
 @pytest.mark.thorough
 @pytest.mark.slow
 def test_the_same_command_goes_on_after_each_signal(campaign: Any) -> None:
-    """In a training and in the judgment; `make chaos` does so in every node."""
+    """In a training, in the export and in the judgment; `make chaos` does so in every node."""
     chaos.kill(campaign, signal.SIGKILL, "Distiller", 2)
-    chaos.kill(campaign, signal.SIGTERM, "Evaluator", 2)
+    chaos.kill(campaign, signal.SIGTERM, "Exporter", 1)
+    chaos.kill(campaign, signal.SIGINT, "Evaluator", 2)
     campaign.succeed("kills")
-    assert campaign.kills.total() == 2
+    assert campaign.kills.total() == 3
     assert campaign.tried == campaign.held

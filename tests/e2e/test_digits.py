@@ -198,3 +198,20 @@ def test_every_variant_scores_as_reported(output, report, eval_examples):
     }
     judged = {name: each["accuracy"] for name, each in report["variants"].items()}
     assert accuracies == pytest.approx(judged, abs=1e-9)
+
+
+def test_a_refused_student_exits_3_and_pushes_nothing(output, tmp_path):
+    # In the same directory, so that training is served from the cache.
+    destination = tmp_path / "elsewhere"
+    done = tfx_distill(
+        *("run", "digits", "--output", str(output)),
+        *("--set", "gate.min_speedup=100000", "--set", f"push.destination={destination}"),
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "REFUSED" in done.stdout
+    assert "min_speedup" in done.stdout
+    assert not destination.exists()
+    refused = json.loads((output / "report" / "report.json").read_text())
+    assert not refused["gate"]["blessed"]
+    names = [check["name"] for check in refused["gate"]["checks"] if not check["passed"]]
+    assert names == [*(f"min_speedup[{each}]" for each in refused["variants"]), "push.tflite"]

@@ -42,17 +42,13 @@ GOALS = {
     "segments": Goal("accuracy", 0.93, 0.92, 550),
     "sentiment": Goal("accuracy", 0.77, 0.76, 2000),
     "diamonds": Goal("rmse", 700.0, 680.0, 3600),
-    # Ten and twenty epochs bring it to 0.979 and 0.977, above the control.
+    # Ten and twenty epochs bring it to 0.979 and 0.977.
     "mnist": Goal(
         "accuracy",
+        0.95,
         0.93,
-        0.92,
         900,
-        (
-            "teacher.train.epochs=4",
-            "student.train.epochs=6",
-            "gate={min_accuracy: 0.85, allow_below_control: true}",
-        ),
+        ("teacher.train.epochs=6", "student.train.epochs=12", "gate={min_accuracy: 0.85}"),
     ),
 }
 

@@ -347,6 +347,10 @@ def below(uri: str) -> list[Path]:
     return [path for path in Path(uri).rglob("*") if path.is_file()]
 
 
+def cut(whole: bytes) -> bytes:
+    return whole[: len(whole) // 2]
+
+
 def flip(whole: bytes) -> bytes:
     middle = len(whole) // 2
     return whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
@@ -354,18 +358,21 @@ def flip(whole: bytes) -> bytes:
 
 @pytest.mark.usefixtures("run_in_process", "undone")
 @pytest.mark.parametrize(
-    ("output", "pattern", "change", "node"),
+    ("output", "pattern", "damage", "change", "node"),
     [
-        ("SoftTargets.soft_targets", "*.answers", "distill.temperature=3", "Distiller"),
+        ("SoftTargets.soft_targets", "*.answers", flip, "distill.temperature=3", "Distiller"),
+        ("ExampleGen.examples", "Split-eval/*.gz", cut, "gate.min_accuracy=0.15", "Evaluator"),
         (
             "Transform.transformed_examples",
             "Split-train/*.gz",
+            flip,
             "distill.temperature=3",
             "Distiller",
         ),
         (
             "Exporter.tflite",
             "student/float32/model.tflite",
+            flip,
             "gate.min_accuracy=0.15",
             "Evaluator",
         ),
@@ -373,10 +380,10 @@ def flip(whole: bytes) -> bytes:
 )
 @pytest.mark.thorough
 def test_what_is_damaged_is_one_clear_line_and_made_anew(
-    miniature_run: Any, output: str, pattern: str, change: str, node: str
+    miniature_run: Any, output: str, pattern: str, damage: Any, change: str, node: str
 ) -> None:
     file = min(Path(miniature_run.uris[output]).glob(pattern))
-    file.write_bytes(flip(file.read_bytes()))
+    file.write_bytes(damage(file.read_bytes()))
     report = content(miniature_run.output / "report")
     result = invoke(miniature_run, change)
     (line,) = (row for row in result.stderr.splitlines() if row.startswith("error: "))
